@@ -1,0 +1,168 @@
+"""What happened, as it happens: typed events from which progress, log lines and counters are all drawn.
+
+The engine emits and prints nothing. Ids and messages in events come from outside: whoever shows them escapes them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from batch_cancel.core.errors import ErrorKind
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.task_run import Target, TaskRunKey
+
+
+class Phase(StrEnum):
+    """Where a sweep is. With discovery, cancel and verify begin while discover goes on."""
+
+    CONNECT = "connect"
+    DISCOVER = "discover"
+    CANCEL = "cancel"
+    VERIFY = "verify"
+    REPORT = "report"
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseBegan:
+    """A phase began; ``total`` is the number of things that it has to do where that is known."""
+
+    phase: Phase
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseEnded:
+    """A phase is over."""
+
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOpened:
+    """A target answered; its account is known if it ever will be."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFailed:
+    """A target is in trouble: what was left there stays undone."""
+
+    target: Target
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransformsFound:
+    """A page of transforms was listed: ``count`` more to look into."""
+
+    target: Target
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransformListed:
+    """A transform's active runs are all known: ``to_cancel`` of them to be cancelled, ``excluded`` left alone."""
+
+    target: Target
+    transform_id: str
+    to_cancel: int
+    excluded: int
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRead:
+    """So many rows of the manifest stand in the ledger by now."""
+
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallAnswered:
+    """One wire call ended: ``kind`` is None for success. ``seconds`` is the round trip."""
+
+    target: Target
+    operation: str
+    kind: ErrorKind | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """A call will be tried again after ``delay_seconds``."""
+
+    target: Target
+    operation: str
+    code: str
+    delay_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RateChanged:
+    """The limiter of one operation moved; ``limit_found`` once the service has been seen to have one."""
+
+    target: Target
+    operation: str
+    rps: float
+    limit_found: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Glue accepted a cancel request (or was seen to have); its end is yet to be seen."""
+
+    target: Target
+    key: TaskRunKey
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeReached:
+    """A run has its verdict."""
+
+    target: Target
+    key: TaskRunKey
+    outcome: Outcome
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SweepStarted:
+    """``--until-clear``: sweep number ``number`` begins."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """No more is sent; calls in flight are let end. ``cause`` as in the report's stop_cause."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something that the user should know and that changes no outcome."""
+
+    message: str
+
+
+Event = (
+    PhaseBegan
+    | PhaseEnded
+    | TargetOpened
+    | TargetFailed
+    | TransformsFound
+    | TransformListed
+    | ManifestRead
+    | CallAnswered
+    | Retrying
+    | RateChanged
+    | Accepted
+    | OutcomeReached
+    | SweepStarted
+    | Stopping
+    | Warned
+)
+
+OnEvent = Callable[[Event], None]

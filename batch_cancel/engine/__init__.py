@@ -1,0 +1,1 @@
+"""What moves: discovery, cancelling, verifying, and the ledger they write to."""

@@ -1,0 +1,99 @@
+"""The seam to the service: what the program needs of Glue and STS, and nothing more.
+
+Two things stand behind it: :mod:`batch_cancel.glue.aws` (the real service through aioboto3) and
+:mod:`batch_cancel.simulator` (a made-up one, in memory). Every method makes exactly one wire call, follows no page and
+retries nothing; what fails raises :class:`~batch_cancel.core.errors.CallFailed`.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+
+from batch_cancel.core.task_run import Access, Identity, Status, Target, TaskRun, Transform
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a listing; ``next_token`` is None on the last."""
+
+    items: Sequence[T]
+    next_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAnswer:
+    """A 200 from CancelMLTaskRun, as it came: a cut or empty body leaves fields None."""
+
+    transform_id: str | None
+    task_run_id: str | None
+    status: Status | None
+    request_id: str | None = None
+
+
+class GlueReader(Protocol):
+    """The read calls of one account and region. A dry run holds only this: it has nothing to cancel with."""
+
+    async def list_transform_ids(
+        self, *, tags: Mapping[str, str] | None = None, next_token: str | None = None
+    ) -> Page[str]:
+        """ListMLTransforms: ids only, filtered by tags in the service."""
+        ...
+
+    async def list_transforms(self, *, next_token: str | None = None) -> Page[Transform]:
+        """GetMLTransforms: names, capacity and time-outs; no tags."""
+        ...
+
+    async def get_transform(self, transform_id: str) -> Transform:
+        """GetMLTransform."""
+        ...
+
+    async def get_tags(self, transform_id: str) -> Mapping[str, str]:
+        """GetTags of one transform."""
+        ...
+
+    async def list_task_runs(
+        self,
+        transform_id: str,
+        *,
+        status: Status | None = None,
+        started_after: datetime | None = None,
+        next_token: str | None = None,
+    ) -> Page[TaskRun]:
+        """GetMLTaskRuns: one transform, one status a call, history included."""
+        ...
+
+    async def get_task_run(self, transform_id: str, task_run_id: str) -> TaskRun:
+        """GetMLTaskRun."""
+        ...
+
+
+class GlueApi(GlueReader, Protocol):
+    """The read calls and the one that cancels."""
+
+    async def cancel_task_run(self, transform_id: str, task_run_id: str) -> CancelAnswer:
+        """CancelMLTaskRun. A 200 means accepted; the Status tells the state."""
+        ...
+
+
+class Service(Protocol):
+    """A way in: who we are there, and clients for it."""
+
+    async def identify(self, access: Access, region: str) -> Identity:
+        """sts:GetCallerIdentity with these credentials.
+
+        Raises:
+            CallFailed: of kind CREDENTIALS or ACCESS where the credentials are the trouble.
+        """
+        ...
+
+    def reader(self, target: Target) -> AbstractAsyncContextManager[GlueReader]:
+        """A client that can only read. Entering it again makes fresh credentials."""
+        ...
+
+    def connect(self, target: Target) -> AbstractAsyncContextManager[GlueApi]:
+        """A client that can cancel. Entering it again makes fresh credentials."""
+        ...

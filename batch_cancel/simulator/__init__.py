@@ -1,0 +1,1 @@
+"""A made-up Glue: one world with two faces, in memory and on loopback."""
