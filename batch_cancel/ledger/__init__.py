@@ -1,0 +1,1 @@
+"""The record: one SQLite file, written before and after every cancel call; every report is made from it."""

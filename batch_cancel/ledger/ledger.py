@@ -1,0 +1,425 @@
+"""The writing side, in the words of the sweep: claim, answered, settle."""
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from batch_cancel.core.errors import LedgerError, RecordLost
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.task_run import Target, TaskRun, TaskRunKey, Transform
+from batch_cancel.ledger import schema
+from batch_cancel.ledger.reader import LedgerReader
+from batch_cancel.ledger.writer import LedgerWriter, Offload, Statement
+
+LEDGER_NAME = "ledger.db"
+LOCK_NAME = ".lock"
+
+ADD_RUN = """
+INSERT INTO runs (target_id, transform_id, task_run_id, task_type, started_on, status_before, execution_time_seconds,
+                  rule, labels, priority, sweep_number, state, outcome)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
+ADD_INTENT = "INSERT INTO attempts (run_id, number, intent_at) VALUES (?, ?, ?)"
+RELEASE_INTENT = "UPDATE attempts SET class = 'not_sent' WHERE run_id = ? AND number = ?"
+ANSWER = """
+UPDATE attempts SET sent_at = ?, ended_at = ?, class = ?, error_code = ?, http_status = ?, request_id = ?
+WHERE run_id = ? AND number = ?
+"""
+ADD_TARGET = """
+INSERT INTO targets (id, account_id, region, profile, role_arn, external_id, identity_arn) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+ASKED = """
+UPDATE runs SET state = 'asked', accepted = ?, accepted_at = ?, refusal = ?, status_after = ? WHERE id = ?
+"""
+REOPEN = (
+    """
+    UPDATE runs SET tainted = 1, attempts = attempts + 1, requested_at = coalesce(
+        requested_at, (SELECT min(intent_at) FROM attempts a WHERE a.run_id = runs.id AND a.class IS NULL))
+    WHERE state = 'claimed' AND EXISTS (SELECT 1 FROM attempts a WHERE a.run_id = runs.id AND a.class IS NULL)
+    """,
+    "UPDATE attempts SET class = 'lost' WHERE class IS NULL",
+    "UPDATE runs SET state = 'pending' WHERE state = 'claimed'",
+    """
+    UPDATE runs SET state = 'pending', outcome = NULL, refusal = NULL, confirmed_at = NULL
+    WHERE state = 'done' AND outcome IN ('denied', 'failed')
+    """,
+    """
+    UPDATE runs SET state = 'asked', outcome = NULL, confirmed_at = NULL
+    WHERE state = 'done' AND outcome IN ('unknown', 'stuck_stopping')
+    """,
+    "UPDATE targets SET error_code = NULL, error_message = NULL",
+)
+COUNT_CALLS = """
+INSERT INTO calls (target_id, operation, second, calls, throttled, failed, retries, rps) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (target_id, operation, second) DO UPDATE SET calls = calls + excluded.calls,
+    throttled = throttled + excluded.throttled, failed = failed + excluded.failed,
+    retries = retries + excluded.retries, rps = excluded.rps
+"""
+
+
+@dataclass(slots=True)
+class ClaimedRun:
+    """A run on its way through the canceller: what the ledger knew when it was claimed, and what happened since.
+
+    Attributes:
+        number: of the latest wire call, throttled ones included; its intent is on disk.
+        requested_at: when the first request that may have arrived was sent.
+    """
+
+    id: int
+    key: TaskRunKey
+    status_before: str | None
+    number: int
+    requested_at: datetime | None = None
+    accepted_at: datetime | None = None
+    tainted: bool = False
+    attempts: int = 0
+    throttled: int = 0
+    error_code: str | None = None
+    error_message: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run as it enters the ledger.
+
+    Attributes:
+        rule: set where selection or protection left the run alone.
+        outcome: set where it is settled on entering (excluded, or a dry run's verdict).
+    """
+
+    run: TaskRun
+    rule: str | None = None
+    outcome: Outcome | None = None
+    labels: Mapping[str, str] | None = None
+    priority: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One wire call's end: ``verdict`` is ``accepted``, ``ambiguous``, ``not_sent`` or an ErrorKind's value."""
+
+    sent_at: datetime | None
+    ended_at: datetime
+    verdict: str
+    error_code: str | None = None
+    http_status: int | None = None
+    request_id: str | None = None
+
+
+class Ledger:
+    """A run directory, locked for this process, with its ledger open for writing."""
+
+    def __init__(
+        self, directory: Path, connection: sqlite3.Connection, lock: int, *, offload: Offload | None = None
+    ) -> None:
+        self.directory = directory
+        self.writer = LedgerWriter(connection, offload=offload)
+        self.reader = LedgerReader(directory / LEDGER_NAME)
+        self._connection = connection
+        self._lock = lock
+
+    @classmethod
+    def create(cls, directory: Path, *, offload: Offload | None = None) -> "Ledger":
+        """A new ledger in a directory that is made, private, if it is not there.
+
+        Raises:
+            LedgerError: the directory holds a ledger already, or another process is at work in it.
+            RecordLost: it cannot be written.
+        """
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecordLost(
+                f"cannot make the run directory {directory}: {error.strerror}; nothing was called"
+            ) from error
+        lock = _lock(directory)
+        try:
+            connection = schema.create(directory / LEDGER_NAME)
+        except BaseException:
+            os.close(lock)
+            raise
+        return cls(directory, connection, lock, offload=offload)
+
+    @classmethod
+    def open(cls, directory: Path, *, offload: Offload | None = None) -> "Ledger":
+        """A ledger that is there already, to go on with.
+
+        Raises:
+            LedgerError: there is none, or it is in use, damaged, or of a newer version.
+        """
+        if not (directory / LEDGER_NAME).is_file():
+            raise LedgerError(f"{directory} holds no ledger ({LEDGER_NAME}); is it a run directory of batch-cancel?")
+        lock = _lock(directory)
+        try:
+            connection = schema.open_existing(directory / LEDGER_NAME)
+        except BaseException:
+            os.close(lock)
+            raise
+        return cls(directory, connection, lock, offload=offload)
+
+    async def close(self) -> None:
+        """Commit what is left, and let others in."""
+        self.reader.close()
+        try:
+            await self.writer.close()
+        finally:
+            os.close(self._lock)
+
+    def discard(self) -> None:
+        """Take back a ledger in which nothing has happened yet, so that the same directory can be used again."""
+        self.reader.close()
+        self._connection.close()
+        for name in (LEDGER_NAME, f"{LEDGER_NAME}-wal", f"{LEDGER_NAME}-shm", LOCK_NAME):
+            (self.directory / name).unlink(missing_ok=True)
+        os.close(self._lock)
+        if not any(self.directory.iterdir()):
+            self.directory.rmdir()
+
+    # Facts, targets, transforms
+
+    async def set_facts(self, **facts: object) -> None:
+        """Write facts about the whole sweep (JSON values)."""
+        await self.writer.commit(
+            ("INSERT OR REPLACE INTO sweep (key, value) VALUES (?, ?)", (key, json.dumps(value)))
+            for key, value in facts.items()
+        )
+
+    async def add_target(self, target: Target, identity_arn: str | None = None) -> int:
+        """Enter a target; its id in this ledger."""
+        target_id = self.reader.next_target_id()
+        access = target.access
+        await self.writer.commit(
+            [
+                (
+                    ADD_TARGET,
+                    (
+                        target_id,
+                        target.account_id,
+                        target.region,
+                        access.profile,
+                        access.role_arn,
+                        access.external_id,
+                        identity_arn,
+                    ),
+                )
+            ]
+        )
+        return target_id
+
+    def set_identity(self, target_id: int, account_id: str, identity_arn: str) -> None:
+        """What sts:GetCallerIdentity said, when it said it."""
+        self.writer.post(
+            "UPDATE targets SET account_id = ?, identity_arn = ? WHERE id = ?", account_id, identity_arn, target_id
+        )
+
+    def set_listed(self, target_id: int, *, transforms: int | None, active_runs: int | None, complete: bool) -> None:
+        """How a target's listing ended."""
+        self.writer.post(
+            "UPDATE targets SET transforms = ?, active_runs = ?, complete = ? WHERE id = ?",
+            transforms,
+            active_runs,
+            int(complete),
+            target_id,
+        )
+
+    def set_target_error(self, target_id: int, code: str, message: str) -> None:
+        """The first trouble of a target stays; later ones follow from it."""
+        self.writer.post(
+            "UPDATE targets SET complete = 0, error_code = ?, error_message = ? WHERE id = ? AND error_code IS NULL",
+            code,
+            message,
+            target_id,
+        )
+
+    def add_transforms(self, target_id: int, transforms: Iterable[Transform]) -> None:
+        """What is known of transforms, as far as anything but their ids is."""
+        for transform in transforms:
+            self.writer.post(
+                "INSERT OR REPLACE INTO transforms (target_id, transform_id, name, max_capacity, worker_type,"
+                " number_of_workers, timeout_minutes, glue_version, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                target_id,
+                transform.transform_id,
+                transform.name,
+                transform.max_capacity,
+                transform.worker_type,
+                transform.number_of_workers,
+                transform.timeout_minutes,
+                transform.glue_version,
+                None if transform.tags is None else json.dumps(dict(transform.tags), ensure_ascii=False),
+            )
+
+    # Runs
+
+    async def add_runs(self, target_id: int, runs: Iterable[NewRun], *, sweep_number: int = 1) -> None:
+        """Enter runs; one that is there already stays as it is."""
+        await self.writer.commit(_add_run(target_id, run, sweep_number) for run in runs)
+
+    def reject(self, line: int | None, text: str | None, error: str) -> None:
+        """Enter a manifest row that was left out."""
+        self.writer.post("INSERT INTO rejected (line, text, error) VALUES (?, ?, ?)", line, text, error)
+
+    def decide(self, run_id: int, run: TaskRun | None, *, outcome: Outcome | None, rule: str | None = None) -> None:
+        """What a reading before any request showed of a pending run: without an outcome it stays to be cancelled."""
+        state = "pending" if outcome is None else "excluded" if outcome is Outcome.EXCLUDED else "done"
+        status = str(run.status) if run and run.status else None
+        self.writer.post(
+            "UPDATE runs SET task_type = ?, started_on = ?, status_before = ?, status_after = ?,"
+            " execution_time_seconds = ?, state = ?, outcome = ?, rule = ? WHERE id = ? AND state = 'pending'",
+            run.task_type if run else None,
+            _seconds(run.started_on) if run else None,
+            status,
+            None if outcome in (None, Outcome.EXCLUDED, Outcome.WOULD_CANCEL) else status,
+            run.execution_time_seconds if run else None,
+            state,
+            outcome,
+            rule,
+            run_id,
+        )
+
+    async def claim(self, runs: Sequence[ClaimedRun], at: datetime) -> None:
+        """Put the intent to cancel these pending runs on disk; from here on their requests may leave."""
+        statements: list[Statement] = []
+        for run in runs:
+            statements.append(("UPDATE runs SET state = 'claimed' WHERE id = ?", (run.id,)))
+            statements.append((ADD_INTENT, (run.id, run.number, at.timestamp())))
+        await self.writer.commit(statements)
+
+    async def intend(self, run: ClaimedRun, at: datetime) -> None:
+        """Put one more attempt's intent on disk."""
+        await self.writer.commit([(ADD_INTENT, (run.id, run.number, at.timestamp()))])
+
+    def answered(self, run: ClaimedRun, answer: Answer) -> None:
+        """Write how an attempt ended and what the run's evidence is by now."""
+        self.writer.post(
+            ANSWER,
+            _seconds(answer.sent_at),
+            answer.ended_at.timestamp(),
+            answer.verdict,
+            answer.error_code,
+            answer.http_status,
+            answer.request_id,
+            run.id,
+            run.number,
+        )
+        self._note(run)
+
+    def release(self, run: ClaimedRun) -> None:
+        """A claimed run whose latest intent certainly never left: pending again."""
+        self.writer.post(RELEASE_INTENT, run.id, run.number)
+        self.unclaim(run)
+
+    def unclaim(self, run: ClaimedRun) -> None:
+        """A claimed run with no request under way: pending again, its evidence kept."""
+        self._note(run)
+        self.writer.post("UPDATE runs SET state = 'pending' WHERE id = ?", run.id)
+
+    def asked(self, run: ClaimedRun, *, accepted: bool, refusal: str | None, status: str | None) -> None:
+        """Requests are over; reading has to tell the rest."""
+        self._note(run)
+        self.writer.post(
+            ASKED,
+            int(accepted),
+            _seconds(run.accepted_at),
+            refusal,
+            status,
+            run.id,
+        )
+
+    def accept(self, run_id: int, at: datetime) -> None:
+        """A reading showed that an ambiguous request had been accepted."""
+        self.writer.post("UPDATE runs SET accepted = 1, accepted_at = ? WHERE id = ?", at.timestamp(), run_id)
+
+    def settle(
+        self,
+        run_id: int,
+        outcome: Outcome,
+        *,
+        status: str | None,
+        confirmed_at: datetime | None,
+        error: tuple[str, str] | None = None,
+    ) -> None:
+        """Write a run's verdict; ``error`` replaces what its attempts left where it says more."""
+        self.writer.post(
+            "UPDATE runs SET state = 'done', outcome = ?, status_after = ?, confirmed_at = ?,"
+            " error_code = coalesce(?, error_code), error_message = coalesce(?, error_message) WHERE id = ?",
+            outcome,
+            status,
+            _seconds(confirmed_at),
+            error[0] if error else None,
+            error[1] if error else None,
+            run_id,
+        )
+
+    def count_calls(self, rows: Iterable[tuple[int, str, int, int, int, int, int, float | None]]) -> None:
+        """Add to the counts: (target id, operation, second, calls, throttled, failed, retries, rps)."""
+        for row in rows:
+            self.writer.post(COUNT_CALLS, *row)
+
+    async def reopen(self) -> None:
+        """Make a ledger ready to go on with: what was left is pending, what was lost is tainted, what is open is asked.
+
+        An intent without an answer may have reached the service: its run is tainted and so is read before anything is
+        sent again. Runs that were confirmed stay as they are.
+        """
+        await self.writer.commit((statement, ()) for statement in REOPEN)
+
+    def _note(self, run: ClaimedRun) -> None:
+        self.writer.post(
+            "UPDATE runs SET requested_at = ?, tainted = ?, attempts = ?, throttled = ?, error_code = ?,"
+            " error_message = ?, request_id = ? WHERE id = ?",
+            _seconds(run.requested_at),
+            int(run.tainted),
+            run.attempts,
+            run.throttled,
+            run.error_code,
+            run.error_message,
+            run.request_id,
+            run.id,
+        )
+
+
+def _add_run(target_id: int, new: NewRun, sweep_number: int) -> Statement:
+    run = new.run
+    state = "pending" if new.outcome is None else "excluded" if new.outcome is Outcome.EXCLUDED else "done"
+    labels = json.dumps(dict(new.labels), ensure_ascii=False) if new.labels else None
+    return ADD_RUN, (
+        target_id,
+        run.transform_id,
+        run.task_run_id,
+        run.task_type,
+        _seconds(run.started_on),
+        run.status,
+        run.execution_time_seconds,
+        new.rule,
+        labels,
+        new.priority,
+        sweep_number,
+        state,
+        new.outcome,
+    )
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
+
+
+def _lock(directory: Path) -> int:
+    try:
+        lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise RecordLost(
+            f"cannot write to the run directory {directory}: {error.strerror}; nothing was called"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise LedgerError(f"{directory} is in use by another batch-cancel; wait for it to end, or stop it") from error
+    return lock

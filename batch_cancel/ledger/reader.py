@@ -1,0 +1,330 @@
+"""The reading side: what the engine asks on its way, and all that a report is made from. It never writes."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.task_run import Access, Target
+from batch_cancel.ledger import schema
+
+VERDICT = """
+CASE
+    WHEN r.outcome IS NOT NULL THEN r.outcome
+    WHEN r.state = 'pending' AND r.tainted = 0 THEN 'not_attempted'
+    WHEN r.state = 'asked' AND r.accepted = 1 THEN 'stopping'
+    WHEN r.state = 'asked' AND r.tainted = 0 AND r.refusal = 'invalid' THEN 'invalid'
+    ELSE 'unknown'
+END
+"""
+"""The outcome of any run at any instant: what is not settled is told as what can be said of it now
+(:func:`batch_cancel.core.outcome.cut_short` in SQL; an intent without an answer is 'unknown')."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRow:
+    """A target as the ledger has it; fields as in the report's ``targets``."""
+
+    id: int
+    target: Target
+    identity_arn: str | None
+    complete: bool
+    transforms: int | None
+    active_runs: int | None
+    error_code: str | None
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run as the ledger has it; fields as in the report's ``runs``, and what its cost is estimated from."""
+
+    id: int
+    account_id: str | None
+    region: str
+    transform_id: str
+    transform_name: str | None
+    task_run_id: str
+    task_type: str | None
+    started_on: datetime | None
+    status_before: str | None
+    outcome: Outcome
+    status_after: str | None
+    rule: str | None
+    attempts: int
+    throttled: int
+    error_code: str | None
+    error_message: str | None
+    request_id: str | None
+    requested_at: datetime | None
+    confirmed_at: datetime | None
+    labels: dict[str, str]
+    sweep_number: int
+    execution_time_seconds: int | None
+    max_capacity: float | None
+    worker_type: str | None
+    number_of_workers: int | None
+    timeout_minutes: int | None
+    glue_version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRun:
+    """A run that waits to be claimed or looked at, with the evidence that an earlier process left."""
+
+    id: int
+    transform_id: str
+    task_run_id: str
+    status_before: str | None
+    wire_calls: int
+    requested_at: datetime | None
+    tainted: bool
+    attempts: int
+    throttled: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRun:
+    """A run whose requests are over and whose end is to be read."""
+
+    id: int
+    transform_id: str
+    task_run_id: str
+    started_on: datetime | None
+    requested_at: datetime | None
+    accepted: bool
+    accepted_at: datetime | None
+    tainted: bool
+    refusal: str | None
+    status_after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AskedGroup:
+    """The open runs of one transform."""
+
+    transform_id: str
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A manifest row that was left out."""
+
+    line: int | None
+    text: str | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallCount:
+    """Calls of one operation of one target in one second."""
+
+    target_id: int
+    operation: str
+    second: int
+    calls: int
+    throttled: int
+    failed: int
+    retries: int
+    rps: float | None
+
+
+RUNS = f"""
+SELECT r.*, {VERDICT} AS verdict, t.account_id, t.region, m.name AS transform_name, m.max_capacity, m.worker_type,
+       m.number_of_workers, m.timeout_minutes, m.glue_version
+FROM runs r JOIN targets t ON t.id = r.target_id
+LEFT JOIN transforms m ON m.target_id = r.target_id AND m.transform_id = r.transform_id
+"""  # noqa: S608  # VERDICT is a constant of this module
+
+
+class LedgerReader:
+    """A read-only connection to one ledger. Every method sees what is committed at that moment.
+
+    Raises:
+        LedgerError: on opening, where there is no ledger or it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = schema.open_read_only(path)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    # For the engine
+
+    def next_target_id(self) -> int:
+        """The id that the next target gets."""
+        return self._one("SELECT coalesce(max(id), 0) + 1 FROM targets")
+
+    def count(self, state: str, target_id: int | None = None) -> int:
+        """How many runs are in a state, in all or of one target."""
+        if target_id is None:
+            return self._one("SELECT count(*) FROM runs WHERE state = ?", state)
+        return self._one("SELECT count(*) FROM runs WHERE state = ? AND target_id = ?", state, target_id)
+
+    def pending(self, target_id: int, limit: int, *, after_id: int | None = None) -> list[PendingRun]:
+        """The next runs to cancel, highest priority first; with ``after_id`` in the order of ids, for a walk."""
+        wire_calls = "(SELECT count(*) FROM attempts a WHERE a.run_id = r.id)"
+        where, order, parameters = "", "priority DESC, id", [target_id]
+        if after_id is not None:
+            where, order = "AND id > ?", "id"
+            parameters.append(after_id)
+        rows = self._connection.execute(
+            f"SELECT r.*, {wire_calls} AS wire_calls FROM runs r WHERE state = 'pending' AND target_id = ? {where}"  # noqa: S608  # constants
+            f" ORDER BY {order} LIMIT ?",
+            (*parameters, limit),
+        )
+        return [
+            PendingRun(
+                id=row["id"],
+                transform_id=row["transform_id"],
+                task_run_id=row["task_run_id"],
+                status_before=row["status_before"],
+                wire_calls=row["wire_calls"],
+                requested_at=_moment(row["requested_at"]),
+                tainted=bool(row["tainted"]),
+                attempts=row["attempts"],
+                throttled=row["throttled"],
+            )
+            for row in rows
+        ]
+
+    def asked_groups(self, target_id: int) -> list[AskedGroup]:
+        """The transforms of a target that have open runs."""
+        rows = self._connection.execute(
+            "SELECT transform_id, count(*) FROM runs WHERE state = 'asked' AND target_id = ? GROUP BY transform_id",
+            (target_id,),
+        )
+        return [AskedGroup(row[0], row[1]) for row in rows]
+
+    def asked(self, target_id: int, transform_id: str, *, after_id: int = 0, limit: int = 1000) -> list[AskedRun]:
+        """Open runs of one transform, in the order of ids."""
+        rows = self._connection.execute(
+            "SELECT * FROM runs WHERE state = 'asked' AND target_id = ? AND transform_id = ? AND id > ?"
+            " ORDER BY id LIMIT ?",
+            (target_id, transform_id, after_id, limit),
+        )
+        return [
+            AskedRun(
+                id=row["id"],
+                transform_id=row["transform_id"],
+                task_run_id=row["task_run_id"],
+                started_on=_moment(row["started_on"]),
+                requested_at=_moment(row["requested_at"]),
+                accepted=bool(row["accepted"]),
+                accepted_at=_moment(row["accepted_at"]),
+                tainted=bool(row["tainted"]),
+                refusal=row["refusal"],
+                status_after=row["status_after"],
+            )
+            for row in rows
+        ]
+
+    # For reports
+
+    def facts(self) -> dict[str, Any]:
+        """Facts about the whole sweep: sweep_id, settings, mode, started_at, ..."""
+        return {row[0]: json.loads(row[1]) for row in self._connection.execute("SELECT key, value FROM sweep")}
+
+    def targets(self) -> list[TargetRow]:
+        """Every target, in the order in which they were entered."""
+        return [
+            TargetRow(
+                id=row["id"],
+                target=Target(
+                    region=row["region"],
+                    account_id=row["account_id"],
+                    access=Access(row["profile"], row["role_arn"], row["external_id"]),
+                ),
+                identity_arn=row["identity_arn"],
+                complete=bool(row["complete"]),
+                transforms=row["transforms"],
+                active_runs=row["active_runs"],
+                error_code=row["error_code"],
+                error_message=row["error_message"],
+            )
+            for row in self._connection.execute("SELECT * FROM targets ORDER BY id")
+        ]
+
+    def runs(self, *outcomes: Outcome) -> Iterator[RunRow]:
+        """Every run, or those with one of these outcomes, in the order in which they were found; streamed."""
+        marks = ", ".join("?" * len(outcomes))
+        where = f"WHERE {VERDICT} IN ({marks})" if outcomes else ""
+        for row in self._connection.execute(f"{RUNS} {where} ORDER BY r.id", outcomes):
+            yield _run(row)
+
+    def outcomes(self) -> dict[Outcome, int]:
+        """How many runs have each outcome; only those that occur."""
+        rows = self._connection.execute(f"SELECT {VERDICT} AS verdict, count(*) FROM runs r GROUP BY verdict")  # noqa: S608  # constant
+        counts = {Outcome(row[0]): int(row[1]) for row in rows}
+        return {outcome: counts[outcome] for outcome in Outcome if outcome in counts}
+
+    def outcomes_of_target(self, target_id: int) -> dict[Outcome, int]:
+        """How many runs of one target have each outcome."""
+        rows = self._connection.execute(
+            f"SELECT {VERDICT} AS verdict, count(*) FROM runs r WHERE r.target_id = ? GROUP BY verdict",  # noqa: S608  # constant
+            (target_id,),
+        )
+        return {Outcome(row[0]): int(row[1]) for row in rows}
+
+    def calls(self) -> Iterator[CallCount]:
+        """Every count of calls, oldest first."""
+        for row in self._connection.execute("SELECT * FROM calls ORDER BY second, target_id, operation"):
+            yield CallCount(**dict(row))
+
+    def call_totals(self) -> dict[str, tuple[int, int, int]]:
+        """For each operation: calls, throttled, retries."""
+        rows = self._connection.execute(
+            "SELECT operation, sum(calls), sum(throttled), sum(retries) FROM calls GROUP BY operation ORDER BY 1"
+        )
+        return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+    def rejected(self) -> Iterator[RejectedRow]:
+        """Manifest rows that were left out, in their order."""
+        for row in self._connection.execute("SELECT line, text, error FROM rejected ORDER BY rowid"):
+            yield RejectedRow(*row)
+
+    def _one(self, sql: str, *parameters: object) -> int:
+        return int(self._connection.execute(sql, parameters).fetchone()[0])
+
+
+def _run(row: sqlite3.Row) -> RunRow:
+    return RunRow(
+        id=row["id"],
+        account_id=row["account_id"],
+        region=row["region"],
+        transform_id=row["transform_id"],
+        transform_name=row["transform_name"],
+        task_run_id=row["task_run_id"],
+        task_type=row["task_type"],
+        started_on=_moment(row["started_on"]),
+        status_before=row["status_before"],
+        outcome=Outcome(row["verdict"]),
+        status_after=row["status_after"],
+        rule=row["rule"],
+        attempts=row["attempts"],
+        throttled=row["throttled"],
+        error_code=row["error_code"],
+        error_message=row["error_message"],
+        request_id=row["request_id"],
+        requested_at=_moment(row["requested_at"]),
+        confirmed_at=_moment(row["confirmed_at"]),
+        labels=json.loads(row["labels"]) if row["labels"] else {},
+        sweep_number=row["sweep_number"],
+        execution_time_seconds=row["execution_time_seconds"],
+        max_capacity=row["max_capacity"],
+        worker_type=row["worker_type"],
+        number_of_workers=row["number_of_workers"],
+        timeout_minutes=row["timeout_minutes"],
+        glue_version=row["glue_version"],
+    )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,200 @@
+"""What the ledger holds, and how a file becomes one.
+
+Times are seconds since the epoch (REAL, UTC, by our clock unless said otherwise). A run moves through these states::
+
+    excluded                              selection or protection left it alone (final)
+    pending --claim--> claimed            the intent to cancel is on disk; from here a request may be out
+    claimed --------> pending             the request certainly never left
+    claimed --------> asked               requests are over; only reading can tell what became of the run
+    claimed, asked -> done                the outcome is settled
+"""
+
+import sqlite3
+from pathlib import Path
+
+from batch_cancel.core.errors import LedgerError, RecordLost
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x42434C31
+"""Marks the file as ours (``PRAGMA application_id``): "BCL1"."""
+
+TABLES = """
+CREATE TABLE sweep (              -- facts about the whole: sweep_id, settings, mode, started_at, stop_cause, ...
+    key   TEXT PRIMARY KEY,
+    value TEXT NOT NULL           -- JSON
+) WITHOUT ROWID;
+
+CREATE TABLE targets (
+    id            INTEGER PRIMARY KEY,
+    account_id    TEXT,           -- what sts:GetCallerIdentity said; NULL while and where it did not
+    region        TEXT NOT NULL,
+    profile       TEXT,
+    role_arn      TEXT,
+    external_id   TEXT,
+    identity_arn  TEXT,
+    complete      INTEGER NOT NULL DEFAULT 0,  -- every listing ended well
+    transforms    INTEGER,        -- how many were looked into; NULL where none had to be
+    active_runs   INTEGER,        -- found STARTING or RUNNING; NULL where nothing was listed
+    error_code    TEXT,
+    error_message TEXT
+);
+
+CREATE TABLE transforms (
+    target_id         INTEGER NOT NULL REFERENCES targets(id),
+    transform_id      TEXT NOT NULL,
+    name              TEXT,
+    max_capacity      REAL,       -- DPU
+    worker_type       TEXT,
+    number_of_workers INTEGER,
+    timeout_minutes   INTEGER,
+    glue_version      TEXT,
+    tags              TEXT,       -- JSON object; NULL where not fetched
+    PRIMARY KEY (target_id, transform_id)
+) WITHOUT ROWID;
+
+CREATE TABLE runs (
+    id                     INTEGER PRIMARY KEY,
+    target_id              INTEGER NOT NULL REFERENCES targets(id),
+    transform_id           TEXT NOT NULL,
+    task_run_id            TEXT NOT NULL,
+    task_type              TEXT,
+    started_on             REAL,  -- by Glue's clock
+    status_before          TEXT,
+    execution_time_seconds INTEGER,
+    rule                   TEXT,
+    labels                 TEXT,  -- JSON object of the manifest's other columns
+    priority               REAL NOT NULL DEFAULT 0,  -- higher is cancelled first
+    sweep_number           INTEGER NOT NULL DEFAULT 1,  -- which sweep of --until-clear found it
+    state                  TEXT NOT NULL CHECK (state IN ('excluded', 'pending', 'claimed', 'asked', 'done')),
+    requested_at           REAL,  -- first cancel request that may have reached the service
+    accepted               INTEGER NOT NULL DEFAULT 0,
+    accepted_at            REAL,
+    tainted                INTEGER NOT NULL DEFAULT 0,
+    refusal                TEXT,  -- ErrorKind of the definite refusal that ended the attempts
+    outcome                TEXT,
+    status_after           TEXT,
+    confirmed_at           REAL,  -- when a reading settled the outcome
+    attempts               INTEGER NOT NULL DEFAULT 0,  -- throttles not counted
+    throttled              INTEGER NOT NULL DEFAULT 0,
+    error_code             TEXT,
+    error_message          TEXT,
+    request_id             TEXT,
+    UNIQUE (target_id, transform_id, task_run_id),
+    CHECK ((state IN ('done', 'excluded')) = (outcome IS NOT NULL))
+);
+CREATE INDEX runs_pending ON runs (target_id, priority DESC, id) WHERE state = 'pending';
+CREATE INDEX runs_claimed ON runs (target_id, id) WHERE state = 'claimed';
+CREATE INDEX runs_asked ON runs (target_id, transform_id, id) WHERE state = 'asked';
+
+CREATE TABLE attempts (           -- the audit trail: one row for each CancelMLTaskRun that left or was about to
+    run_id      INTEGER NOT NULL REFERENCES runs(id),
+    number      INTEGER NOT NULL, -- counts every wire call, throttled ones too
+    intent_at   REAL NOT NULL,    -- committed before the call could leave
+    sent_at     REAL,
+    ended_at    REAL,
+    class       TEXT,             -- 'accepted', 'ambiguous', 'not_sent', an ErrorKind; NULL: no answer was recorded
+    error_code  TEXT,
+    http_status INTEGER,
+    request_id  TEXT,
+    PRIMARY KEY (run_id, number)
+) WITHOUT ROWID;
+
+CREATE TABLE calls (              -- every wire call of every operation, counted by the second
+    target_id INTEGER NOT NULL REFERENCES targets(id),
+    operation TEXT NOT NULL,
+    second    INTEGER NOT NULL,
+    calls     INTEGER NOT NULL,
+    throttled INTEGER NOT NULL,
+    failed    INTEGER NOT NULL,   -- errors other than throttles
+    retries   INTEGER NOT NULL,
+    rps       REAL,               -- the limiter's rate at the end of that second
+    PRIMARY KEY (target_id, operation, second)
+) WITHOUT ROWID;
+
+CREATE TABLE rejected (           -- manifest rows that --skip-invalid left out
+    line  INTEGER,
+    text  TEXT,
+    error TEXT NOT NULL
+);
+"""
+
+
+def create(path: Path) -> sqlite3.Connection:
+    """Make a new ledger, private to the user.
+
+    Raises:
+        LedgerError: there is one already.
+        RecordLost: the directory cannot be written.
+    """
+    if path.exists():
+        message = f"{path.parent} already holds a ledger; resume it with `batch-cancel resume {path.parent}`, or choose"
+        raise LedgerError(f"{message} another directory with --out")
+    try:
+        path.touch(mode=0o600)
+        connection = _connect(path)
+        connection.executescript(
+            f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; BEGIN;{TABLES}COMMIT;"
+        )
+    except (OSError, sqlite3.Error) as error:
+        raise RecordLost(f"cannot create the ledger {path}: {error}; nothing was called") from error
+    return connection
+
+
+def open_existing(path: Path) -> sqlite3.Connection:
+    """Open a ledger for writing, after a look at whether it is one, whole, and of a version that we know.
+
+    Raises:
+        LedgerError: it is none, is damaged, or was written by a newer version.
+    """
+    check(path)
+    try:
+        return _connect(path)
+    except sqlite3.Error as error:
+        raise LedgerError(f"{path} cannot be opened for writing: {error}") from error
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open a ledger for reading alone; another process may be writing it.
+
+    Raises:
+        LedgerError: it cannot be read.
+    """
+    if not path.is_file():
+        raise LedgerError(f"{path.parent} holds no ledger ({path.name}); is it a run directory of batch-cancel?")
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+    except sqlite3.Error as error:
+        raise LedgerError(f"{path} cannot be opened: {error}") from error
+    return connection
+
+
+def check(path: Path) -> None:
+    """Raise LedgerError unless the file is a whole ledger of a version that this program knows."""
+    connection = open_read_only(path)
+    try:
+        application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if application_id != APPLICATION_ID:
+            raise LedgerError(f"{path} is not a ledger of batch-cancel")
+        if version > SCHEMA_VERSION:
+            raise LedgerError(
+                f"{path} was written by a newer batch-cancel (ledger version {version}; this one knows up to"
+                f" {SCHEMA_VERSION}); upgrade batch-cancel"
+            )
+        damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise LedgerError(f"{path} is damaged: {damage}; restore it from a copy, or start a new sweep")
+    except sqlite3.DatabaseError as error:
+        raise LedgerError(f"{path} is damaged or not a ledger: {error}") from error
+    finally:
+        connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection

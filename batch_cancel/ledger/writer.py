@@ -1,0 +1,133 @@
+"""One writer, group commit: many statements a transaction, so that the disk does not set the pace.
+
+A statement that is *committed* is on disk when the await returns; one that is *posted* is on disk within about
+:data:`POST_SECONDS` and a commit's time. The order of statements is the order of the calls. A write that fails stops
+everything: from then on each call raises :class:`RecordLost`, because without a record nothing may be sent.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from batch_cancel.core.errors import RecordLost
+
+POST_SECONDS = 0.02
+"""How long a posted statement may wait for company."""
+
+Statement = tuple[str, tuple[object, ...]]
+Offload = Callable[[Callable[[], None]], Awaitable[None]]
+"""Runs a blocking function somewhere that does not hold up the event loop."""
+
+
+class LedgerWriter:
+    """Owns the ledger's only writing connection while a sweep goes on."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        offload: Offload | None = None,
+        on_failure: Callable[[RecordLost], None] = lambda _: None,
+    ) -> None:
+        self._connection = connection
+        self._executor = None if offload else ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._offload = offload or self._in_thread
+        self._on_failure = on_failure
+        self._batch: list[Statement] = []
+        self._waiters: list[asyncio.Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._flushing: asyncio.Task[None] | None = None
+        self.failure: RecordLost | None = None
+
+    def post(self, sql: str, *parameters: object) -> None:
+        """Write soon; failure shows in the next call and through ``on_failure``."""
+        self._raise_if_lost()
+        self._batch.append((sql, parameters))
+        if self._flushing is None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(POST_SECONDS, self._flush)
+
+    async def commit(self, statements: Iterable[Statement] = ()) -> None:
+        """Write these and all that was posted before; return when they are on disk.
+
+        Raises:
+            RecordLost: they are not, and nothing ever will be again.
+        """
+        self._raise_if_lost()
+        self._batch.extend(statements)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(done)
+        if self._flushing is None:
+            self._flush()
+        await done
+
+    async def close(self) -> None:
+        """Commit what is left and close the file as a single one, fit for read-only media."""
+        try:
+            if self.failure is None:
+                await self.commit()
+        finally:
+            if self._timer:
+                self._timer.cancel()
+            if self._executor:
+                self._executor.shutdown()
+            # Another process may be reading; then the write-ahead log stays, which is as good.
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA busy_timeout = 0")
+                self._connection.execute("PRAGMA journal_mode = DELETE")
+            self._connection.close()
+
+    def _flush(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().create_task(self._flush_all())
+
+    async def _flush_all(self) -> None:
+        try:
+            while (self._batch or self._waiters) and self.failure is None:
+                batch, self._batch = self._batch, []
+                waiters, self._waiters = self._waiters, []
+                try:
+                    await self._offload(lambda batch=batch: self._apply(batch))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                except sqlite3.Error as error:
+                    self._lose(error, waiters)
+                    return
+                for waiter in waiters:
+                    if not waiter.done():
+                        waiter.set_result(None)
+                if not self._waiters and self._batch:
+                    # Only posted statements came in meanwhile: let them have company.
+                    self._timer = asyncio.get_running_loop().call_later(POST_SECONDS, self._flush)
+                    return
+        finally:
+            self._flushing = None
+
+    def _apply(self, batch: list[Statement]) -> None:
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            for sql, parameters in batch:
+                execute(sql, parameters)
+            execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+            raise
+
+    def _lose(self, error: sqlite3.Error, waiters: list[asyncio.Future[None]]) -> None:
+        self.failure = RecordLost(f"the ledger cannot be written: {error}; nothing more was sent")
+        for waiter in [*waiters, *self._waiters]:
+            if not waiter.done():
+                waiter.set_exception(self.failure)
+        self._waiters = []
+        self._on_failure(self.failure)
+
+    async def _in_thread(self, function: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, function)
+
+    def _raise_if_lost(self) -> None:
+        if self.failure is not None:
+            raise self.failure
