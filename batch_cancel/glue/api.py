@@ -90,10 +90,22 @@ class Service(Protocol):
         """
         ...
 
+    def default_region(self, access: Access) -> str | None:
+        """The region that these credentials' configuration names, if it names one.
+
+        Raises:
+            CallFailed: of kind CREDENTIALS where the profile is not there.
+        """
+        ...
+
+    def forget(self, access: Access) -> None:
+        """Drop what is known of these credentials: the next client reads them anew."""
+        ...
+
     def reader(self, target: Target) -> AbstractAsyncContextManager[GlueReader]:
-        """A client that can only read. Entering it again makes fresh credentials."""
+        """A client that can only read."""
         ...
 
     def connect(self, target: Target) -> AbstractAsyncContextManager[GlueApi]:
-        """A client that can cancel. Entering it again makes fresh credentials."""
+        """A client that can cancel."""
         ...

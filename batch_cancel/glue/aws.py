@@ -1,0 +1,325 @@
+"""The real service through aioboto3: the only room that knows the AWS libraries.
+
+botocore makes one attempt a call; whether there is another is decided in :mod:`batch_cancel.glue.paced`. Sessions are
+shared by all regions of one set of credentials, so that a role is assumed once; clients are made one at a time, because
+the first look-up of credentials by many at once is a stampede.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import aioboto3
+from aiobotocore.config import AioConfig
+from aiobotocore.credentials import (
+    AioAssumeRoleCredentialFetcher,
+    AioCredentialResolver,
+    AioDeferredRefreshableCredentials,
+)
+from aiobotocore.session import AioSession
+
+from batch_cancel.core.errors import CallFailed, ErrorKind
+from batch_cancel.core.task_run import Access, Identity, Status, Target, TaskRun, Transform
+from batch_cancel.glue.api import CancelAnswer, GlueApi, GlueReader, Page
+from batch_cancel.glue.aws_errors import translate
+from batch_cancel.version import __version__
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 25
+PAGE_SIZE = 1000
+"""The largest page that the listings give (Glue API reference, PageSize)."""
+
+Response = dict[str, Any]
+
+
+class Aws:
+    """A way in to AWS (:class:`batch_cancel.glue.api.Service`).
+
+    Args:
+        sweep_id: shown in CloudTrail as part of the user agent and of the role's session name.
+        endpoint_url: for every service; None leaves it to AWS_ENDPOINT_URL and the shared config files.
+        max_connections: at least the number of calls in flight: nothing may wait inside the connection pool.
+    """
+
+    def __init__(
+        self,
+        sweep_id: str,
+        *,
+        endpoint_url: str | None = None,
+        ca_bundle: str | None = None,
+        verify_ssl: bool = True,
+        max_connections: int = 256,
+    ) -> None:
+        self._sweep_id = sweep_id
+        self._endpoint_url = endpoint_url
+        self._verify: bool | str | None = False if not verify_ssl else ca_bundle
+        self._config = AioConfig(
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+            max_pool_connections=max_connections + 8,
+            parameter_validation=False,  # ids are checked where they come in; this saves its cost in every call
+            user_agent_extra=f"batch-cancel/{__version__} sweep/{sweep_id}",
+        )
+        self._sessions: dict[Access, aioboto3.Session] = {}
+        self._one_at_a_time = asyncio.Lock()
+
+    def default_region(self, access: Access) -> str | None:
+        """The region that boto3 would use with these credentials, if any is set.
+
+        Raises:
+            CallFailed: of kind CREDENTIALS where the profile is not there.
+        """
+        try:
+            region = self._session(access).region_name
+        except Exception as error:
+            raise translate("CreateSession", error) from error
+        return None if region is None else str(region)
+
+    def forget(self, access: Access) -> None:
+        """Drop what is known of these credentials: the next client reads them anew."""
+        self._sessions.pop(access, None)
+
+    async def identify(self, access: Access, region: str) -> Identity:
+        """sts:GetCallerIdentity (see :class:`batch_cancel.glue.api.Service`)."""
+        async with self._client("sts", access, region) as client:
+            response = await _answer("GetCallerIdentity", client.get_caller_identity)
+        if not response.get("Account") or not response.get("Arn"):
+            raise _no_answer("GetCallerIdentity")
+        return Identity(account_id=str(response["Account"]), arn=str(response["Arn"]))
+
+    @asynccontextmanager
+    async def reader(self, target: Target) -> AsyncIterator[GlueReader]:
+        """A client that can only read."""
+        async with self._client("glue", target.access, target.region) as client:
+            yield AwsGlueReader(client, target)
+
+    @asynccontextmanager
+    async def connect(self, target: Target) -> AsyncIterator[GlueApi]:
+        """A client that can cancel."""
+        async with self._client("glue", target.access, target.region) as client:
+            yield AwsGlue(client, target)
+
+    @asynccontextmanager
+    async def _client(self, service: str, access: Access, region: str) -> AsyncIterator[Any]:
+        try:
+            async with self._one_at_a_time:
+                context = self._session(access).client(
+                    service,
+                    region_name=region,
+                    endpoint_url=self._endpoint_url,
+                    verify=self._verify,
+                    config=self._config,
+                )
+                client = await context.__aenter__()
+        except Exception as error:
+            raise translate("CreateClient", error) from error
+        try:
+            yield client
+        finally:
+            await context.__aexit__(None, None, None)
+
+    def _session(self, access: Access) -> aioboto3.Session:
+        session = self._sessions.get(access)
+        if session is None:
+            session = aioboto3.Session(profile_name=access.profile)
+            if access.role_arn:
+                session = self._role_session(session, access.role_arn, access.external_id)
+            self._sessions[access] = session
+        return session
+
+    def _role_session(self, source: aioboto3.Session, role_arn: str, external_id: str | None) -> aioboto3.Session:
+        """A session whose credentials are a role's, assumed when first needed and again before they expire."""
+        core = AioSession()
+        region = source.region_name
+        if region:
+            core.set_config_variable("region", region)
+        arguments = {"RoleSessionName": f"batch-cancel-{self._sweep_id}"[:64]}
+        if external_id:
+            arguments["ExternalId"] = external_id
+        provider = _AssumedRole(source, role_arn, arguments, self._sts_client_maker(source))
+        core.register_component("credential_provider", AioCredentialResolver(providers=[provider]))
+        return aioboto3.Session(botocore_session=core, region_name=region)
+
+    def _sts_client_maker(self, source: aioboto3.Session) -> Callable[..., Any]:
+        def make(service: str, **credentials: object) -> Any:  # noqa: ANN401  # botocore's client has no type
+            return source.client(
+                service,
+                endpoint_url=self._endpoint_url,
+                verify=self._verify,
+                config=self._config,
+                region_name=source.region_name or "us-east-1",
+                **credentials,
+            )
+
+        return make
+
+
+class _AssumedRole:
+    """A credential provider of one role, for botocore's own chain (it needs METHOD, CANONICAL_NAME and load)."""
+
+    METHOD = "assume-role"
+    CANONICAL_NAME = None
+
+    def __init__(
+        self, source: aioboto3.Session, role_arn: str, arguments: dict[str, str], client_maker: Callable[..., Any]
+    ) -> None:
+        self._source = source
+        self._role_arn = role_arn
+        self._arguments = arguments
+        self._client_maker = client_maker
+
+    async def load(self) -> AioDeferredRefreshableCredentials:
+        fetcher = AioAssumeRoleCredentialFetcher(
+            client_creator=self._client_maker,
+            source_credentials=await self._source.get_credentials(),
+            role_arn=self._role_arn,
+            extra_args=self._arguments,
+        )
+        return AioDeferredRefreshableCredentials(method=self.METHOD, refresh_using=fetcher.fetch_credentials)
+
+
+class AwsGlueReader:
+    """The read calls of one account and region through aioboto3."""
+
+    def __init__(self, client: Any, target: Target) -> None:  # noqa: ANN401  # botocore's client has no type
+        self._client = client
+        self._target = target
+
+    async def list_transform_ids(
+        self, *, tags: Mapping[str, str] | None = None, next_token: str | None = None
+    ) -> Page[str]:
+        """ListMLTransforms."""
+        request: Response = {"MaxResults": PAGE_SIZE, **_token(next_token)}
+        if tags:
+            request["Tags"] = dict(tags)
+        response = await _answer("ListMLTransforms", self._client.list_ml_transforms, **request)
+        return Page(_items("ListMLTransforms", response, "TransformIds"), response.get("NextToken"))
+
+    async def list_transforms(self, *, next_token: str | None = None) -> Page[Transform]:
+        """GetMLTransforms."""
+        request = {"MaxResults": PAGE_SIZE, **_token(next_token)}
+        response = await _answer("GetMLTransforms", self._client.get_ml_transforms, **request)
+        items = [_transform(item) for item in _items("GetMLTransforms", response, "Transforms")]
+        return Page(items, response.get("NextToken"))
+
+    async def get_transform(self, transform_id: str) -> Transform:
+        """GetMLTransform."""
+        response = await _answer("GetMLTransform", self._client.get_ml_transform, TransformId=transform_id)
+        if response.get("TransformId") != transform_id:
+            raise _no_answer("GetMLTransform")
+        return _transform(response)
+
+    async def get_tags(self, transform_id: str) -> Mapping[str, str]:
+        """GetTags. The account must be known: it is part of the resource's name."""
+        partition = self._client.meta.partition
+        arn = f"arn:{partition}:glue:{self._target.region}:{self._target.account_id}:mlTransform/{transform_id}"
+        response = await _answer("GetTags", self._client.get_tags, ResourceArn=arn)
+        if not isinstance(response.get("Tags"), dict):
+            raise _no_answer("GetTags")
+        return {str(key): str(value) for key, value in response["Tags"].items()}
+
+    async def list_task_runs(
+        self,
+        transform_id: str,
+        *,
+        status: Status | None = None,
+        started_after: datetime | None = None,
+        next_token: str | None = None,
+    ) -> Page[TaskRun]:
+        """GetMLTaskRuns."""
+        conditions: Response = {}
+        if status is not None:
+            conditions["Status"] = str(status)
+        if started_after is not None:
+            conditions["StartedAfter"] = started_after
+        request: Response = {"TransformId": transform_id, "MaxResults": PAGE_SIZE, **_token(next_token)}
+        if conditions:
+            request["Filter"] = conditions
+        response = await _answer("GetMLTaskRuns", self._client.get_ml_task_runs, **request)
+        items = [_task_run(item, transform_id) for item in _items("GetMLTaskRuns", response, "TaskRuns")]
+        return Page(items, response.get("NextToken"))
+
+    async def get_task_run(self, transform_id: str, task_run_id: str) -> TaskRun:
+        """GetMLTaskRun."""
+        response = await _answer(
+            "GetMLTaskRun", self._client.get_ml_task_run, TransformId=transform_id, TaskRunId=task_run_id
+        )
+        run = _task_run(response, transform_id)
+        if response.get("TransformId") != transform_id or run.task_run_id != task_run_id or run.status is None:
+            raise _no_answer("GetMLTaskRun")
+        return run
+
+
+class AwsGlue(AwsGlueReader):
+    """The read calls and the one that cancels."""
+
+    async def cancel_task_run(self, transform_id: str, task_run_id: str) -> CancelAnswer:
+        """CancelMLTaskRun."""
+        response = await _answer(
+            "CancelMLTaskRun", self._client.cancel_ml_task_run, TransformId=transform_id, TaskRunId=task_run_id
+        )
+        return CancelAnswer(
+            transform_id=response.get("TransformId"),
+            task_run_id=response.get("TaskRunId"),
+            status=_status(response.get("Status")),
+            request_id=response.get("ResponseMetadata", {}).get("RequestId"),
+        )
+
+
+async def _answer(operation: str, method: Callable[..., Awaitable[Response]], **request: object) -> Response:
+    try:
+        return await method(**request)
+    except Exception as error:  # every failure gets its kind; what nobody knows is "perhaps sent"
+        raise translate(operation, error) from error
+
+
+def _no_answer(operation: str) -> CallFailed:
+    """A 200 that is none: a truncated, empty or HTML body parses as success with no fields (GLUE.md)."""
+    return CallFailed(
+        ErrorKind.TRANSIENT, operation, "IncompleteAnswer", "the service answered 200 without the fields of an answer"
+    )
+
+
+def _items(operation: str, response: Response, name: str) -> list[Any]:
+    items = response.get(name)
+    if not isinstance(items, list):  # never taken for "nothing there"
+        raise _no_answer(operation)
+    return items
+
+
+def _token(next_token: str | None) -> dict[str, str]:
+    return {"NextToken": next_token} if next_token else {}
+
+
+def _status(text: str | None) -> Status | None:
+    return Status(text) if text is not None and text in Status.__members__ else None
+
+
+def _task_run(item: Response, transform_id: str) -> TaskRun:
+    return TaskRun(
+        transform_id=transform_id,
+        task_run_id=item.get("TaskRunId") or "",
+        status=_status(item.get("Status")),
+        task_type=(item.get("Properties") or {}).get("TaskType"),
+        started_on=item.get("StartedOn"),
+        last_modified_on=item.get("LastModifiedOn"),
+        completed_on=item.get("CompletedOn"),
+        execution_time_seconds=item.get("ExecutionTime"),
+        error=item.get("ErrorString"),
+    )
+
+
+def _transform(item: Response) -> Transform:
+    return Transform(
+        transform_id=item["TransformId"],
+        name=item.get("Name"),
+        max_capacity=item.get("MaxCapacity"),
+        worker_type=item.get("WorkerType"),
+        number_of_workers=item.get("NumberOfWorkers"),
+        timeout_minutes=item.get("Timeout"),
+        glue_version=item.get("GlueVersion"),
+        max_retries=item.get("MaxRetries"),
+    )

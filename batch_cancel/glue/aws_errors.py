@@ -1,0 +1,158 @@
+"""What the AWS libraries raise, told in our terms: the error table of GLUE.md in code.
+
+Codes are from the Glue API reference's common errors and from botocore's retry tables; the transport rows were measured
+through aiobotocore 2.25.1.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+from botocore import exceptions
+
+from batch_cancel.core.errors import CallFailed, ErrorKind
+
+KIND_BY_CODE: dict[str, ErrorKind] = {
+    **dict.fromkeys(
+        (
+            "Throttling",
+            "ThrottlingException",
+            "ThrottledException",
+            "RequestThrottled",
+            "RequestThrottledException",
+            "TooManyRequestsException",
+            "RequestLimitExceeded",
+            "ProvisionedThroughputExceededException",
+            "BandwidthLimitExceeded",
+            "LimitExceededException",
+            "SlowDown",
+            "PriorRequestNotComplete",
+            "TransactionInProgressException",
+            "EC2ThrottledException",
+            "429",
+        ),
+        ErrorKind.THROTTLE,
+    ),
+    **dict.fromkeys(
+        (
+            "OperationTimeoutException",  # HTTP 400: botocore never retries it
+            "InternalServiceException",
+            "InternalFailure",
+            "RequestTimeout",
+            "RequestTimeoutException",
+            "ServiceUnavailable",
+        ),
+        ErrorKind.TRANSIENT,
+    ),
+    **dict.fromkeys(
+        (
+            "ExpiredTokenException",
+            "ExpiredToken",
+            "RequestExpired",
+            "UnrecognizedClientException",
+            "InvalidClientTokenId",
+            "InvalidSignatureException",
+            "SignatureDoesNotMatch",
+            "IncompleteSignature",
+            "MissingAuthenticationToken",
+            "MissingAuthenticationTokenException",
+        ),
+        ErrorKind.CREDENTIALS,
+    ),
+    **dict.fromkeys(
+        ("AccessDenied", "AccessDeniedException", "NotAuthorized", "OptInRequired", "403"), ErrorKind.ACCESS
+    ),
+    "EntityNotFoundException": ErrorKind.NOT_FOUND,
+    "InvalidInputException": ErrorKind.INVALID,
+    "ValidationException": ErrorKind.INVALID,
+}
+
+NO_CREDENTIALS = (
+    exceptions.NoCredentialsError,
+    exceptions.PartialCredentialsError,
+    exceptions.CredentialRetrievalError,
+    exceptions.TokenRetrievalError,
+    exceptions.SSOTokenLoadError,
+    exceptions.UnauthorizedSSOTokenError,
+    exceptions.ProfileNotFound,
+)
+NEVER_SENT = (
+    exceptions.NoRegionError,
+    exceptions.ParamValidationError,
+    exceptions.InvalidRegionError,
+    exceptions.UnknownEndpointError,
+)
+MESSAGE_CHARACTERS = 500
+
+
+def translate(operation: str, error: Exception) -> CallFailed:
+    """The failure of one call, whatever the libraries raised for it."""
+    if isinstance(error, CallFailed):
+        return error
+    if isinstance(error, exceptions.ClientError):
+        return _from_answer(operation, error)
+    code = type(error).__name__
+    message = _cut(str(error))
+    if isinstance(error, NO_CREDENTIALS):
+        return CallFailed(ErrorKind.CREDENTIALS, operation, code, message, reached=False)
+    if isinstance(error, NEVER_SENT):
+        return CallFailed(ErrorKind.OTHER, operation, code, message, reached=False)
+    return CallFailed(ErrorKind.TRANSIENT, operation, code, message, reached=_may_have_reached(error))
+
+
+def kind_of(code: str, http_status: int | None) -> ErrorKind:
+    """What an error answer means, by its code first and its HTTP status second."""
+    kind = KIND_BY_CODE.get(code)
+    if kind is not None:
+        return kind
+    if http_status == 429:
+        return ErrorKind.THROTTLE
+    if http_status is not None and http_status >= 500:
+        return ErrorKind.TRANSIENT
+    return ErrorKind.OTHER
+
+
+def _from_answer(operation: str, error: exceptions.ClientError) -> CallFailed:
+    response: Mapping[str, Any] = error.response
+    details = response.get("Error", {})
+    metadata = response.get("ResponseMetadata", {})
+    code = str(details.get("Code", "Unknown"))
+    http_status = metadata.get("HTTPStatusCode")
+    kind = kind_of(code, http_status)
+    # Signature errors quote the request, session token and all: the first sentence is all that anyone needs.
+    message = str(details.get("Message", ""))
+    return CallFailed(
+        kind,
+        # A role that cannot be assumed fails inside whatever call came first: name the one that was refused.
+        error.operation_name or operation,
+        code,
+        _cut(re.split(r"\n|(?<=\.) ", message, maxsplit=1)[0] if kind is ErrorKind.CREDENTIALS else message),
+        http_status=http_status,
+        request_id=metadata.get("RequestId"),
+        reached=(error.operation_name or operation) == operation,
+        retry_after_seconds=_retry_after(metadata.get("HTTPHeaders", {})),
+    )
+
+
+def _may_have_reached(error: Exception) -> bool:
+    """False only for a connection that never came about: a reset, too, is raised as EndpointConnectionError."""
+    if isinstance(error, exceptions.ConnectTimeoutError):
+        return False
+    if isinstance(error, exceptions.EndpointConnectionError):
+        cause = error.kwargs.get("error")
+        return not isinstance(cause, aiohttp.ClientConnectorError)
+    return True
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Retry-After in seconds, or x-amz-retry-after in milliseconds; anything else is no wish."""
+    for name, unit in (("retry-after", 1.0), ("x-amz-retry-after", 0.001)):
+        text = headers.get(name, "")
+        if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text):
+            return float(text) * unit
+    return None
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= MESSAGE_CHARACTERS else message[: MESSAGE_CHARACTERS - 1] + "…"
