@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from typing import Any
 
 from batch_cancel.core.errors import BatchCancelError
 
@@ -36,7 +37,7 @@ class Stop:
         self.cause: StopCause | None = None
         self.error: BatchCancelError | None = None
         self._children: list[Stop] = []
-        self._waiting: set[asyncio.Task[object]] = set()
+        self._waiting: set[asyncio.Task[Any]] = set()
         self._event = asyncio.Event()
         if parent is not None:
             parent._children.append(self)  # noqa: SLF001  # its own class
@@ -49,8 +50,8 @@ class Stop:
             return
         self.cause, self.error = cause, error
         self._event.set()
-        for task in self._waiting:
-            task.cancel(self)
+        for task in [task for task in self._waiting if task is not asyncio.current_task()]:
+            task.cancel()
         for child in self._children:
             child.request(cause, error)
 
@@ -84,5 +85,3 @@ class Stop:
             raise
         finally:
             self._waiting.discard(task)
-            if self.cause is not None and task.cancelling() > cancelling:
-                task.uncancel()
