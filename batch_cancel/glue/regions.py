@@ -1,0 +1,70 @@
+"""Which regions there are, by botocore's own data file, read without importing botocore.
+
+A name that the file does not know is refused: a slip in it would otherwise be an empty sweep or a time-out.
+"""
+
+import importlib.util
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+from batch_cancel.core.errors import UsageError
+from batch_cancel.core.wording import did_you_mean, quoted
+
+DEFAULT_PARTITION = "aws"
+
+
+@cache
+def partitions() -> dict[str, tuple[str, ...]]:
+    """Every partition's regions, for example ``{"aws-cn": ("cn-north-1", "cn-northwest-1")}``."""
+    return {
+        entry["id"]: tuple(sorted(region for region in entry["regions"] if not region.endswith("-global")))
+        for entry in _data()
+    }
+
+
+@cache
+def known_regions() -> frozenset[str]:
+    """The regions of every partition."""
+    return frozenset(region for regions in partitions().values() for region in regions)
+
+
+@cache
+def partition_of(region: str) -> str:
+    """The partition that a region is in: by name, else by the shape of its name, else ``aws``."""
+    for partition, regions in partitions().items():
+        if region in regions:
+            return partition
+    for entry in _data():
+        if re.fullmatch(entry["regionRegex"], region):
+            return str(entry["id"])
+    return DEFAULT_PARTITION
+
+
+def region_fault(region: str) -> str | None:
+    """What is wrong with a region's name, or None."""
+    if region in known_regions():
+        return None
+    return f"unknown region {quoted(region)}{did_you_mean(region, sorted(known_regions()))}"
+
+
+def check_region(region: str) -> str:
+    """The region itself.
+
+    Raises:
+        UsageError: no partition has such a region.
+    """
+    if fault := region_fault(region):
+        raise UsageError(fault)
+    return region
+
+
+@cache
+def _data() -> list[dict[str, str]]:
+    spec = importlib.util.find_spec("botocore")  # finds the package without running it
+    if spec is None or not spec.submodule_search_locations:
+        raise UsageError("botocore is not installed: install batch-cancel again")
+    path = Path(spec.submodule_search_locations[0]) / "data" / "partitions.json"
+    entries: list[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))["partitions"]
+    return entries

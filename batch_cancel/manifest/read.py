@@ -1,0 +1,115 @@
+"""From a path (or standard input) and a format to rows."""
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import BinaryIO, assert_never
+
+from batch_cancel.core.errors import InputError, Problem
+from batch_cancel.core.wording import quoted
+from batch_cancel.manifest.rows import ManifestRow
+from batch_cancel.settings import ManifestFormat
+
+STANDARD_INPUT = "-"
+
+ENDINGS = {
+    ".csv": ManifestFormat.CSV,
+    ".tsv": ManifestFormat.TSV,
+    ".tab": ManifestFormat.TSV,
+    ".yaml": ManifestFormat.YAML,
+    ".yml": ManifestFormat.YAML,
+    ".json": ManifestFormat.JSON,
+    ".jsonl": ManifestFormat.JSONL,
+    ".ndjson": ManifestFormat.JSONL,
+}
+
+
+def format_by_ending(path: str) -> ManifestFormat:
+    """The format that a path's ending stands for.
+
+    Raises:
+        InputError: it stands for none, or the path is ``-``.
+    """
+    if path == STANDARD_INPUT:
+        raise _refused(path, "the format of standard input is not known: give --manifest-format")
+    ending = Path(path).suffix
+    if found := ENDINGS.get(ending.lower()):
+        return found
+    what = f"the file ending {quoted(ending)} is not known" if ending else "the file has no ending"
+    known = ", ".join(ENDINGS)
+    raise _refused(path, f"{what} (known: {known}): give --manifest-format {'|'.join(ManifestFormat)}")
+
+
+def read_manifest(
+    path: str, file_format: ManifestFormat | None = None, *, stdin: BinaryIO | None = None
+) -> Iterator[ManifestRow | Problem]:
+    """The rows of a manifest in the file's order, each bad row as the Problem that it is.
+
+    Args:
+        path: a file, or ``-`` for standard input.
+        file_format: None for "by the file's ending".
+        stdin: what ``-`` reads; the process's own standard input if None.
+
+    Raises:
+        InputError: the file cannot be opened, or from some place on not be read (while iterating).
+    """
+    chosen = file_format or format_by_ending(path)
+    source = "<stdin>" if path == STANDARD_INPUT else path
+    try:
+        with _opened(path, stdin) as stream:
+            yield from _rows(stream, chosen, source)
+    except OSError as error:
+        raise _refused(source, _os_fault(error)) from error
+
+
+def _opened(path: str, stdin: BinaryIO | None) -> AbstractContextManager[BinaryIO]:
+    if path == STANDARD_INPUT:
+        return nullcontext(stdin or sys.stdin.buffer)
+    return Path(path).open("rb")
+
+
+def _rows(stream: BinaryIO, chosen: ManifestFormat, source: str) -> Iterator[ManifestRow | Problem]:
+    # Each reader comes with its own library, so that a CSV of ten rows does not wait for YAML's.
+    if chosen is ManifestFormat.YAML:
+        from batch_cancel.manifest.yaml_rows import read_yaml  # noqa: PLC0415
+
+        yield from read_yaml(stream, source)
+        return
+    # Bytes that are not UTF-8 come through as lone surrogates, so that the row that holds them can be named.
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        match chosen:
+            case ManifestFormat.CSV | ManifestFormat.TSV:
+                from batch_cancel.manifest.delimited import read_delimited  # noqa: PLC0415
+
+                yield from read_delimited(text, source, "," if chosen is ManifestFormat.CSV else "\t")
+            case ManifestFormat.JSON:
+                from batch_cancel.manifest.json_rows import read_json  # noqa: PLC0415
+
+                yield from read_json(text, source)
+            case ManifestFormat.JSONL:
+                from batch_cancel.manifest.json_rows import read_json_lines  # noqa: PLC0415
+
+                yield from read_json_lines(text, source)
+            case _:
+                assert_never(chosen)
+    finally:
+        text.detach()  # standard input is not ours to close
+
+
+def _os_fault(error: OSError) -> str:
+    match error:
+        case FileNotFoundError():
+            return "there is no such file"
+        case IsADirectoryError():
+            return "is a directory, not a file"
+        case PermissionError():
+            return "may not be read (permission denied)"
+        case _:
+            return f"cannot be read: {error.strerror or error}"
+
+
+def _refused(source: str, message: str) -> InputError:
+    return InputError([Problem(source, message)])
