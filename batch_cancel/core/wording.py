@@ -22,7 +22,9 @@ def cut(text: str) -> str:
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """The end of a sentence about an unknown word: ``; did you mean 'region'?``, or nothing where nothing is near."""
     by_folded = {choice.casefold(): choice for choice in choices}
-    near = get_close_matches(word.casefold().strip(), by_folded, n=1, cutoff=0.6)
+    folded = word.casefold().strip()
+    near = get_close_matches(folded, by_folded, n=5, cutoff=0.6)
+    near.sort(key=lambda choice: sorted(choice) != sorted(folded))  # two letters swapped are the likeliest slip
     return f"; did you mean {quoted(by_folded[near[0]])}?" if near else ""
 
 

@@ -61,13 +61,16 @@ def read_manifest(
         with _opened(path, stdin) as stream:
             yield from _rows(stream, chosen, source)
     except OSError as error:
-        raise _refused(source, _os_fault(error)) from error
+        raise _refused(source, os_fault(error)) from error
 
 
 def _opened(path: str, stdin: BinaryIO | None) -> AbstractContextManager[BinaryIO]:
     if path == STANDARD_INPUT:
         return nullcontext(stdin or sys.stdin.buffer)
-    return Path(path).open("rb")
+    try:
+        return Path(path).open("rb")
+    except ValueError as error:
+        raise _refused(path, os_fault(error)) from error
 
 
 def _rows(stream: BinaryIO, chosen: ManifestFormat, source: str) -> Iterator[ManifestRow | Problem]:
@@ -99,7 +102,8 @@ def _rows(stream: BinaryIO, chosen: ManifestFormat, source: str) -> Iterator[Man
         text.detach()  # standard input is not ours to close
 
 
-def _os_fault(error: OSError) -> str:
+def os_fault(error: OSError | ValueError) -> str:
+    """The sentence for a file that cannot be opened (ValueError: its name holds a NUL)."""
     match error:
         case FileNotFoundError():
             return "there is no such file"
@@ -107,8 +111,10 @@ def _os_fault(error: OSError) -> str:
             return "is a directory, not a file"
         case PermissionError():
             return "may not be read (permission denied)"
-        case _:
+        case OSError():
             return f"cannot be read: {error.strerror or error}"
+        case _:
+            return f"cannot be read: {error}"
 
 
 def _refused(source: str, message: str) -> InputError:

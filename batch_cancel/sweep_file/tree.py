@@ -1,0 +1,112 @@
+"""A small YAML file as plain data, with the place of every key and value."""
+
+import re
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from yaml.events import (
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    NodeEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamStartEvent,
+)
+
+from batch_cancel.core.errors import Problem
+from batch_cancel.core.wording import quoted
+from batch_cancel.manifest.rows import NotText, unreadable
+from batch_cancel.manifest.yaml_events import Place, YamlEvents, place_of, scalar
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(slots=True)
+class Tree:
+    """What a file holds.
+
+    Attributes:
+        root: mappings, lists, text, numbers, truth values; :class:`NotText` for what YAML means by no decimal number.
+        values, keys: where each value, and its key, stands.
+        texts: each scalar as it was written.
+        problems: keys that stand twice or have no value; they are not in ``root``.
+    """
+
+    source: str
+    root: object = None
+    values: dict[Path, Place] = field(default_factory=dict)
+    keys: dict[Path, Place] = field(default_factory=dict)
+    texts: dict[Path, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    without_value: set[Path] = field(default_factory=set)
+
+
+def read_tree(stream: BinaryIO, source: str) -> Tree:
+    """The one document of a YAML text.
+
+    Raises:
+        InputError: it is not YAML, it is empty, or it holds aliases, tags or a second document.
+    """
+    events = YamlEvents(stream, source)
+    while not isinstance(event := events.next(), NodeEvent):
+        if not isinstance(event, StreamStartEvent | DocumentStartEvent):
+            raise unreadable(source, "the file is empty")
+    tree = Tree(source)
+    tree.root = _value(events, event, (), tree)
+    events.next()  # the document's end
+    if isinstance(event := events.next(), DocumentStartEvent):
+        events.fail(event, "a second document begins here: a sweep file is one")
+    return tree
+
+
+def _value(events: YamlEvents, event: Event, path: Path, tree: Tree) -> object:
+    tree.values[path] = place_of(event)
+    if isinstance(event, SequenceStartEvent):
+        items: list[object] = []
+        while not isinstance(item := events.next(), SequenceEndEvent):
+            items.append(_value(events, item, (*path, len(items)), tree))
+        return items
+    if isinstance(event, MappingStartEvent):
+        return _mapping(events, path, tree)
+    assert isinstance(event, ScalarEvent)  # noqa: S101  # aliases were refused, and no other node is left
+    tree.texts[path] = event.value
+    value = scalar(event)
+    if value is None:
+        name = f"{path[-1]} has" if path and isinstance(path[-1], str) else "an item has" if path else "the file has"
+        message = f"{name} no value: give one, or leave the key out ([] is an empty list)"
+        tree.problems.append(Problem(tree.source, message, *place_of(event)))
+        tree.without_value.add(path)
+    return _number_or_truth(value) if isinstance(value, NotText) else value
+
+
+def _mapping(events: YamlEvents, path: Path, tree: Tree) -> dict[str, object]:
+    entries: dict[str, object] = {}
+    while not isinstance(key := events.next(), MappingEndEvent):
+        if not isinstance(key, ScalarEvent):
+            events.fail(key, "a key is text")
+        name = key.value  # as it is written: YAML would make a truth value of "on"
+        inner = (*path, name)
+        if name in entries or inner in tree.without_value:
+            tree.problems.append(Problem(tree.source, f"{quoted(name)} stands there twice", *place_of(key)))
+            _value(events, events.next(), (*path, f"{name} (again)"), tree)
+            continue
+        tree.keys[inner] = place_of(key)
+        value = _value(events, events.next(), inner, tree)
+        if value is not None:
+            entries[name] = value
+    return entries
+
+
+def _number_or_truth(value: NotText) -> object:
+    if value.kind == "a truth value":
+        return value.text.lower() in ("true", "yes", "on")
+    if re.fullmatch(r"-?(0|[1-9][0-9]{0,15})", value.text, re.ASCII):
+        return int(value.text)
+    if re.fullmatch(r"-?[0-9]{1,15}\.[0-9]{1,15}", value.text, re.ASCII):
+        return float(value.text)
+    if value.kind == "a date":
+        return value.text
+    return value
