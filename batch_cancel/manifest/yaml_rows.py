@@ -20,6 +20,9 @@ from batch_cancel.core.wording import cut, did_you_mean, quoted
 from batch_cancel.manifest.rows import Faults, ManifestRow, RepeatedKey, label_text, row_of, unreadable
 from batch_cancel.manifest.yaml_events import Place, YamlEvents, is_null, place_of, scalar
 
+KEYS = ("runs", "TaskRuns", "transforms")
+"""What a manifest that is a mapping holds."""
+
 MOST_EVENTS_IN_A_ROW = 10_000
 
 _FORMS = (
@@ -51,13 +54,28 @@ def read_yaml(stream: BinaryIO, source: str) -> Iterator[ManifestRow | Problem]:
         events.fail(event, "a second document begins here: a manifest is one")
 
 
+def looks_like_rows(stream: BinaryIO, source: str) -> bool:
+    """Whether a YAML text is meant to be a manifest: a list, or a mapping that begins with a manifest's key.
+
+    Raises:
+        InputError: the text is not YAML from its beginning.
+    """
+    events = YamlEvents(stream, source)
+    while not isinstance(event := events.next(), NodeEvent):
+        if not isinstance(event, StreamStartEvent | DocumentStartEvent):
+            return False
+    if not isinstance(event, MappingStartEvent):
+        return isinstance(event, SequenceStartEvent)
+    key = events.next()
+    return isinstance(key, ScalarEvent) and key.value in KEYS
+
+
 def _rows_in_mapping(events: YamlEvents, start: Event) -> Iterator[ManifestRow | Problem]:
-    known = ("runs", "TaskRuns", "transforms")
     seen: set[str] = set()
     while not isinstance(key := events.next(), MappingEndEvent):
         name = key.value if isinstance(key, ScalarEvent) else None
-        if name not in known:
-            hint = did_you_mean(name, known) if name else ""
+        if name not in KEYS:
+            hint = did_you_mean(name, KEYS) if name else ""
             events.fail(key, f"unknown key {quoted(name or '')}: {_FORMS}{hint}")
         if name in seen:
             events.fail(key, f"{name} stands there twice")

@@ -1,0 +1,296 @@
+"""From flags, environment and sweep file to settings: a flag beats the environment, which beats the sweep file.
+
+Protection is the exception: what a flag protects is added to what the sweep file protects, never put in its place.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+import click
+from click.core import ParameterSource
+
+from batch_cancel.coming import not_yet
+from batch_cancel.core.errors import UsageError
+from batch_cancel.core.selection import Protection, Selection
+from batch_cancel.manifest import format_by_ending
+from batch_cancel.settings import (
+    Consent,
+    DiscoverySource,
+    Endpoint,
+    ManifestFormat,
+    ManifestSource,
+    Settings,
+    TargetSettings,
+)
+
+T = TypeVar("T")
+
+
+class Given:
+    """The options of a command that somebody gave, and how near they stand: 2 a flag, 1 the environment, 0 nobody."""
+
+    def __init__(self, ctx: click.Context) -> None:
+        self._ctx = ctx
+
+    def level(self, name: str) -> int:
+        """How near an option was given."""
+        match self._ctx.get_parameter_source(name):
+            case ParameterSource.COMMANDLINE:
+                return 2
+            case ParameterSource.ENVIRONMENT:
+                return 1
+            case _:
+                return 0
+
+    def __contains__(self, name: str) -> bool:
+        return self.level(name) > 0
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  # each option has its own type
+        return self._ctx.params[name]
+
+    def otherwise(self, name: str, value: T) -> T:
+        """The option, if it was given, else the value."""
+        return cast("T", self[name]) if name in self else value
+
+    def nearer(self, one: str, other: str, sentence: str) -> str | None:
+        """Which of two options that exclude each other counts; both as near as each other is an error."""
+        if self.level(one) == self.level(other) > 0:
+            raise UsageError(sentence)
+        return max((one, other), key=self.level) if one in self or other in self else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """How a sweep looks while it runs and where it leaves its files; None is the default directory."""
+
+    directory: Path | None
+    form: Literal["text", "json"]
+    progress: bool
+    quiet: bool
+    verbose: bool
+    log_format: Literal["text", "json"]
+    color: bool
+
+
+def settings_from(ctx: click.Context) -> Settings:
+    """What a command with ``sweep_options`` was told to do.
+
+    Raises:
+        UsageError: options that do not go together.
+        InputError: a sweep file with faults.
+    """
+    given = Given(ctx)
+    _check_combinations(given)
+    in_file = _from_file(given)
+    base = in_file or Settings(source=DiscoverySource())
+    settings = replace(
+        base,
+        source=_source(given, in_file),
+        reason=given.otherwise("reason", base.reason),
+        targets=_targets(given, base.targets),
+        selection=_selection(given, base),
+        protection=_protection(given, base),
+        guardrails=replace(
+            base.guardrails,
+            max_runs=given.otherwise("max_runs", base.guardrails.max_runs),
+            max_percent=given.otherwise("max_percent", base.guardrails.max_percent),
+            allow_accounts=given.otherwise("allow_account", base.guardrails.allow_accounts),
+            max_errors=given.otherwise("max_errors", base.guardrails.max_errors),
+        ),
+        consent=Consent(yes=given["yes"], confirm_count=given["confirm_count"]),
+        endpoint=Endpoint(
+            url=given["endpoint_url"], ca_bundle=given["ca_bundle"], verify_ssl=not given["no_verify_ssl"]
+        ),
+        report=replace(base.report, formats=given.otherwise("report", base.report.formats)),
+        until_clear=given["until_clear"],
+        ignore_not_found=given["ignore_not_found"],
+        dry_run=given["dry_run"],
+    )
+    settings = renewed(settings, ctx)
+    _check_whole(given, settings)
+    return settings
+
+
+def renewed(settings: Settings, ctx: click.Context) -> Settings:
+    """Settings with the rate, deadline and verify options that were given anew."""
+    given = Given(ctx)
+    deadline: timedelta | None = given.otherwise("deadline", None)
+    timeout: timedelta | None = given.otherwise("wait_timeout", None)
+    wait = given.otherwise("wait", settings.verify.wait)
+    if timeout and not wait:
+        given.nearer("wait", "wait_timeout", "--no-wait and --wait-timeout exclude each other: give one of them")
+        if given.level("wait_timeout") > given.level("wait"):
+            raise UsageError("--wait-timeout means nothing without waiting: add --wait")
+    return replace(
+        settings,
+        rate=replace(
+            settings.rate,
+            rps=given.otherwise("rps", settings.rate.rps),
+            max_concurrency=given.otherwise("max_concurrency", settings.rate.max_concurrency),
+        ),
+        retry=replace(
+            settings.retry,
+            max_attempts=given.otherwise("max_attempts", settings.retry.max_attempts),
+            deadline_seconds=deadline.total_seconds() if deadline else settings.retry.deadline_seconds,
+        ),
+        verify=replace(
+            settings.verify,
+            wait=wait,
+            timeout_seconds=timeout.total_seconds() if timeout else settings.verify.timeout_seconds,
+        ),
+    )
+
+
+def output_from(ctx: click.Context) -> Output:
+    """How a command with ``sweep_options`` or ``resume_options`` is to look.
+
+    Raises:
+        UsageError: ``--quiet`` with ``--verbose``.
+    """
+    given = Given(ctx)
+    louder = given.nearer("quiet", "verbose", "--quiet and --verbose exclude each other: give one of them")
+    out = ctx.params.get("out")
+    return Output(
+        directory=Path(out) if out else None,
+        form=given["output"],
+        progress=not given["no_progress"] and louder != "quiet",
+        quiet=louder == "quiet",
+        verbose=louder == "verbose",
+        log_format=given["log_format"],
+        color=not given["no_color"],
+    )
+
+
+# -- the parts --------------------------------------------------------------------------------------------------------
+
+
+def _from_file(given: Given) -> Settings | None:
+    """The sweep file's settings; where it names no source, a flag must."""
+    path = given["sweep_file"]
+    if path is None:
+        return None
+    if path.lower().endswith((".csv", ".tsv", ".jsonl", ".ndjson")):
+        raise UsageError(f"{path} is not a sweep file: for a list of runs write --manifest {path}")
+    from batch_cancel.sweep_file import load_sweep_file  # noqa: PLC0415  # brings pydantic, which --manifest can do without
+
+    sweep = load_sweep_file(path)
+    if not (sweep.source_given or "manifest" in given or "discover" in given):
+        raise UsageError(f"{path} names no source: add 'source: discovery', or give --manifest FILE or --discover")
+    return sweep.settings
+
+
+def _source(given: Given, in_file: Settings | None) -> ManifestSource | DiscoverySource:
+    chosen = given.nearer("manifest", "discover", "--manifest and --discover exclude each other: give one of them")
+    if chosen is None and in_file is None:
+        raise UsageError("which runs? Give --manifest FILE, or --discover, or a sweep file")
+    file_format = ManifestFormat(given["manifest_format"]) if given["manifest_format"] else None
+    if chosen == "manifest":
+        path = given["manifest"]
+        if file_format is None:
+            format_by_ending(path)  # a fault here is told before anything is opened
+        return ManifestSource(path=path, format=file_format, skip_invalid=given["skip_invalid"])
+    source = DiscoverySource() if chosen == "discover" or in_file is None else in_file.source
+    if isinstance(source, ManifestSource):
+        return replace(
+            source,
+            format=file_format or source.format,
+            skip_invalid=given.otherwise("skip_invalid", source.skip_invalid),
+        )
+    for name in ("manifest_format", "skip_invalid"):
+        if given.level(name) == 2:
+            raise UsageError(f"{_flag(name)} is about a manifest, and the runs are to be discovered: leave it out")
+    return source
+
+
+def _targets(given: Given, in_file: tuple[TargetSettings, ...]) -> tuple[TargetSettings, ...]:
+    """The file's targets, with the ways in and the regions that were given in the place of theirs."""
+    if "region" in given:
+        regions: tuple[str, ...] = tuple(dict.fromkeys(given["region"]))
+        if "all" in regions and len(regions) > 1:
+            raise UsageError("--region all and other regions exclude each other: give all alone, or name the regions")
+        wanted: tuple[str, ...] | Literal["all"] = "all" if regions == ("all",) else regions
+        in_file = tuple(dict.fromkeys(replace(target, regions=wanted) for target in in_file))
+    access = ("profile", "role_arn", "external_id", "account_id", "role_name", "organization_unit")
+    if not any(name in given for name in access):
+        return in_file
+    ways_in = [
+        TargetSettings(
+            profile=profile,
+            role_arn=role_arn,
+            role_name=given["role_name"],
+            accounts=given["account_id"] or None,
+            organization_units=given["organization_unit"] or None,
+            external_id=given["external_id"],
+        )
+        for profile, role_arn in product(given["profile"] or (None,), given["role_arn"] or (None,))
+    ]
+    places = dict.fromkeys(target.regions for target in in_file)
+    return tuple(dict.fromkeys(replace(way_in, regions=place) for way_in, place in product(ways_in, places)))
+
+
+def _selection(given: Given, base: Settings) -> Selection:
+    selection = base.selection
+    return replace(
+        selection,
+        transform_ids=given.otherwise("transform_id", selection.transform_ids),
+        transform_names=given.otherwise("transform_name", selection.transform_names),
+        tags=_by_key(given["tag"]) if "tag" in given else selection.tags,
+        statuses=given.otherwise("status", selection.statuses),
+        task_types=given.otherwise("task_type", selection.task_types),
+        older_than=given.otherwise("older_than", selection.older_than),
+        newer_than=given.otherwise("newer_than", selection.newer_than),
+    )
+
+
+def _protection(given: Given, base: Settings) -> Protection:
+    protection = base.protection
+    tags = {key: tuple(values) for key, values in (protection.tags or {}).items()}
+    for key, values in _by_key(given["protect_tag"]).items():
+        tags[key] = tags.get(key, ()) + values
+    return replace(
+        protection, transforms=(*protection.transforms, *given["protect_transform"]), tags=tags or protection.tags
+    )
+
+
+def _by_key(pairs: tuple[tuple[str, str], ...]) -> dict[str, tuple[str, ...]]:
+    by_key: dict[str, tuple[str, ...]] = {}
+    for key, value in pairs:
+        by_key[key] = (*by_key.get(key, ()), value)
+    return by_key
+
+
+# -- what does not go together ----------------------------------------------------------------------------------------
+
+
+def _check_combinations(given: Given) -> None:
+    for one, other in (("yes", "confirm_count"), ("ca_bundle", "no_verify_ssl"), ("role_arn", "role_name")):
+        if one in given and other in given:
+            raise UsageError(f"{_flag(one)} and {_flag(other)} exclude each other: give one of them")
+    several = "account_id" in given or "organization_unit" in given
+    if several and "role_name" not in given:
+        raise UsageError("--account-id needs --role-name, the role to assume in each account")
+    if "role_name" in given and not several:
+        raise UsageError("--role-name needs --account-id (for one role use --role-arn)")
+    if "external_id" in given and "role_arn" not in given and "role_name" not in given:
+        raise UsageError("--external-id needs --role-arn or --role-name")
+
+
+def _check_whole(given: Given, settings: Settings) -> None:
+    for _, sentence in not_yet(settings):
+        raise UsageError(sentence)
+    if settings.until_clear:
+        if isinstance(settings.source, ManifestSource):
+            raise UsageError("--until-clear sweeps again and again: it needs --discover, not a manifest")
+        if settings.dry_run:
+            raise UsageError("--until-clear and --dry-run exclude each other: a dry run clears nothing")
+        if settings.consent.confirm_count is not None or not settings.consent.yes:
+            raise UsageError("--until-clear needs --yes: how many runs it will cancel cannot be known beforehand")
+        if not settings.verify.wait:
+            raise UsageError("--until-clear has to see the runs end, and --no-wait does not look: leave out --no-wait")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

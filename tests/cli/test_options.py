@@ -1,0 +1,298 @@
+"""Flags beat the environment, which beats the sweep file; what does not go together is refused with a way out."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from batch_cancel.cli.grouped import GroupedCommand
+from batch_cancel.cli.options import resume_options, sweep_options
+from batch_cancel.cli.settings_from import Output, output_from, renewed, settings_from
+from batch_cancel.core.errors import BatchCancelError
+from batch_cancel.core.task_run import Status
+from batch_cancel.settings import (
+    Consent,
+    DiscoverySource,
+    Endpoint,
+    ManifestFormat,
+    ManifestSource,
+    MaxErrors,
+    Rate,
+    ReportFormat,
+    Settings,
+    TargetSettings,
+    Verify,
+)
+
+HERE = TargetSettings()
+
+
+class Run:
+    """A command with the options, and what it made of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.settings = Settings(source=DiscoverySource())
+        self.output: Output | None = None
+        self.monkeypatch = monkeypatch
+        self.folder = folder
+
+        @click.command(cls=GroupedCommand)
+        @sweep_options
+        @click.pass_context
+        def command(ctx: click.Context, /, **_: Any) -> None:  # noqa: ANN401
+            self.settings = settings_from(ctx)
+            self.output = output_from(ctx)
+
+        self.command = command
+
+    def __call__(self, *arguments: str, sweep: str | None = None, env: dict[str, str] | None = None) -> Settings:
+        if sweep is not None:
+            path = self.folder / "sweep.yaml"
+            path.write_text(sweep)
+            arguments = (str(path), *arguments)
+        result = CliRunner().invoke(self.command, list(arguments), env=env)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return self.settings
+
+    def refused(self, *arguments: str, sweep: str | None = None, env: dict[str, str] | None = None) -> str:
+        try:
+            self(*arguments, sweep=sweep, env=env)
+        except BatchCancelError as error:
+            assert error.exit_code == 2
+            return str(error)
+        except AssertionError as error:  # click's own refusal, which ended the command with its message
+            return str(error)
+        raise AssertionError(f"{arguments} was not refused")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    return Run(monkeypatch, tmp_path)
+
+
+def test_the_least_that_can_be_said(run: Run) -> None:
+    assert run("--discover") == Settings(source=DiscoverySource())
+    assert run("--manifest", "runs.csv") == Settings(source=ManifestSource(path="runs.csv"))
+    assert run.output == Output(
+        directory=None, form="text", progress=True, quiet=False, verbose=False, log_format="text", color=True
+    )
+
+
+def test_everything_that_can_be_said(run: Run, tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    words = (
+        "--discover --region us-east-1 --region eu-west-1 --profile a --profile b --transform-id t "
+        "--transform-name d-* --tag env=dev --tag env=test --tag x== --status RUNNING --task-type EVALUATION --older-than 6h "
+        "--newer-than 2d --protect-transform p --protect-tag keep= --max-runs 5 --max-percent 50% --allow-account 222222222222 "
+        "--max-errors 5% --confirm-count 0 --rps 2.5 --max-concurrency 9 --max-attempts 3 --deadline 10m "
+        "--wait-timeout 1m --ignore-not-found --report json,md,json --reason why --endpoint-url http://[::1]:80 "
+        f"--ca-bundle {bundle} --out d --output json --no-progress --verbose --log-format json --no-color"
+    )
+    settings = run(*words.split())
+    assert settings.targets == tuple(
+        TargetSettings(profile=profile, regions=("us-east-1", "eu-west-1")) for profile in ("a", "b")
+    )
+    selection = settings.selection
+    assert (selection.transform_ids, selection.transform_names) == (("t",), ("d-*",))
+    assert selection.tags == {"env": ("dev", "test"), "x": ("=",)}
+    assert (selection.statuses, selection.task_types) == ((Status.RUNNING,), ("EVALUATION",))
+    assert (selection.older_than, selection.newer_than) == (timedelta(hours=6), timedelta(days=2))
+    assert settings.protection.transforms == ("p",)
+    assert settings.protection.tags == {"keep": ("",)}
+    assert settings.guardrails.max_runs == 5
+    assert settings.guardrails.max_percent == 50
+    assert settings.guardrails.allow_accounts == ("222222222222",)
+    assert settings.guardrails.max_errors == MaxErrors(percent=5)
+    assert settings.consent == Consent(confirm_count=0)
+    assert settings.rate == Rate(rps=2.5, max_concurrency=9)
+    assert settings.retry.max_attempts == 3
+    assert settings.retry.deadline_seconds == 600
+    assert settings.verify == Verify(timeout_seconds=60)
+    assert settings.ignore_not_found
+    assert settings.report.formats == (ReportFormat.JSON, ReportFormat.MD)
+    assert settings.reason == "why"
+    assert settings.endpoint == Endpoint(url="http://[::1]:80", ca_bundle=str(bundle))
+    assert run.output == Output(
+        directory=Path("d"), form="json", progress=False, quiet=False, verbose=True, log_format="json", color=False
+    )
+
+
+def test_manifest_options(run: Run) -> None:
+    source = run("--manifest", "-", "--manifest-format", "jsonl", "--skip-invalid", "--yes").source
+    assert source == ManifestSource(path="-", format=ManifestFormat.JSONL, skip_invalid=True)
+
+
+def test_a_flag_beats_the_environment_which_beats_the_sweep_file(run: Run) -> None:
+    sweep = "source: discovery\nguardrails: {max_runs: 1}\nrate: {rps: 1}\nverify: {timeout: 1m}\n"
+    env = {"BATCH_CANCEL_MAX_RUNS": "2", "BATCH_CANCEL_RPS": "2"}
+    settings = run("--max-runs", "3", sweep=sweep, env=env)
+    assert (settings.guardrails.max_runs, settings.rate.rps, settings.verify.timeout_seconds) == (3, 2, 60)
+    assert run("--rps", "auto", sweep=sweep).rate.rps is None
+    assert run("--manifest", "a.csv", sweep=sweep).source == ManifestSource(path="a.csv")
+    assert run("--discover", env={"BATCH_CANCEL_MANIFEST": "a.csv"}).source == DiscoverySource()
+    assert run(sweep="name: x", env={"BATCH_CANCEL_MANIFEST": "a.csv"}).source == ManifestSource(path="a.csv")
+    assert run("--no-wait", sweep=sweep).verify == Verify(wait=False, timeout_seconds=60)
+    assert not run("--discover", env={"BATCH_CANCEL_WAIT": "false"}).verify.wait
+    regions = run("--discover", env={"BATCH_CANCEL_REGION": "us-east-1 eu-west-1"}).targets[0].regions
+    assert regions == ("us-east-1", "eu-west-1")
+
+
+def test_consent_is_not_taken_from_the_environment(run: Run) -> None:
+    env = {"BATCH_CANCEL_YES": "1", "BATCH_CANCEL_CONFIRM_COUNT": "3"}
+    assert run("--discover", env=env).consent == Consent()
+
+
+def test_a_flag_never_takes_protection_away(run: Run) -> None:
+    sweep = "source: discovery\nprotect: {transform_names: [a], transform_ids: [b], tags: {k: v}}\n"
+    protection = run("--protect-transform", "x", "--protect-tag", "k=w", "--protect-tag", "l=m", sweep=sweep).protection
+    assert protection.transforms == ("x",)
+    assert (protection.transform_names, protection.transform_ids) == (("a",), ("b",))
+    assert protection.tags == {"k": ("v", "w"), "l": ("m",)}
+
+
+def test_where_to_sweep(run: Run) -> None:
+    two = "source: discovery\ntargets: [{profile: a, regions: [us-east-1]}, {profile: b, regions: all}]\n"
+    assert run("--region", "eu-west-1", sweep=two).targets == (
+        TargetSettings(profile="a", regions=("eu-west-1",)),
+        TargetSettings(profile="b", regions=("eu-west-1",)),
+    )
+    assert run("--profile", "c", sweep=two).targets == (
+        TargetSettings(profile="c", regions=("us-east-1",)),
+        TargetSettings(profile="c", regions="all"),
+    )
+    assert run("--discover", "--region", "all").targets == (TargetSettings(regions="all"),)
+    arns = [f"arn:aws:iam::{digit * 12}:role/x" for digit in "12"]
+    assert run("--discover", "--role-arn", arns[0], "--role-arn", arns[1], "--external-id", "ab").targets == tuple(
+        TargetSettings(role_arn=arn, external_id="ab") for arn in arns
+    )
+    accounts = ("--account-id", "1" * 12, "--account-id", "2" * 12, "--role-name", "path/x")
+    assert run("--discover", *accounts).targets == (TargetSettings(accounts=("1" * 12, "2" * 12), role_name="path/x"),)
+    assert run("--region", "us-east-1", sweep="source: discovery\ntargets: []").targets == ()
+    assert run("--discover").targets == (HERE,)
+
+
+def test_skipping_can_be_added_to_a_sweep_file_s_manifest(run: Run) -> None:
+    source = run("--skip-invalid", sweep="source: {manifest: runs.csv}").source
+    assert isinstance(source, ManifestSource)
+    assert source.skip_invalid
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("", "which runs? Give --manifest FILE, or --discover, or a sweep file"),
+        ("--manifest a.csv --discover", "--manifest and --discover exclude each other"),
+        ("--manifest a.txt", "'.txt' is not known"),
+        ("--manifest -", "--manifest-format"),
+        ("--manifest a --manifest-format xml", "'xml'"),
+        ("--discover --skip-invalid", "--skip-invalid is about a manifest"),
+        ("--discover --manifest-format csv", "--manifest-format is about a manifest"),
+        ("runs.csv", "for a list of runs write --manifest runs.csv"),
+        ("none.yaml", "there is no such file"),
+        ("--discover --yes --confirm-count 3", "--yes and --confirm-count exclude each other"),
+        ("--discover --no-wait --wait-timeout 5m", "--no-wait and --wait-timeout exclude each other"),
+        ("--discover --until-clear", "--until-clear needs --yes"),
+        ("--discover --until-clear --confirm-count 3", "--until-clear needs --yes"),
+        ("--manifest a.csv --until-clear --yes", "it needs --discover"),
+        ("--discover --until-clear --yes --dry-run", "--until-clear and --dry-run exclude each other"),
+        ("--discover --until-clear --yes --no-wait", "leave out --no-wait"),
+        ("--discover --quiet --verbose", "--quiet and --verbose exclude each other"),
+        ("--discover --account-id 111111111111", "--account-id needs --role-name"),
+        ("--discover --role-name x", "--role-name needs --account-id"),
+        ("--discover --external-id ab", "--external-id needs"),
+        ("--discover --role-arn arn:aws:iam::222222222222:role/x --role-name y --account-id 222222222222", "exclude"),
+        ("--discover --organization-unit ou-1 --role-name x", "organization units are not supported yet"),
+        ("--discover --region all --region us-east-1", "give all alone"),
+        ("--discover --region us-esat-1", "did you mean 'us-east-1'?"),
+        ("--discover --role-arn x", "is not a role's ARN"),
+        ("--discover --account-id 1", "is not twelve digits"),
+        ("--discover --allow-account 1", "is not twelve digits"),
+        ("--discover --endpoint-url localhost:1", "is not an address"),
+        ("--discover --endpoint-url http://x:99999", "is not an address"),
+        ("--discover --ca-bundle none.pem", "there is no file"),
+        ("--discover --tag env", "is not KEY=VALUE"),
+        ("--discover --tag =x", "is not KEY=VALUE"),
+        ("--discover --status STOPPED", "choose from STARTING, RUNNING"),
+        ("--discover --status running", "did you mean 'RUNNING'?"),
+        ("--discover --task-type X", "unknown task type"),
+        ("--discover --older-than 6", "'6' has no unit"),
+        ("--discover --older-than -6h", "is negative"),
+        ("--discover --older-than 6h --newer-than 6h", "no run is older than 6h and newer than 6h"),
+        ("--discover --max-runs 0", "0 is less than 1"),
+        ("--discover --max-runs -5", "-5 is less than 1"),
+        ("--discover --max-runs 1.5", "is not a whole number"),
+        ("--discover --max-percent 0", "greater than zero"),
+        ("--discover --max-percent 101", "more than 100"),
+        ("--discover --max-percent x", "not a number of percent"),
+        ("--discover --max-errors -1", "neither a count"),
+        ("--discover --max-errors 101%", "more than 100%"),
+        ("--discover --confirm-count -1", "less than 0"),
+        ("--discover --rps 0", "greater than zero"),
+        ("--discover --rps -1", "greater than zero"),
+        ("--discover --rps nan", "greater than zero"),
+        ("--discover --rps inf", "greater than zero"),
+        ("--discover --rps fast", "neither auto nor"),
+        ("--discover --max-concurrency 0", "less than 1"),
+        ("--discover --max-concurrency 99999", "more than 10,000"),
+        ("--discover --max-attempts 0", "less than 1"),
+        ("--discover --deadline 0s", "is zero"),
+        ("--discover --wait-timeout 10", "has no unit"),
+        ("--discover --report pdf", "unknown report format 'pdf'"),
+        ("--discover --transform-id " + "x" * 256, "at most 255"),
+    ],
+)
+def test_what_does_not_go_is_refused(run: Run, words: str, said: str) -> None:
+    assert said in run.refused(*words.split()).replace("\n", " ")
+
+
+def test_empty_words_are_refused(run: Run) -> None:
+    for option in ("--profile", "--region", "--transform-name", "--protect-transform", "--reason", "--out", "--report"):
+        assert run.refused("--discover", option, "")
+
+
+@pytest.mark.parametrize(
+    ("sweep", "words", "said"),
+    [
+        ("name: x", "", "names no source"),
+        ("source: discovery\nverify: {wait: false}", "--wait-timeout 5m", "add --wait"),
+        ("source: discovery", "--until-clear", "--until-clear needs --yes"),
+        ("source: {manifest: a.csv}", "--until-clear --yes", "it needs --discover"),
+        ("source: discovery\nselect: {older_than: 6h}", "--newer-than 1h", "no run is older"),
+        ("nonsense: 1", "", "unknown key"),
+    ],
+)
+def test_flags_and_sweep_file_that_do_not_go_together(run: Run, sweep: str, words: str, said: str) -> None:
+    assert said in run.refused(*words.split(), sweep=sweep)
+
+
+def test_a_sweep_that_goes_on_may_go_another_way() -> None:
+    before = Settings(source=DiscoverySource(), rate=Rate(rps=1, max_concurrency=2), verify=Verify(timeout_seconds=60))
+    after: list[Settings] = []
+
+    @click.command()
+    @resume_options
+    @click.pass_context
+    def command(ctx: click.Context, /, **_: Any) -> None:  # noqa: ANN401
+        after.append(renewed(before, ctx))
+        output_from(ctx)
+
+    words = "--rps auto --deadline 5m --no-wait --max-attempts 9 --quiet"
+    assert CliRunner().invoke(command, words.split()).exit_code == 0
+    assert CliRunner().invoke(command, []).exit_code == 0
+    assert after[0].rate == Rate(rps=None, max_concurrency=2)
+    assert after[0].retry.deadline_seconds == 300
+    assert after[0].verify == Verify(wait=False, timeout_seconds=60)
+    assert after[1] == before
+
+
+def test_help_shows_the_groups(run: Run) -> None:
+    text = CliRunner().invoke(run.command, ["--help"]).output
+    groups = "Source Scope Endpoint Select Protect Guardrails Consent Rate Retry Verify Incident Output".split()  # noqa: SIM905
+    places = [text.index(f"{group}:\n") for group in groups]
+    assert places == sorted(places)

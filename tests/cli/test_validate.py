@@ -1,0 +1,116 @@
+"""``validate`` names every fault of every file; ``schema`` prints JSON; the configurations to copy are sound."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from batch_cancel.cli.validate import schema, validate
+
+CONFIGS = sorted(Path(__file__).parents[2].joinpath("configs").glob("*.yaml"))
+
+
+def check(*arguments: str | Path, stdin: str = "") -> Result:
+    result = CliRunner().invoke(validate, [str(argument) for argument in arguments], input=stdin)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_the_configurations_to_copy_are_sound(path: Path) -> None:
+    result = check(path)
+    assert result.output == f"{path}: sweep file is fine: 1 target, discovery\n"
+    assert result.exit_code == 0
+
+
+def test_there_are_configurations() -> None:
+    assert {path.name for path in CONFIGS} >= {"cost-control.yaml", "incident.yaml", "audit.yaml"}
+
+
+def test_every_fault_of_every_file(tmp_path: Path) -> None:
+    sweep, runs, listed = tmp_path / "s.yaml", tmp_path / "r.csv", tmp_path / "l.yaml"
+    folder = tmp_path / "d.csv"
+    folder.mkdir()
+    sweep.write_text("nam: x\nrate: {rps: 0}\nsource: {manifest: a.csv}\n")
+    runs.write_text("transform_id,task_run_id\nt,\nt,r\nt\n")
+    listed.write_text("runs:\n- {transform_id: t, task_run_id: 5}\n")
+    result = check(sweep, runs, listed, tmp_path / "none.yaml", tmp_path / "none.csv", folder)
+    assert result.output.replace(f"{tmp_path}/", "").splitlines() == [
+        "s.yaml:1:1: unknown key 'nam'; did you mean 'name'?",
+        "s.yaml:2:13: rate.rps: 0 is not a number greater than zero",
+        "r.csv:2:3: task_run_id is empty",
+        "r.csv:4:1: 1 field where the header has 2",
+        'l.yaml:2:34: task_run_id is a number: quote it, "5"',
+        "none.yaml: there is no such file",
+        "none.csv: there is no such file",
+        "d.csv: is a directory, not a file",
+    ]
+    assert result.exit_code == 2
+
+
+def test_what_is_fine_is_counted(tmp_path: Path) -> None:
+    runs, sweep = tmp_path / "r.csv", tmp_path / "s.yaml"
+    runs.write_text("transform_id,task_run_id,region,account_id\nt,a,us-east-1,111111111111\nt,b,us-east-1,\n")
+    sweep.write_text("source: {manifest: r.csv}\ntargets: []\n")
+    result = check(runs, sweep)
+    assert result.output.splitlines() == [
+        f"{runs}: manifest is fine: 2 rows, 1 account, 1 region",
+        f"{sweep}: sweep file is fine: 0 targets, manifest {tmp_path / 'r.csv'}",
+    ]
+    assert result.exit_code == 0
+
+
+def test_standard_input_and_a_given_format(tmp_path: Path) -> None:
+    line = '{"transform_id": "t", "task_run_id": "r"}'
+    assert check("-", "--manifest-format", "jsonl", stdin=line).output == "-: manifest is fine: 1 row\n"
+    assert "give --manifest-format" in check("-", stdin=line).output
+    path = tmp_path / "list.yaml"
+    path.write_text("")
+    assert "the file is empty: a YAML manifest" in check(path, "--manifest-format", "yaml").output
+    assert "the file is empty" in check(path).output
+
+
+def test_as_json(tmp_path: Path) -> None:
+    runs = tmp_path / "r.csv"
+    runs.write_text("transform_id,task_run_id\nt,\nt,r\n")
+    result = check(runs, CONFIGS[0], "--output", "json")
+    document = json.loads(result.output)
+    assert document["ok"] is False
+    wrong, fine = document["files"]
+    assert (wrong["kind"], wrong["rows"], wrong["ok"], wrong["problem_count"]) == ("manifest", 1, False, 1)
+    assert wrong["problems"] == [{"line": 2, "column": 3, "message": "task_run_id is empty", "text": "t,"}]
+    assert (fine["kind"], fine["rows"], fine["ok"], fine["problems"]) == ("sweep file", None, True, [])
+    assert result.exit_code == 2
+
+
+def test_very_many_faults_are_counted_not_listed(tmp_path: Path) -> None:
+    runs = tmp_path / "r.csv"
+    runs.write_text("transform_id,task_run_id\n" + "t,\n" * 1500)
+    lines = check(runs).output.splitlines()
+    assert len(lines) == 1001
+    assert lines[-1].endswith("and 500 faults more")
+
+
+def test_names_from_outside_cannot_move_the_cursor(tmp_path: Path) -> None:
+    runs = tmp_path / "a\x1b[2J.csv"
+    runs.write_text("transform_id,task_run_id,\x1b[31m,\x1b[31m\n")
+    assert "\x1b" not in check(runs).output
+
+
+def test_the_schema_is_json() -> None:
+    document = json.loads(CliRunner().invoke(schema).output)
+    assert document["properties"]["guardrails"]["description"]
+
+
+def test_help_is_light() -> None:
+    code = """
+import sys
+from batch_cancel.cli import batch_cancel
+batch_cancel(["validate", "--help"], standalone_mode=False)
+heavy = {"pydantic", "aioboto3", "botocore", "boto3", "aiohttp", "yaml", "jinja2", "rich"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
