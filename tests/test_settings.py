@@ -101,7 +101,8 @@ def test_what_is_not_settings_is_refused(text: str, said: str) -> None:
 def test_a_manifest_run_s_way_to_its_settings_is_light() -> None:
     code = """
 import sys
-import batch_cancel.cli.settings_from, batch_cancel.cli.options, batch_cancel.manifest, batch_cancel.settings, batch_cancel.glue.regions
+import batch_cancel.cli.settings_from, batch_cancel.cli.options
+import batch_cancel.manifest, batch_cancel.settings, batch_cancel.glue.regions
 batch_cancel.glue.regions.check_region("us-east-1")
 heavy = {"pydantic", "aioboto3", "botocore", "boto3", "aiohttp", "yaml", "jinja2", "rich"} & set(sys.modules)
 assert not heavy, heavy

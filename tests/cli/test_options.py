@@ -90,7 +90,8 @@ def test_everything_that_can_be_said(run: Run, tmp_path: Path) -> None:
         "--discover --region us-east-1 --region eu-west-1 --profile a --profile b --transform-id t "
         "--transform-name d-* --tag env=dev --tag env=test --tag x== --status RUNNING --task-type EVALUATION "
         "--older-than 6h --newer-than 2d --protect-transform p --protect-tag keep= --max-runs 5 "
-        "--max-percent 50% --allow-account 222222222222 --max-errors 5% --confirm-count 0 --rps 2.5 --max-concurrency 9 --max-attempts 3 --deadline 10m "
+        "--max-percent 50% --allow-account 222222222222 --max-errors 5% --confirm-count 0 "
+        "--rps 2.5 --max-concurrency 9 --max-attempts 3 --deadline 10m "
         "--wait-timeout 1m --ignore-not-found --report json,md,json --reason why --endpoint-url http://[::1]:80 "
         f"--ca-bundle {bundle} --out d --output json --no-progress --verbose --log-format json --no-color"
     )
