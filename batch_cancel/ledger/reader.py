@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from batch_cancel.core.outcome import Outcome
-from batch_cancel.core.task_run import Access, Target
+from batch_cancel.core.task_run import Access, Target, Transform
 from batch_cancel.ledger import schema
 
 VERDICT = """
@@ -121,6 +121,25 @@ class RejectedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PendingGroup:
+    """The pending runs of one transform, as a person is asked about them.
+
+    Attributes:
+        oldest_started_on: None where no start is known.
+        started_seconds: the sum of the starts of those ``started_runs`` that have one, in seconds since the epoch.
+        task_types: those that are known, in alphabetical order.
+    """
+
+    target: Target
+    transform: Transform
+    runs: int
+    oldest_started_on: datetime | None
+    started_runs: int
+    started_seconds: float
+    task_types: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CallCount:
     """Calls of one operation of one target in one second."""
 
@@ -225,6 +244,48 @@ class LedgerReader:
             )
             for row in rows
         ]
+
+    # For consent
+
+    def pending_groups(self) -> Iterator[PendingGroup]:
+        """What would be cancelled, by target and transform, the largest first; streamed."""
+        rows = self._connection.execute(
+            "SELECT t.account_id, t.region, t.profile, t.role_arn, t.external_id, r.transform_id, m.name,"
+            " m.max_capacity, m.worker_type, m.number_of_workers, m.timeout_minutes, m.glue_version,"
+            " count(*) AS runs, min(r.started_on) AS oldest, count(r.started_on) AS started_runs,"
+            " total(r.started_on) AS started_seconds, group_concat(DISTINCT r.task_type) AS task_types"
+            " FROM runs r JOIN targets t ON t.id = r.target_id"
+            " LEFT JOIN transforms m ON m.target_id = r.target_id AND m.transform_id = r.transform_id"
+            " WHERE r.state = 'pending' GROUP BY r.target_id, r.transform_id"
+            " ORDER BY runs DESC, r.target_id, r.transform_id"
+        )
+        for row in rows:
+            yield PendingGroup(
+                target=Target(
+                    row["region"], row["account_id"], Access(row["profile"], row["role_arn"], row["external_id"])
+                ),
+                transform=Transform(
+                    row["transform_id"],
+                    name=row["name"],
+                    max_capacity=row["max_capacity"],
+                    worker_type=row["worker_type"],
+                    number_of_workers=row["number_of_workers"],
+                    timeout_minutes=row["timeout_minutes"],
+                    glue_version=row["glue_version"],
+                ),
+                runs=row["runs"],
+                oldest_started_on=_moment(row["oldest"]),
+                started_runs=row["started_runs"],
+                started_seconds=row["started_seconds"],
+                task_types=tuple(sorted(row["task_types"].split(","))) if row["task_types"] else (),
+            )
+
+    def excluded_by_rule(self) -> list[tuple[str | None, int]]:
+        """What is left alone, by the rule that spares it; the rule that spares most comes first."""
+        rows = self._connection.execute(
+            "SELECT rule, count(*) FROM runs WHERE state = 'excluded' GROUP BY rule ORDER BY 2 DESC, 1"
+        )
+        return [(row[0], row[1]) for row in rows]
 
     # For reports
 
