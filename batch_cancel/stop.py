@@ -1,8 +1,8 @@
 """How a sweep is stopped early: nothing new is sent, what is in flight may end, and who only waits is woken at once."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
 from typing import Any
 
@@ -85,3 +85,17 @@ class Stop:
             raise
         finally:
             self._waiting.discard(task)
+
+
+@asynccontextmanager
+async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """An ``asyncio.TaskGroup`` that raises what went wrong itself rather than a group of it.
+
+    Real trouble goes before Stopped, which the other tasks raise as a consequence.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as errors:
+        first, *_ = [error for error in errors.exceptions if not isinstance(error, Stopped)] or errors.exceptions
+        raise first from first.__cause__

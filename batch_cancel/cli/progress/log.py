@@ -1,0 +1,205 @@
+"""Which events are worth a line of the log, how much each matters, and how the line reads."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import Any
+
+from batch_cancel.cli.progress.status import Status, words
+from batch_cancel.cli.wording import printable, took
+from batch_cancel.core.events import (
+    Accepted,
+    OutcomeReached,
+    Phase,
+    PhaseBegan,
+    PhaseEnded,
+    RateChanged,
+    Retrying,
+    Stopping,
+    SweepStarted,
+    TargetFailed,
+    TargetOpened,
+    Warned,
+)
+from batch_cancel.core.outcome import NOT_STOPPED, Outcome
+
+TROUBLE_LINES = 10
+"""So many runs with the same outcome and error code get a line each; then they are counted, and the report has them."""
+
+
+class Level(IntEnum):
+    """How much a line matters."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One line of the log: ``text`` for people, ``event`` and ``fields`` for collectors.
+
+    Attributes:
+        counted: told in the live view too, so that on a terminal no line is needed.
+    """
+
+    level: Level
+    event: str
+    fields: Mapping[str, Any]
+    text: str
+    counted: bool = False
+
+
+class Records:
+    """Makes records from events; None for those that are only counted."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+        self._troubles: Counter[tuple[Outcome, str | None]] = Counter()
+        self._makers: dict[type[Any], Callable[[Any], Record | None]] = {
+            PhaseBegan: self._phase_began,
+            PhaseEnded: self._phase_ended,
+            TargetOpened: _target_opened,
+            TargetFailed: _target_failed,
+            Retrying: _retrying,
+            RateChanged: _rate_changed,
+            Accepted: _accepted,
+            OutcomeReached: self._outcome_reached,
+            SweepStarted: _sweep_started,
+            Stopping: _stopping,
+            Warned: _warned,
+        }
+
+    def makers(self, least: Level) -> dict[type[Any], Callable[[Any], Record | None]]:
+        """The events that can make a record of this level or more; the others need no look."""
+        seldom = {PhaseBegan, PhaseEnded, SweepStarted}
+        often = {TargetOpened, Retrying, RateChanged, Accepted}
+        left_out: set[type[Any]] = set()
+        if least > Level.DEBUG:
+            left_out |= often
+        if least > Level.INFO:
+            left_out |= seldom
+        return {kind: maker for kind, maker in self._makers.items() if kind not in left_out}
+
+    def progress(self) -> Record:
+        """Where the sweep stands now."""
+        return Record(Level.INFO, "progress", self._status.fields(), self._status.line())
+
+    def _phase_began(self, event: PhaseBegan) -> Record:
+        return Record(Level.INFO, "phase_began", {"phase": event.phase, "total": event.total}, f"{event.phase}: begins")
+
+    def _phase_ended(self, event: PhaseEnded) -> Record:
+        return Record(Level.INFO, "phase_ended", {"phase": event.phase}, f"{event.phase}: {self._result(event.phase)}")
+
+    def _result(self, phase: Phase) -> str:
+        """What the phase came to, in the words of its line."""
+        position = list(Phase).index(phase)
+        lines = self._status.phase_lines()
+        names = ("connect", ("discover", "manifest"), "cancel", "verify")
+        if position < len(names):
+            for line in lines:
+                if line.name in names[position]:
+                    return f"{line.says}; done"
+        return "done"
+
+    def _outcome_reached(self, event: OutcomeReached) -> Record | None:
+        fields = {
+            "target": str(event.target),
+            "transform_id": event.key.transform_id,
+            "task_run_id": event.key.task_run_id,
+            "outcome": event.outcome,
+            "error_code": event.code,
+        }
+        text = f"{_where(event)}: {words(event.outcome)}"
+        if event.code:
+            text += f" ({printable(event.code)})"
+        if event.outcome not in NOT_STOPPED:
+            return Record(Level.DEBUG, "outcome_reached", fields, text, counted=True)
+        kind = (event.outcome, event.code)
+        self._troubles[kind] += 1
+        if self._troubles[kind] > TROUBLE_LINES:
+            return Record(Level.DEBUG, "outcome_reached", fields, text, counted=True)
+        if self._troubles[kind] == TROUBLE_LINES:
+            text += "; further ones like it are counted, and stand in the report"
+        return Record(Level.WARNING, "outcome_reached", fields, text, counted=True)
+
+
+def _target_opened(event: TargetOpened) -> Record:
+    target = str(event.target)
+    return Record(Level.DEBUG, "target_opened", {"target": target}, f"{printable(target)}: connected")
+
+
+def _target_failed(event: TargetFailed) -> Record:
+    fields = {"target": str(event.target), "code": event.code, "message": event.message}
+    text = f"{printable(str(event.target))}: {printable(event.code)}: {printable(event.message)}"
+    return Record(Level.ERROR, "target_failed", fields, text)
+
+
+def _retrying(event: Retrying) -> Record:
+    fields = {
+        "target": str(event.target),
+        "operation": event.operation,
+        "code": event.code,
+        "delay_seconds": round(event.delay_seconds, 3),
+    }
+    text = f"{printable(str(event.target))}: {event.operation}: {printable(event.code)}, again in "
+    return Record(Level.DEBUG, "retrying", fields, text + took(event.delay_seconds), counted=True)
+
+
+def _rate_changed(event: RateChanged) -> Record:
+    fields = {
+        "target": str(event.target),
+        "operation": event.operation,
+        "rps": round(event.rps, 3),
+        "limit_found": event.limit_found,
+    }
+    text = f"{printable(str(event.target))}: {event.operation}: now at most {event.rps:.3g}/s"
+    return Record(Level.DEBUG, "rate_changed", fields, text, counted=True)
+
+
+def _accepted(event: Accepted) -> Record:
+    fields = {
+        "target": str(event.target),
+        "transform_id": event.key.transform_id,
+        "task_run_id": event.key.task_run_id,
+    }
+    return Record(Level.DEBUG, "accepted", fields, f"{_where(event)}: accepted", counted=True)
+
+
+def _sweep_started(event: SweepStarted) -> Record:
+    return Record(Level.INFO, "sweep_started", {"number": event.number}, f"sweep {event.number} begins", counted=True)
+
+
+def _stopping(event: Stopping) -> Record:
+    cause = printable(event.cause).replace("_", " ")
+    text = f"stopping ({cause}): nothing more is sent, calls in flight may end"
+    return Record(Level.WARNING, "stopping", {"cause": event.cause}, text)
+
+
+def _warned(event: Warned) -> Record:
+    return Record(Level.WARNING, "warned", {"message": event.message}, printable(event.message))
+
+
+def _where(event: Accepted | OutcomeReached) -> str:
+    return f"{printable(str(event.target))} {printable(event.key.transform_id)} {printable(event.key.task_run_id)}"
+
+
+def as_text(record: Record, at: datetime) -> str:
+    """A line for a log that people read: the time in UTC, and the level where it is not the usual one."""
+    level = f"{record.level.name.lower()}: " if record.level >= Level.WARNING else ""
+    return f"{at:%H:%M:%S}Z {level}{record.text}"
+
+
+def as_json(record: Record, at: datetime) -> str:
+    """A line for a log collector; ASCII, so that nothing in it is more than text."""
+    document = {
+        "ts": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": record.level.name.lower(),
+        "event": record.event,
+        "fields": record.fields,
+    }
+    return json.dumps(document, ensure_ascii=True)

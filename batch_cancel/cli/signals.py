@@ -1,0 +1,106 @@
+"""SIGINT and SIGTERM for a sweep, and a standard output that nobody reads any more."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from batch_cancel.core.errors import BatchCancelError
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STDERR = 2
+
+
+def exit_code_of(signum: int) -> int:
+    """What a shell calls the death by a signal: 130 for SIGINT, 143 for SIGTERM."""
+    return 128 + signum
+
+
+@contextmanager
+def handle_signals(on_signal: Callable[[int], None], *, farewell: str = "") -> Iterator[None]:
+    """Inside, the first signal calls ``on_signal(signum)`` in the running event loop; a second leaves at once.
+
+    The second is caught by Python itself and not by the loop, so it works although the loop is stuck. It leaves with
+    130 or 143, without any clean-up: the ledger is made for that. The live view needs none: it changes no mode of the
+    terminal. A signal that was ignored on entering (``nohup``, a background job of a script) stays ignored.
+
+    Args:
+        on_signal: asks the sweep to stop; called once.
+        farewell: a sentence for standard error when a second signal leaves: what mends it.
+    """
+    loop = asyncio.get_running_loop()
+    handled = [signum for signum in SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
+    before = {signum: signal.getsignal(signum) for signum in handled}
+
+    def leave(signum: int, frame: FrameType | None) -> NoReturn:
+        _say_last(farewell)
+        os._exit(exit_code_of(signum))
+
+    def first(signum: int) -> None:
+        for each in handled:
+            signal.signal(each, leave)
+        on_signal(signum)
+
+    for signum in handled:
+        loop.add_signal_handler(signum, first, signum)
+    try:
+        yield
+    finally:
+        for signum in handled:
+            loop.remove_signal_handler(signum)
+            signal.signal(signum, before[signum])
+
+
+def _say_last(farewell: str) -> None:
+    """Below the live view, in the terminal's own colours; if nothing can be written without waiting, nothing is."""
+    if not farewell:
+        return
+    try:
+        os.set_blocking(STDERR, False)
+        os.write(STDERR, f"\r\x1b[0m\n{farewell}\n".encode() if os.isatty(STDERR) else f"{farewell}\n".encode())
+    except OSError:
+        pass
+    finally:
+        try:
+            os.set_blocking(STDERR, True)  # the terminal is shared with the shell that started us
+        except OSError:
+            pass
+
+
+def say(text: str) -> bool:
+    """Write the result on standard output; False where nobody reads it any more (``| head``).
+
+    A closed pipe is the reader's choice: it changes neither what the sweep did nor its exit code.
+
+    Raises:
+        BatchCancelError: it is read, but cannot be written: a full disk.
+    """
+    if sys.stdout is None:
+        return False
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_stdout()
+        return False
+    except ValueError:
+        return False  # it was closed
+    except OSError as error:
+        _forget_stdout()
+        raise BatchCancelError(f"standard output cannot be written: {error.strerror}") from error
+    return True
+
+
+def _forget_stdout() -> None:
+    """What is left in the buffer goes nowhere, so that the interpreter does not stumble over it on its way out."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass
+    finally:
+        os.close(nowhere)

@@ -1,0 +1,165 @@
+"""Which runs are active at a target: ListMLTransforms, then GetMLTaskRuns for each transform.
+
+For each transform STARTING is listed to its end before RUNNING, one after the other: the other order, or both at once,
+can miss a run that starts in between. What was seen twice counts once. A listing that failed is never "nothing there".
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from batch_cancel.core.cost import dpu
+from batch_cancel.core.errors import CallFailed, ErrorKind
+from batch_cancel.core.events import TransformListed, TransformsFound
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.selection import ACTIVE_STATUSES, Protection, Selection, decide
+from batch_cancel.core.task_run import TaskRun, Transform
+from batch_cancel.engine.reading import R, pages
+from batch_cancel.engine.transforms import Transforms
+from batch_cancel.glue.paced import Line
+from batch_cancel.ledger.ledger import NewRun
+from batch_cancel.stop import task_group
+
+TRANSFORMS_AT_ONCE = 64
+"""How many transforms of one target are looked into side by side; the limiter sets the pace, this bounds the memory."""
+
+OnFound = Callable[[Sequence[NewRun]], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Listing:
+    """How a target's discovery ended.
+
+    Attributes:
+        described: transforms whose name and capacity became known.
+        missing: transforms that were asked for by id and that Glue does not know here.
+        failure: the first listing that failed; then the listing is not complete.
+    """
+
+    transforms: int = 0
+    active_runs: int = 0
+    described: tuple[Transform, ...] = ()
+    missing: list[str] = field(default_factory=list)
+    failure: CallFailed | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every listing ended well."""
+        return self.failure is None
+
+    def failed(self, failure: CallFailed) -> None:
+        """Note a listing that failed."""
+        self.failure = self.failure or failure
+
+
+class Discovery:
+    """Lists one target's active runs and decides about each.
+
+    Args:
+        dry_run: a run to be cancelled enters with the outcome ``would_cancel``.
+        describe: fetch names and capacity for the report too where no rule needs them; it may fail without harm.
+        on_found: gets the decided runs of one transform at a time.
+    """
+
+    def __init__(
+        self,
+        line: Line[Any],
+        selection: Selection,
+        protection: Protection,
+        *,
+        now: Callable[[], datetime],
+        dry_run: bool,
+        describe: bool,
+        on_found: OnFound,
+    ) -> None:
+        self._line = line
+        self._selection = selection
+        self._protection = protection
+        self._now = now
+        self._dry_run = dry_run
+        self._describe = describe
+        self._on_found = on_found
+        self._transforms = Transforms(line, selection, protection)
+        self._queue: asyncio.Queue[str | None] = asyncio.Queue(maxsize=4 * TRANSFORMS_AT_ONCE)
+        self._listing = Listing()
+
+    async def run(self) -> Listing:
+        """List everything; a transform without active runs costs two calls.
+
+        Raises:
+            Stopped: a stop was asked for.
+        """
+        listing = self._listing
+        async with task_group() as group:
+            lookers = 0
+            try:
+                async for transform_ids in self._transforms.ids():
+                    listing.transforms += len(transform_ids)
+                    self._line.on_event(TransformsFound(self._line.target, len(transform_ids)))
+                    for transform_id in transform_ids:
+                        if lookers < TRANSFORMS_AT_ONCE:
+                            lookers += 1
+                            group.create_task(self._look_into_all())
+                        await self._queue.put(transform_id)
+            except CallFailed as failure:
+                listing.failed(failure)
+            for _ in range(lookers):
+                await self._queue.put(None)
+        if self._describe and listing.active_runs:
+            await self._transforms.describe()
+        listing.described = tuple(self._transforms.described.values())
+        return listing
+
+    async def _look_into_all(self) -> None:
+        while (transform_id := await self._queue.get()) is not None:
+            try:
+                await self._look_into(transform_id)
+            except CallFailed as failure:
+                if failure.kind is not ErrorKind.NOT_FOUND:
+                    self._listing.failed(failure)
+                elif self._selection.transform_ids:
+                    self._listing.missing.append(transform_id)
+                # Otherwise it was deleted since it was listed, and its runs went with it.
+
+    async def _look_into(self, transform_id: str) -> None:
+        runs = await _active_runs(self._line, transform_id, self._selection)
+        self._listing.active_runs += len(runs)
+        new: list[NewRun] = []
+        if runs:
+            try:
+                transform = await self._transforms.transform(transform_id)
+            except CallFailed as failure:
+                # What cannot be shown to be unprotected is left alone, by name of the rule; and the listing failed.
+                self._listing.failed(failure)
+                transform = Transform(transform_id)
+            new = [self._decided(run, transform) for run in runs]
+            await self._on_found(new)
+        excluded = sum(run.outcome is Outcome.EXCLUDED for run in new)
+        self._line.on_event(TransformListed(self._line.target, transform_id, len(new) - excluded, excluded))
+
+    def _decided(self, run: TaskRun, transform: Transform) -> NewRun:
+        decision = decide(run, transform, self._selection, self._protection, self._now())
+        if not decision.cancel:
+            return NewRun(run, rule=decision.rule, outcome=Outcome.EXCLUDED)
+        return NewRun(run, outcome=Outcome.WOULD_CANCEL if self._dry_run else None, priority=dpu(transform) or 0.0)
+
+
+async def _active_runs(line: Line[R], transform_id: str, selection: Selection) -> list[TaskRun]:
+    """The active runs of one transform, each once, with the status that was seen last."""
+    runs: dict[str, TaskRun] = {}
+    for status in ACTIVE_STATUSES:  # STARTING first, to its end
+        if status not in selection.statuses:
+            continue
+        listing = pages(
+            line,
+            "GetMLTaskRuns",
+            lambda glue, token, status=status: glue.list_task_runs(transform_id, status=status, next_token=token),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        )
+        async for items in listing:
+            for run in items:
+                # The filter is the service's; a run that it says is over needs nothing from us.
+                if run.status is None or run.status.active:
+                    runs[run.task_run_id] = run if run.status else replace(run, status=status)
+    return list(runs.values())

@@ -1,0 +1,322 @@
+"""One target's way to the service: every call in its turn, counted, and tried again by the error table.
+
+Retries live here and nowhere else. Within a call the order is: the credentials' gate, a place in flight, the limiter's
+turn, the wire under a time-out. What the service says goes back to the limiter and to the counts.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState
+
+from batch_cancel.core.errors import AccessStopped, CallFailed, ErrorKind
+from batch_cancel.core.events import CallAnswered, OnEvent, RateChanged, Retrying
+from batch_cancel.core.rate import Feedback, RetryBudget
+from batch_cancel.core.task_run import Target
+from batch_cancel.glue.api import GlueReader
+from batch_cancel.glue.pace import InFlight, Pacer, Pacers, Priority
+from batch_cancel.stop import Stop, StopCause, Stopped
+
+ATTEMPT_SECONDS = 45.0
+"""The whole of one attempt, connecting and reading included (GLUE.md, client library pitfalls)."""
+THROTTLE_BACKOFF_SECONDS = (1.0, 20.0)
+TRANSIENT_BACKOFF_SECONDS = (0.2, 20.0)
+NO_PROGRESS_SECONDS = 120.0
+"""A target that has let nothing through for so long is given up."""
+MAX_REFRESHES = 2
+"""Credentials are read anew so often without a success in between; then the target stops."""
+
+T = TypeVar("T")
+G = TypeVar("G", bound=GlueReader)
+"""A reader in a dry run, the whole GlueApi otherwise: what the connection gives is what its user can call."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Calls of one operation since the counts were last written."""
+
+    calls: int = 0
+    throttled: int = 0
+    failed: int = 0
+    retries: int = 0
+
+
+class Connection(Generic[G]):
+    """A client that can be made anew with fresh credentials while calls through the old one end.
+
+    Args:
+        open_client: makes a client; called again after a refresh.
+        forget: drops cached credentials before that.
+    """
+
+    def __init__(self, open_client: Callable[[], AbstractAsyncContextManager[G]], forget: Callable[[], None]) -> None:
+        self._open_client = open_client
+        self._forget = forget
+        self._clients = AsyncExitStack()
+        self.client: G
+        self.generation = 0
+
+    async def open(self) -> None:
+        """Make the first client."""
+        self.client = await self._clients.enter_async_context(self._open_client())
+
+    async def renew(self) -> None:
+        """Make a client from credentials that are read anew. The old one stays until all is closed."""
+        self._forget()
+        self.client = await self._clients.enter_async_context(self._open_client())
+        self.generation += 1
+
+    async def close(self) -> None:
+        """Close every client that was made."""
+        await self._clients.aclose()
+
+
+@dataclass(slots=True)
+class Trouble:
+    """What has gone wrong at a target since its last success."""
+
+    since: float | None = None
+    refreshes: int = 0
+
+
+class Line(Generic[G]):
+    """One target's way to the service, shared by discovery, cancel and verify.
+
+    Args:
+        max_attempts: of one call, throttles not counted.
+        stop: the target's; a call that has not left when it is requested raises Stopped.
+        on_trouble: called once, with what stopped the target, before everybody at it is stopped.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        connection: Connection[G],
+        *,
+        pacers: Pacers,
+        in_flight: InFlight,
+        max_attempts: int,
+        stop: Stop,
+        on_event: OnEvent,
+        on_trouble: Callable[[str, str], None],
+        jitter: random.Random,
+    ) -> None:
+        self.target = target
+        self.connection = connection
+        self.stop = stop
+        self.on_event = on_event
+        self.max_attempts = max_attempts
+        self.jitter = jitter
+        self.tallies: dict[str, Tally] = {}
+        self.budget = RetryBudget()
+        self._pacers = pacers
+        self._in_flight = in_flight
+        self._on_trouble = on_trouble
+        self._lanes: dict[str, Pacer] = {}
+        self._told_rps: dict[str, float] = {}
+        self._trouble = Trouble()
+        self._renewing: asyncio.Lock = asyncio.Lock()
+
+    def pacer(self, operation: str) -> Pacer:
+        """The limiter of one operation here."""
+        pacer = self._lanes.get(operation)
+        if pacer is None:
+            pacer = self._lanes[operation] = self._pacers.pacer(self.target, operation)
+        return pacer
+
+    async def call(self, operation: str, request: Callable[[G], Awaitable[T]], *, draining: bool = False) -> T:
+        """A read call, tried again as the error table has it.
+
+        Args:
+            draining: after a stop, for the last look at a run that must not be left in the dark; one attempt.
+
+        Raises:
+            CallFailed: it was refused, or its attempts are used up.
+            Stopped: a stop was asked for before it could leave.
+        """
+        if draining:
+            return await self._attempt(operation, request, Priority.READ, self._unstoppable)
+        return await self.tries(operation).run(lambda: self.attempt(operation, request))
+
+    async def attempt(
+        self, operation: str, request: Callable[[G], Awaitable[T]], priority: Priority = Priority.READ
+    ) -> T:
+        """Exactly one wire call, in its turn; for who keeps a record of each.
+
+        Raises:
+            CallFailed: it did not succeed.
+            Stopped: a stop was asked for before it left.
+        """
+        return await self._attempt(operation, request, priority, self.stop)
+
+    def tries(self, operation: str) -> "Tries":
+        """The retries of one call."""
+        return Tries(self, operation)
+
+    async def _attempt(self, operation: str, request: Callable[[G], Awaitable[T]], priority: Priority, stop: Stop) -> T:
+        pacer = self.pacer(operation)
+        loop = asyncio.get_running_loop()
+        with stop.interruptible():
+            place = await self._in_flight.enter(pacer, priority)
+        try:
+            with stop.interruptible():
+                sent_at = await pacer.turn()
+            failure: CallFailed | None = None
+            try:
+                async with asyncio.timeout(ATTEMPT_SECONDS):
+                    return await request(self.connection.client)
+            except TimeoutError:
+                message = f"no answer within {ATTEMPT_SECONDS:g} seconds"
+                failure = CallFailed(ErrorKind.TRANSIENT, operation, "AttemptTimeout", message)
+                raise failure from None
+            except CallFailed as error:
+                failure = error
+                raise
+            finally:
+                self._heard(operation, pacer, sent_at, loop.time(), failure)
+        finally:
+            place.leave()
+
+    @property
+    def _unstoppable(self) -> Stop:
+        return Stop()
+
+    def _heard(self, operation: str, pacer: Pacer, sent_at: float, now: float, failure: CallFailed | None) -> None:
+        kind = failure.kind if failure else None
+        tally = self.tallies.get(operation)
+        if tally is None:
+            tally = self.tallies[operation] = Tally()
+        tally.calls += 1
+        if kind is ErrorKind.THROTTLE:
+            tally.throttled += 1
+            feedback = Feedback.THROTTLED
+        elif kind is ErrorKind.TRANSIENT or kind is ErrorKind.CREDENTIALS:
+            tally.failed += 1
+            feedback = Feedback.SILENT
+        else:
+            tally.failed += kind is not None
+            feedback = Feedback.ACCEPTED
+            self._trouble.since, self._trouble.refreshes = None, 0
+            self.budget.succeeded()
+        if feedback is not Feedback.ACCEPTED and self._trouble.since is None:
+            self._trouble.since = now
+        pacer.answered(
+            sent_at=sent_at, feedback=feedback, retry_after_seconds=failure.retry_after_seconds if failure else None
+        )
+        self.on_event(CallAnswered(self.target, operation, kind, now - sent_at))
+        told = self._told_rps.get(operation, 0.0)
+        if abs(pacer.rps - told) > 0.05 * told:
+            self._told_rps[operation] = pacer.rps
+            self.on_event(RateChanged(self.target, operation, pacer.rps, pacer.limit_found))
+
+    def check_progress(self, now: float) -> None:
+        """Stop the target if it has let nothing through for too long."""
+        since = self._trouble.since
+        if since is not None and now - since > NO_PROGRESS_SECONDS:
+            self.give_up(
+                StopCause.NO_PROGRESS, "NoProgress", f"nothing was accepted for {NO_PROGRESS_SECONDS:g} seconds"
+            )
+
+    def give_up(self, cause: StopCause, code: str, message: str) -> None:
+        """Stop this target alone, and say why."""
+        if self.stop.cause is None:
+            self._on_trouble(code, message)
+            self.stop.request(cause, AccessStopped(f"{self.target}: {code}: {message}"))
+
+    async def renew(self, generation: int, failure: CallFailed) -> None:
+        """Fresh credentials, once for all who wait; the target stops when they do not help.
+
+        Raises:
+            Stopped: the target has been given up.
+        """
+        async with self._renewing:
+            self.stop.check()
+            if self.connection.generation > generation:
+                return
+            if self._trouble.refreshes >= MAX_REFRESHES:
+                self.give_up(StopCause.CREDENTIALS, failure.code, failure.message)
+                raise Stopped(StopCause.CREDENTIALS)
+            self._trouble.refreshes += 1
+            try:
+                await self.connection.renew()
+            except CallFailed as error:
+                self.give_up(StopCause.CREDENTIALS, error.code, error.message)
+                raise Stopped(StopCause.CREDENTIALS) from error
+
+
+@dataclass(slots=True)
+class Tries:
+    """One call's way through the error table; tenacity keeps the loop, this decides.
+
+    A throttle is no failed attempt and neither is a refusal of the credentials: both may come as often as the target's
+    own limits on them allow.
+    """
+
+    line: "Line[GlueReader]"
+    operation: str
+    throttles: int = 0
+    failures: int = 0
+    generation: int = field(default=0)
+    last: CallFailed | None = None
+
+    async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Call until it succeeds, is refused for good, or the attempts are used up."""
+
+        async def once() -> T:
+            self.generation = self.line.connection.generation
+            return await attempt()
+
+        retrying = AsyncRetrying(
+            retry=self._again, wait=self._wait, stop=self._used_up, sleep=self._pause, reraise=True
+        )
+        return await retrying(once)
+
+    def _again(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        if not isinstance(error, CallFailed):
+            return False
+        self.last = error
+        match error.kind:
+            case ErrorKind.THROTTLE:
+                self.throttles += 1
+            case ErrorKind.TRANSIENT:
+                self.failures += 1
+            case ErrorKind.CREDENTIALS:
+                pass
+            case ErrorKind.ACCESS | ErrorKind.NOT_FOUND | ErrorKind.INVALID | ErrorKind.OTHER:
+                return False
+        return True
+
+    def _used_up(self, state: RetryCallState) -> bool:
+        return self.failures >= self.line.max_attempts
+
+    def _wait(self, state: RetryCallState) -> float:
+        assert self.last is not None  # noqa: S101  # _again ran before
+        if self.last.kind is ErrorKind.CREDENTIALS:
+            return 0.0
+        throttled = self.last.kind is ErrorKind.THROTTLE
+        least, most = THROTTLE_BACKOFF_SECONDS if throttled else TRANSIENT_BACKOFF_SECONDS
+        ceiling = min(most, least * 2.0 ** min(30, (self.throttles if throttled else self.failures) - 1))
+        delay = self.line.jitter.uniform(0.0, ceiling)
+        if not throttled and not self.line.budget.withdraw():
+            delay = self.line.jitter.uniform(most / 2, most)  # an outage is not hammered, and nothing is lost by it
+        return max(delay, self.last.retry_after_seconds or 0.0)
+
+    async def _pause(self, seconds: float) -> None:
+        line, failure = self.line, self.last
+        assert failure is not None  # noqa: S101  # _again ran before
+        line.check_progress(asyncio.get_running_loop().time())
+        line.stop.check()
+        tally = line.tallies.get(self.operation)
+        if tally is not None:
+            tally.retries += 1
+        line.on_event(Retrying(line.target, self.operation, failure.code, seconds))
+        if failure.kind is ErrorKind.CREDENTIALS:
+            await line.renew(self.generation, failure)
+            return
+        with line.stop.interruptible():
+            await asyncio.sleep(seconds)
