@@ -109,4 +109,5 @@ def test_a_tally_says_what_it_leaves_out() -> None:
     assert (tally.total, tally.unknown) == (None, 1)
     tally.add(0.0)
     tally.add(2.5)
-    assert (tally.total, tally.known, tally.unknown) == (2.5, 2, 1)
+    assert tally == Tally(known=2, unknown=1, _sum=2.5)
+    assert tally.total == pytest.approx(2.5)
