@@ -58,12 +58,15 @@ class Evidence:
             run STOPPING or ended.
         tainted: some attempt was ambiguous: time-out, reset, 5xx, a 200 without the echo, a crash in between.
         refusal: the definite error that ended the attempts, if one did.
+        seen_active: an answer or a reading since the first request showed the run STARTING, RUNNING or STOPPING. Then
+            it was not over before we asked, whatever the two clocks say.
     """
 
     requested_at: datetime | None = None
     accepted: bool = False
     tainted: bool = False
     refusal: ErrorKind | None = None
+    seen_active: bool = False
 
 
 class Unread(StrEnum):
@@ -88,7 +91,12 @@ def shows_acceptance(evidence: Evidence, reading: Reading) -> bool:
 
 
 def ended_before_request(evidence: Evidence, run: TaskRun) -> bool:
-    """Whether the run's own times say that it was over before we asked."""
+    """Whether the run's own times say that it was over before we asked.
+
+    Its times are by Glue's clock and ours is by our own, which may be off by minutes: what was seen goes before them.
+    """
+    if evidence.seen_active:
+        return False
     ended_at = run.completed_on or run.last_modified_on
     if ended_at is None or evidence.requested_at is None:
         return False

@@ -18,6 +18,7 @@ CASE
     WHEN r.state = 'pending' AND r.tainted = 0 THEN 'not_attempted'
     WHEN r.state = 'asked' AND r.accepted = 1 THEN 'stopping'
     WHEN r.state = 'asked' AND r.tainted = 0 AND r.refusal = 'invalid' THEN 'invalid'
+    WHEN r.state = 'asked' AND r.tainted = 0 AND r.refusal = 'access' THEN 'denied'
     ELSE 'unknown'
 END
 """
