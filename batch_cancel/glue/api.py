@@ -1,4 +1,4 @@
-"""The seam to the service: what the program needs of Glue and STS, and nothing more.
+"""The seam to the service: what the program needs of Glue, STS and Organizations, and nothing more.
 
 Two things stand behind it: :mod:`batch_cancel.glue.aws` (the real service through aioboto3) and
 :mod:`batch_cancel.simulator` (a made-up one, in memory). Every method makes exactly one wire call, follows no page and
@@ -32,6 +32,30 @@ class CancelAnswer:
     task_run_id: str | None
     status: Status | None
     request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A member of an organization.
+
+    Attributes:
+        state: Organizations' word (``ACTIVE``, ``SUSPENDED``, ``CLOSED``, ...); None where it told none.
+    """
+
+    account_id: str
+    state: str | None = None
+
+
+class Organization(Protocol):
+    """The read calls of AWS Organizations that lead from a unit to its accounts."""
+
+    async def accounts_of_unit(self, unit_id: str, *, next_token: str | None = None) -> Page[Account]:
+        """ListAccountsForParent: the accounts that stand directly in a unit or root."""
+        ...
+
+    async def units_of_unit(self, unit_id: str, *, next_token: str | None = None) -> Page[str]:
+        """ListOrganizationalUnitsForParent: the ids of the units that stand directly in a unit or root."""
+        ...
 
 
 class GlueReader(Protocol):
@@ -100,6 +124,10 @@ class Service(Protocol):
 
     def forget(self, access: Access) -> None:
         """Drop what is known of these credentials: the next client reads them anew."""
+        ...
+
+    def organization(self, access: Access, region: str) -> AbstractAsyncContextManager[Organization]:
+        """A client that can look into the organization of these credentials; any region of its partition serves."""
         ...
 
     def reader(self, target: Target) -> AbstractAsyncContextManager[GlueReader]:

@@ -22,7 +22,7 @@ from aiobotocore.session import AioSession
 
 from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.task_run import Access, Identity, Status, Target, TaskRun, Transform
-from batch_cancel.glue.api import CancelAnswer, GlueApi, GlueReader, Page
+from batch_cancel.glue.api import Account, CancelAnswer, GlueApi, GlueReader, Organization, Page
 from batch_cancel.glue.aws_errors import translate
 from batch_cancel.version import __version__
 
@@ -89,6 +89,12 @@ class Aws:
         if not response.get("Account") or not response.get("Arn"):
             raise _no_answer("GetCallerIdentity")
         return Identity(account_id=str(response["Account"]), arn=str(response["Arn"]))
+
+    @asynccontextmanager
+    async def organization(self, access: Access, region: str) -> AsyncIterator[Organization]:
+        """A client for AWS Organizations; botocore finds the partition's one endpoint by the region."""
+        async with self._client("organizations", access, region) as client:
+            yield AwsOrganization(client)
 
     @asynccontextmanager
     async def reader(self, target: Target) -> AsyncIterator[GlueReader]:
@@ -179,6 +185,33 @@ class _AssumedRole:
             extra_args=self._arguments,
         )
         return AioDeferredRefreshableCredentials(method=self.METHOD, refresh_using=fetcher.fetch_credentials)
+
+
+class AwsOrganization:
+    """AWS Organizations through aioboto3. Its pages are of 20 and may come short, even empty, before the last."""
+
+    def __init__(self, client: Any) -> None:  # noqa: ANN401  # botocore's client has no type
+        self._client = client
+
+    async def accounts_of_unit(self, unit_id: str, *, next_token: str | None = None) -> Page[Account]:
+        """ListAccountsForParent. ``State`` took the place of ``Status``, which was to go on 2026-09-09."""
+        response = await _answer(
+            "ListAccountsForParent", self._client.list_accounts_for_parent, ParentId=unit_id, **_token(next_token)
+        )
+        accounts = [
+            Account(str(item["Id"]), item.get("State") or item.get("Status"))
+            for item in _items("ListAccountsForParent", response, "Accounts")
+        ]
+        return Page(accounts, response.get("NextToken"))
+
+    async def units_of_unit(self, unit_id: str, *, next_token: str | None = None) -> Page[str]:
+        """ListOrganizationalUnitsForParent."""
+        operation = "ListOrganizationalUnitsForParent"
+        response = await _answer(
+            operation, self._client.list_organizational_units_for_parent, ParentId=unit_id, **_token(next_token)
+        )
+        units = [str(item["Id"]) for item in _items(operation, response, "OrganizationalUnits")]
+        return Page(units, response.get("NextToken"))
 
 
 class AwsGlueReader:

@@ -8,6 +8,7 @@ import json
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from batch_cancel.core.errors import UsageError
 from batch_cancel.core.wording import did_you_mean, quoted
@@ -22,6 +23,16 @@ def partitions() -> dict[str, tuple[str, ...]]:
         entry["id"]: tuple(sorted(region for region in entry["regions"] if not region.endswith("-global")))
         for entry in _data()
     }
+
+
+@cache
+def glue_regions(partition: str) -> tuple[str, ...]:
+    """The regions of a partition that have Glue; all of them where botocore's data says nothing of Glue there."""
+    for entry in _endpoints():
+        if entry["partition"] == partition and "glue" in entry["services"]:
+            with_glue = entry["services"]["glue"]["endpoints"]  # also holds names such as fips-us-east-1
+            return tuple(region for region in partitions().get(partition, ()) if region in with_glue)
+    return partitions().get(partition, ())
 
 
 @cache
@@ -62,9 +73,17 @@ def check_region(region: str) -> str:
 
 @cache
 def _data() -> list[dict[str, str]]:
+    entries: list[dict[str, str]] = json.loads(_read("partitions.json"))["partitions"]
+    return entries
+
+
+def _endpoints() -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads(_read("endpoints.json"))["partitions"]
+    return entries
+
+
+def _read(name: str) -> str:
     spec = importlib.util.find_spec("botocore")  # finds the package without running it
     if spec is None or not spec.submodule_search_locations:
         raise UsageError("botocore is not installed: install batch-cancel again")
-    path = Path(spec.submodule_search_locations[0]) / "data" / "partitions.json"
-    entries: list[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))["partitions"]
-    return entries
+    return (Path(spec.submodule_search_locations[0]) / "data" / name).read_text(encoding="utf-8")
