@@ -30,19 +30,22 @@ class Stopped(Exception):
 class Stop:
     """A request to stop, seen by everyone who asks; the first cause stays.
 
-    A stop of the whole sweep reaches the stops of its targets; a target's own stop leaves the others alone.
+    A stop of the whole sweep reaches the stops of its parts; a part's own stop leaves the others alone.
+
+    Args:
+        parents: whose stops reach this one too.
     """
 
-    def __init__(self, parent: "Stop | None" = None) -> None:
+    def __init__(self, *parents: "Stop") -> None:
         self.cause: StopCause | None = None
         self.error: BatchCancelError | None = None
         self._children: list[Stop] = []
         self._waiting: set[asyncio.Task[Any]] = set()
         self._event = asyncio.Event()
-        if parent is not None:
+        for parent in parents:
             parent._children.append(self)  # noqa: SLF001  # its own class
             if parent.cause is not None:
-                self.request(parent.cause)
+                self.request(parent.cause, parent.error)
 
     def request(self, cause: StopCause, error: BatchCancelError | None = None) -> None:
         """Ask for the stop. Waits under :meth:`interruptible` end at once."""
@@ -54,10 +57,6 @@ class Stop:
             task.cancel()
         for child in self._children:
             child.request(cause, error)
-
-    def child(self) -> "Stop":
-        """A stop for a part: reached by this one's, and by its own."""
-        return Stop(self)
 
     async def requested(self) -> None:
         """Wait until the stop is asked for."""
