@@ -118,12 +118,17 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeReached:
-    """A run has its verdict."""
+    """A run has its verdict.
+
+    Attributes:
+        dpu_hours: what the run had used by then, estimated; None where that is not known.
+    """
 
     target: Target
     key: TaskRunKey
     outcome: Outcome
     code: str | None = None
+    dpu_hours: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
