@@ -126,21 +126,9 @@ def verdict(evidence: Evidence, reading: Reading, *, patience_over: bool) -> Out
 
 
 def _ended(evidence: Evidence, run: TaskRun, *, accepted: bool) -> Outcome:
-    if not accepted or _was_over(evidence, run):
+    if not accepted or ended_before_request(evidence, run):
         return Outcome.ALREADY_FINISHED
     return Outcome.STOPPED if run.status is Status.STOPPED else Outcome.FINISHED_FIRST
-
-
-def _was_over(evidence: Evidence, run: TaskRun) -> bool:
-    """Whether the run had ended before we asked: by the answer where it tells, by the run's own times otherwise.
-
-    The answer to the only request that can have reached the service knows the order of things better than two clocks.
-    STOPPED alone does not tell: a service may stop a run before it answers.
-    """
-    answered = evidence.answered
-    if evidence.tainted or answered is None or answered is Status.STOPPED:
-        return ended_before_request(evidence, run)
-    return answered.ended
 
 
 def _refused_and_running(evidence: Evidence) -> Outcome:
