@@ -72,7 +72,7 @@ def test_what_is_not_declared_interruptible_ends_in_peace() -> None:
 def test_a_whole_stop_reaches_every_part_and_a_parts_stop_nobody_else() -> None:
     async def story() -> None:
         whole = Stop()
-        one, other = whole.child(), whole.child()
+        one, other = Stop(whole), Stop(whole)
         one.request(StopCause.NO_PROGRESS)
         assert (whole.cause, other.cause) == (None, None)
         waiting = asyncio.create_task(waits_under(other))
@@ -81,7 +81,7 @@ def test_a_whole_stop_reaches_every_part_and_a_parts_stop_nobody_else() -> None:
         with pytest.raises(Stopped):
             await waiting
         assert (one.cause, other.cause) == (StopCause.NO_PROGRESS, StopCause.INTERRUPTED)
-        assert whole.child().cause is StopCause.INTERRUPTED
+        assert Stop(whole).cause is StopCause.INTERRUPTED
 
     asyncio.run(story())
 
@@ -90,7 +90,7 @@ def test_waiting_under_a_part_inside_the_whole_ends_with_stopped_too() -> None:
     async def story() -> None:
         for inner_is_part in (True, False):
             whole = Stop()
-            part = whole.child()
+            part = Stop(whole)
             outer, inner = (whole, part) if inner_is_part else (part, whole)
 
             async def waits(outer: Stop = outer, inner: Stop = inner) -> None:
