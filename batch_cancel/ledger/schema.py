@@ -9,6 +9,7 @@ Times are seconds since the epoch (REAL, UTC, by our clock unless said otherwise
     claimed, asked -> done                the outcome is settled
 """
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -129,6 +130,7 @@ def create(path: Path) -> sqlite3.Connection:
     if path.exists():
         message = f"{path.parent} already holds a ledger; resume it with `batch-cancel resume {path.parent}`, or choose"
         raise LedgerError(f"{message} another directory with --out")
+    connection: sqlite3.Connection | None = None
     try:
         path.touch(mode=0o600)
         connection = _connect(path)
@@ -136,8 +138,18 @@ def create(path: Path) -> sqlite3.Connection:
             f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; BEGIN;{TABLES}COMMIT;"
         )
     except (OSError, sqlite3.Error) as error:
+        if connection is not None:
+            connection.close()
+        remove(path)  # half a ledger would stand in the way of the next try
         raise RecordLost(f"cannot create the ledger {path}: {error}; nothing was called") from error
     return connection
+
+
+def remove(path: Path) -> None:
+    """Take a ledger's files away, as far as they are there."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        with contextlib.suppress(OSError):
+            path.with_name(path.name + suffix).unlink()
 
 
 def open_existing(path: Path) -> sqlite3.Connection:
@@ -185,8 +197,13 @@ def check(path: Path) -> None:
         damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
             raise LedgerError(f"{path} is damaged: {damage}; restore it from a copy, or start a new sweep")
+    except sqlite3.OperationalError as error:  # of the disk or the directory, not of what is in the file
+        raise LedgerError(
+            f"{path} cannot be read: {error}; is its directory writable, and the disk not full?"
+        ) from error
     except sqlite3.DatabaseError as error:
-        raise LedgerError(f"{path} is damaged or not a ledger: {error}") from error
+        message = f"{path} is damaged or not a ledger: {error}; restore it from a copy, or start a new sweep"
+        raise LedgerError(message) from error
     finally:
         connection.close()
 

@@ -55,7 +55,7 @@ class LedgerWriter:
             RecordLost: they are not, and nothing ever will be again.
         """
         self._raise_if_lost()
-        self._batch.extend(statements)
+        self._batch.extend(list(statements))  # all of them, or none where making one fails
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(done)
         if self._flushing is None:
@@ -92,7 +92,7 @@ class LedgerWriter:
                 waiters, self._waiters = self._waiters, []
                 try:
                     await self._offload(lambda batch=batch: self._apply(batch))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-                except sqlite3.Error as error:
+                except Exception as error:  # whatever it is, somebody waits for an answer
                     self._lose(error, waiters)
                     return
                 for waiter in waiters:
@@ -110,14 +110,17 @@ class LedgerWriter:
         execute("BEGIN IMMEDIATE")
         try:
             for sql, parameters in batch:
-                execute(sql, parameters)
+                try:
+                    execute(sql, parameters)
+                except (UnicodeEncodeError, OverflowError):
+                    execute(sql, [_storable(parameter) for parameter in parameters])
             execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
             raise
 
-    def _lose(self, error: sqlite3.Error, waiters: list[asyncio.Future[None]]) -> None:
+    def _lose(self, error: Exception, waiters: list[asyncio.Future[None]]) -> None:
         self.failure = RecordLost(f"the ledger cannot be written: {error}; nothing more was sent")
         for waiter in [*waiters, *self._waiters]:
             if not waiter.done():
@@ -131,3 +134,15 @@ class LedgerWriter:
     def _raise_if_lost(self) -> None:
         if self.failure is not None:
             raise self.failure
+
+
+def _storable(parameter: object) -> object:
+    """What others sent us and SQLite cannot hold, as near as it can: lone surrogates escaped, huge integers rounded.
+
+    A strange word in an error message must not end a sweep.
+    """
+    if isinstance(parameter, str):
+        return parameter.encode("utf-8", "backslashreplace").decode()
+    if isinstance(parameter, int) and not -(2**63) <= parameter < 2**63:
+        return float(parameter) if abs(parameter) < 2**1000 else None
+    return parameter
