@@ -5,19 +5,21 @@ ambiguous answer the run is read before anything is sent again, and before any v
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Protocol
 
-from batch_cancel.core.events import OnEvent
-from batch_cancel.core.outcome import Outcome
-from batch_cancel.core.task_run import TaskRun
-from batch_cancel.glue.api import GlueApi
+from batch_cancel.core.errors import CallFailed, ErrorKind
+from batch_cancel.core.events import Accepted, OnEvent, OutcomeReached
+from batch_cancel.core.outcome import Outcome, Unread
+from batch_cancel.core.task_run import Status, TaskRun, TaskRunKey
+from batch_cancel.engine.reading import look
+from batch_cancel.glue.api import CancelAnswer, GlueApi
+from batch_cancel.glue.pace import Priority
 from batch_cancel.glue.paced import Line
-from batch_cancel.ledger.ledger import ClaimedRun, Ledger
-from batch_cancel.stop import Stopped, task_group
+from batch_cancel.ledger.ledger import Answer, ClaimedRun, Ledger
+from batch_cancel.ledger.reader import PendingRun
+from batch_cancel.stop import Stop, StopCause, Stopped, task_group
 
 OPERATION = "CancelMLTaskRun"
 CLAIM_SECONDS = 2.0
@@ -25,21 +27,15 @@ CLAIM_SECONDS = 2.0
 CLAIM_LEAST, CLAIM_MOST = 16, 512
 DENIED_STREAK = 5
 """So many first answers that all deny access, and nothing else: the permission is missing, not a run's tag."""
+ENDED_BY_ITSELF = (Status.SUCCEEDED, Status.FAILED, Status.TIMEOUT)
 
 
-class Errors(Protocol):
-    """Counts runs that ended in an error, and stops the sweep past its limit."""
+class OnAsked(Protocol):
+    """Told when a run's requests are over and only reading can say what became of it."""
 
-    def count(self, outcome: Outcome) -> None:
-        """Count one outcome that is an error."""
+    def __call__(self, transform_id: str, *, accepted: bool) -> None:
+        """``accepted`` False: the sooner it is read the better."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Settled:
-    """A reading before another attempt made that attempt needless."""
-
-    reading: TaskRun
 
 
 class Canceller:
@@ -47,8 +43,8 @@ class Canceller:
 
     Args:
         workers: how many runs are under way at most, those that wait for another attempt included.
-        wait: leave ends to the verifier; else settle what one reading can settle.
-        on_asked: called when a run's requests are over and its end has to be read.
+        stop: ends the cancelling, and with it only that; reached by the target's own stop.
+        on_error: called with each outcome that it settles itself and that is an error.
     """
 
     def __init__(
@@ -59,25 +55,24 @@ class Canceller:
         *,
         now: Callable[[], datetime],
         workers: int,
-        wait: bool,
-        errors: Errors,
+        stop: Stop,
+        on_error: Callable[[], None],
         on_event: OnEvent,
-        on_asked: Callable[[], None],
+        on_asked: OnAsked,
     ) -> None:
         self._line = line
         self._ledger = ledger
         self._target_id = target_id
         self._now = now
         self._most_workers = workers
-        self._wait = wait
-        self._errors = errors
+        self._stop = stop
+        self._on_error = on_error
         self._on_event = on_event
         self._on_asked = on_asked
-        self._ready: deque[ClaimedRun] = deque()
+        self._queue: asyncio.Queue[ClaimedRun | None] = asyncio.Queue()
         self._changed = asyncio.Event()
         self._no_more_to_come = False
-        self._fed = False
-        self._denied_in_a_row: int | None = 0
+        self._denied_streak: int | None = 0
 
     def more(self) -> None:
         """The ledger has new pending runs."""
@@ -95,44 +90,182 @@ class Canceller:
             RecordLost: the ledger cannot be written.
         """
         async with task_group() as group:
+            workers = 0
             try:
-                await self._feed(group)
-            except Stopped:
-                pass
-            finally:
-                self._fed = True
-                self._changed.set()
-        for run in self._ready:  # claimed, never sent
-            self._ledger.release(run)
-        self._ready.clear()
-
-    async def _feed(self, group: asyncio.TaskGroup) -> None:
-        workers = 0
-        while True:
-            self._changed.clear()
-            batch = int(min(CLAIM_MOST, max(CLAIM_LEAST, CLAIM_SECONDS * self._line.pacer(OPERATION).rps)))
-            if len(self._ready) <= batch // 2:
-                pending = self._ledger.reader.pending(self._target_id, batch)
-                if pending:
-                    runs = [_claimed(row) for row in pending]
-                    self._line.stop.check()
-                    await self._ledger.claim(runs, self._now())
-                    self._ready.extend(runs)
-                    for _ in range(min(len(runs), self._most_workers - workers)):
+                async for batch in self._claims():
+                    for _ in range(min(len(batch), self._most_workers - workers)):
                         workers += 1
                         group.create_task(self._work())
+                    for run in batch:
+                        self._queue.put_nowait(run)
+            except Stopped:
+                pass  # what is claimed passes through the workers, which let go of it
+            for _ in range(workers):
+                self._queue.put_nowait(None)
+
+    async def _claims(self) -> AsyncIterator[list[ClaimedRun]]:
+        """Batches of runs whose intent is on disk, a new one when the last is half used."""
+        while True:
+            self._changed.clear()
+            size = int(min(CLAIM_MOST, max(CLAIM_LEAST, CLAIM_SECONDS * self._line.pacer(OPERATION).rps)))
+            if self._queue.qsize() <= size // 2:
+                batch = [_claimed(row) for row in self._ledger.reader.pending(self._target_id, size)]
+                if batch:
+                    self._stop.check()
+                    await self._ledger.claim(batch, self._now())
+                    yield batch
                     continue
                 if self._no_more_to_come:
                     return
-            with self._line.stop.interruptible():
+            with self._stop.interruptible():
                 await self._changed.wait()
 
     async def _work(self) -> None:
-        while True:
-            while self._ready and self._line.stop.cause is None:
-                run = self._ready.popleft()
-                self._changed.set()
-                await self._cancel(run)
-            if self._fed or self._line.stop.cause is not None:
-                return
-            await self._ready_or_fed()
+        while (run := await self._queue.get()) is not None:
+            self._changed.set()
+            await self._cancel(run)
+
+    async def _cancel(self, run: ClaimedRun) -> None:
+        try:
+            answer = await self._line.tries(OPERATION, self._stop).run(lambda: self._attempt(run))
+        except Stopped:
+            self._ledger.unclaim(run)
+        except CallFailed as failure:
+            self._refused(run, failure)
+        else:
+            self._accepted(run, answer)
+
+    async def _attempt(self, run: ClaimedRun) -> CancelAnswer | TaskRun:
+        """One request, or the reading that shows that it need not be made."""
+        if run.tainted and (reading := await self._read_back(run)) is not None:
+            return reading
+        if not run.intended:
+            run.number += 1
+            await self._ledger.intend(run, self._now())
+        sent_at: datetime | None = None
+
+        async def request(glue: GlueApi) -> CancelAnswer:
+            nonlocal sent_at
+            sent_at = self._now()
+            answer = await glue.cancel_task_run(run.key.transform_id, run.key.task_run_id)
+            if (answer.transform_id, answer.task_run_id) != run.key or answer.status is None:
+                raise CallFailed(
+                    ErrorKind.TRANSIENT,
+                    OPERATION,
+                    "IncompleteAnswer",
+                    "the service answered 200 without naming the run and its status",
+                    http_status=200,
+                    request_id=answer.request_id,
+                )
+            return answer
+
+        try:
+            answer = await self._line.attempt(OPERATION, request, priority=Priority.CANCEL, stop=self._stop)
+        except CallFailed as failure:
+            self._note_failure(run, failure, sent_at)
+            raise
+        except Stopped:
+            self._let_go(run)
+            raise
+        run.attempts += 1
+        run.requested_at = run.requested_at or sent_at
+        run.error_code, run.error_message, run.request_id = None, None, answer.request_id
+        self._answered(run, Answer(sent_at, self._now(), "accepted", None, 200, answer.request_id))
+        return answer
+
+    async def _read_back(self, run: ClaimedRun) -> TaskRun | None:
+        """The run after an ambiguous attempt, unless it is still active and so has to be asked again.
+
+        Raises:
+            CallFailed: it could not be read, or Glue does not know it.
+        """
+        reading = await look(self._line, run.key)
+        if isinstance(reading, TaskRun):
+            if reading.status is not None and not reading.status.active:
+                return reading
+            return None
+        if reading is Unread.MISSING:
+            raise CallFailed(ErrorKind.NOT_FOUND, "GetMLTaskRun", "EntityNotFoundException", "not found when read back")
+        raise CallFailed(ErrorKind.TRANSIENT, "GetMLTaskRun", "Unreadable", "could not be read back", reached=False)
+
+    def _note_failure(self, run: ClaimedRun, failure: CallFailed, sent_at: datetime | None) -> None:
+        run.error_code, run.error_message = failure.code, failure.message
+        run.request_id = failure.request_id
+        if failure.kind is ErrorKind.THROTTLE:
+            run.throttled += 1
+        elif failure.kind is not ErrorKind.CREDENTIALS:
+            run.attempts += 1
+            if failure.reached:
+                run.requested_at = run.requested_at or sent_at
+        run.tainted = run.tainted or failure.ambiguous
+        verdict = "ambiguous" if failure.ambiguous else "not_sent" if not failure.reached else failure.kind.value
+        self._answered(
+            run, Answer(sent_at, self._now(), verdict, failure.code, failure.http_status, failure.request_id)
+        )
+
+    def _answered(self, run: ClaimedRun, answer: Answer) -> None:
+        run.intended = False
+        self._ledger.answered(run, answer)
+
+    def _let_go(self, run: ClaimedRun) -> None:
+        """The open intent certainly never left."""
+        if run.intended:
+            run.intended = False
+            self._ledger.not_sent(run)
+
+    def _accepted(self, run: ClaimedRun, answer: CancelAnswer | TaskRun) -> None:
+        self._let_go(run)
+        if isinstance(answer, TaskRun):  # its end is told by one judge alone: the verifier
+            self._asked(run, accepted=False)
+            return
+        self._denied_streak = None
+        # A run that the answer itself shows to have ended by itself was over before we asked: nothing was accepted.
+        accepted = run.tainted or answer.status not in ENDED_BY_ITSELF
+        if accepted:
+            run.accepted_at = self._now()
+            self._on_event(Accepted(self._line.target, run.key))
+        self._asked(run, accepted=accepted, status=answer.status)
+
+    def _refused(self, run: ClaimedRun, failure: CallFailed) -> None:
+        self._let_go(run)
+        run.error_code, run.error_message = failure.code, failure.message
+        self._count_denied(failure)
+        if failure.kind is ErrorKind.ACCESS and not run.tainted:
+            self._ledger.refuse(run, Outcome.DENIED)
+            self._on_event(OutcomeReached(self._line.target, run.key, Outcome.DENIED, failure.code))
+            self._on_error()
+            return
+        self._asked(run, accepted=False, refusal=failure.kind)
+
+    def _asked(
+        self, run: ClaimedRun, *, accepted: bool, refusal: ErrorKind | None = None, status: Status | None = None
+    ) -> None:
+        self._ledger.asked(
+            run, accepted=accepted, refusal=refusal.value if refusal else None, status=str(status) if status else None
+        )
+        self._on_asked(run.key.transform_id, accepted=accepted)
+
+    def _count_denied(self, failure: CallFailed) -> None:
+        """Stop the target where nothing but denials has come back: the permission is missing, not a run's tag."""
+        if self._denied_streak is None:
+            return
+        if failure.kind is not ErrorKind.ACCESS:
+            self._denied_streak = None
+            return
+        self._denied_streak += 1
+        if self._denied_streak >= DENIED_STREAK:
+            message = f"the first {DENIED_STREAK} requests were all denied; does the role allow glue:{OPERATION}?"
+            self._line.give_up(StopCause.CREDENTIALS, failure.code, f"{message} {failure.message}")
+
+
+def _claimed(row: PendingRun) -> ClaimedRun:
+    return ClaimedRun(
+        id=row.id,
+        key=TaskRunKey(row.transform_id, row.task_run_id),
+        number=row.wire_calls + 1,
+        intended=True,
+        requested_at=row.requested_at,
+        tainted=row.tainted,
+        attempts=row.attempts,
+        throttled=row.throttled,
+    )

@@ -1,6 +1,7 @@
 """Listings followed to their last page, and single runs read: what discovery, canceller and verifier all need."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from batch_cancel.core.errors import CallFailed, ErrorKind
@@ -8,6 +9,11 @@ from batch_cancel.core.outcome import Reading, Unread
 from batch_cancel.core.task_run import TaskRunKey
 from batch_cancel.glue.api import GlueReader, Page
 from batch_cancel.glue.paced import Line
+
+FEW_RUNS = 3
+"""So many runs of one transform are read one by one; for more, a listing costs less."""
+SINCE_TOLERANCE = timedelta(seconds=2)
+"""Glue's times may be cut to the second, and its filter's edge is not documented."""
 
 T = TypeVar("T")
 R = TypeVar("R", bound=GlueReader)
@@ -37,15 +43,57 @@ async def pages(
         seen.add(token)
 
 
-async def look(line: Line[R], key: TaskRunKey, *, draining: bool = False) -> Reading:
+async def look(line: Line[R], key: TaskRunKey) -> Reading:
     """What GetMLTaskRun says of a run.
 
     Raises:
         Stopped: a stop was asked for before the call could leave.
     """
     try:
-        return await line.call(
-            "GetMLTaskRun", lambda glue: glue.get_task_run(key.transform_id, key.task_run_id), draining=draining
-        )
+        return await line.call("GetMLTaskRun", lambda glue: glue.get_task_run(key.transform_id, key.task_run_id))
     except CallFailed as failure:
         return Unread.MISSING if failure.kind is ErrorKind.NOT_FOUND else Unread.UNREADABLE
+
+
+async def readings(
+    line: Line[R], transform_id: str, task_run_ids: Sequence[str], *, started_since: datetime | None = None
+) -> dict[str, Reading]:
+    """What Glue says of some runs of one transform: read one by one where they are few, from a listing where not.
+
+    Args:
+        started_since: when the oldest of them started, where that is known of all: older history is not listed.
+
+    Raises:
+        Stopped: a stop was asked for before all calls could leave.
+    """
+    found: dict[str, Reading] = {}
+    if len(task_run_ids) > FEW_RUNS:
+        try:
+            found = await _listed(line, transform_id, set(task_run_ids), started_since)
+        except CallFailed as failure:
+            if failure.kind is ErrorKind.NOT_FOUND:
+                return dict.fromkeys(task_run_ids, Unread.MISSING)
+    for task_run_id in task_run_ids:  # what no listing showed is asked for by name before anything is said of it
+        if task_run_id not in found:
+            found[task_run_id] = await look(line, TaskRunKey(transform_id, task_run_id))
+    return found
+
+
+async def _listed(
+    line: Line[R], transform_id: str, wanted: set[str], started_since: datetime | None
+) -> dict[str, Reading]:
+    """The wanted runs that a listing shows; it is given up when it has taken as many calls as reading them would."""
+    after = None if started_since is None else started_since - SINCE_TOLERANCE
+    calls_left = len(wanted)
+    found: dict[str, Reading] = {}
+    listing = pages(
+        line,
+        "GetMLTaskRuns",
+        lambda glue, token: glue.list_task_runs(transform_id, started_after=after, next_token=token),
+    )
+    async for items in listing:
+        calls_left -= 1
+        found.update((run.task_run_id, run) for run in items if run.task_run_id in wanted and run.status is not None)
+        if len(found) == len(wanted) or calls_left <= 0:
+            break
+    return found

@@ -9,7 +9,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState
 
@@ -128,22 +128,26 @@ class Line(Generic[G]):
             pacer = self._lanes[operation] = self._pacers.pacer(self.target, operation)
         return pacer
 
-    async def call(self, operation: str, request: Callable[[G], Awaitable[T]], *, draining: bool = False) -> T:
+    async def call(self, operation: str, request: Callable[[G], Awaitable[T]]) -> T:
         """A read call, tried again as the error table has it.
-
-        Args:
-            draining: after a stop, for the last look at a run that must not be left in the dark; one attempt.
 
         Raises:
             CallFailed: it was refused, or its attempts are used up.
             Stopped: a stop was asked for before it could leave.
         """
-        if draining:
-            return await self._attempt(operation, request, Priority.READ, self._unstoppable)
         return await self.tries(operation).run(lambda: self.attempt(operation, request))
 
+    def tries(self, operation: str, stop: Stop | None = None) -> "Tries":
+        """The retries of one call; ``stop`` where something nearer than the target's stop ends them too."""
+        return Tries(self, operation, stop or self.stop)
+
     async def attempt(
-        self, operation: str, request: Callable[[G], Awaitable[T]], priority: Priority = Priority.READ
+        self,
+        operation: str,
+        request: Callable[[G], Awaitable[T]],
+        *,
+        priority: Priority = Priority.READ,
+        stop: Stop | None = None,
     ) -> T:
         """Exactly one wire call, in its turn; for who keeps a record of each.
 
@@ -151,13 +155,7 @@ class Line(Generic[G]):
             CallFailed: it did not succeed.
             Stopped: a stop was asked for before it left.
         """
-        return await self._attempt(operation, request, priority, self.stop)
-
-    def tries(self, operation: str) -> "Tries":
-        """The retries of one call."""
-        return Tries(self, operation)
-
-    async def _attempt(self, operation: str, request: Callable[[G], Awaitable[T]], priority: Priority, stop: Stop) -> T:
+        stop = stop or self.stop
         pacer = self.pacer(operation)
         loop = asyncio.get_running_loop()
         with stop.interruptible():
@@ -165,25 +163,21 @@ class Line(Generic[G]):
         try:
             with stop.interruptible():
                 sent_at = await pacer.turn()
-            failure: CallFailed | None = None
             try:
                 async with asyncio.timeout(ATTEMPT_SECONDS):
-                    return await request(self.connection.client)
+                    answer = await request(self.connection.client)
             except TimeoutError:
                 message = f"no answer within {ATTEMPT_SECONDS:g} seconds"
                 failure = CallFailed(ErrorKind.TRANSIENT, operation, "AttemptTimeout", message)
-                raise failure from None
-            except CallFailed as error:
-                failure = error
-                raise
-            finally:
                 self._heard(operation, pacer, sent_at, loop.time(), failure)
+                raise failure from None
+            except CallFailed as failure:
+                self._heard(operation, pacer, sent_at, loop.time(), failure)
+                raise
+            self._heard(operation, pacer, sent_at, loop.time(), None)
+            return answer
         finally:
             place.leave()
-
-    @property
-    def _unstoppable(self) -> Stop:
-        return Stop()
 
     def _heard(self, operation: str, pacer: Pacer, sent_at: float, now: float, failure: CallFailed | None) -> None:
         kind = failure.kind if failure else None
@@ -256,8 +250,9 @@ class Tries:
     own limits on them allow.
     """
 
-    line: "Line[GlueReader]"
+    line: "Line[Any]"
     operation: str
+    stop: Stop
     throttles: int = 0
     failures: int = 0
     generation: int = field(default=0)
@@ -310,7 +305,7 @@ class Tries:
         line, failure = self.line, self.last
         assert failure is not None  # noqa: S101  # _again ran before
         line.check_progress(asyncio.get_running_loop().time())
-        line.stop.check()
+        self.stop.check()
         tally = line.tallies.get(self.operation)
         if tally is not None:
             tally.retries += 1
@@ -318,5 +313,5 @@ class Tries:
         if failure.kind is ErrorKind.CREDENTIALS:
             await line.renew(self.generation, failure)
             return
-        with line.stop.interruptible():
+        with self.stop.interruptible():
             await asyncio.sleep(seconds)

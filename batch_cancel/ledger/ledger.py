@@ -36,6 +36,10 @@ INSERT INTO targets (id, account_id, region, profile, role_arn, external_id, ide
 ASKED = """
 UPDATE runs SET state = 'asked', accepted = ?, accepted_at = ?, refusal = ?, status_after = ? WHERE id = ?
 """
+SETTLE = """
+UPDATE runs SET state = 'done', outcome = ?, status_after = ?, confirmed_at = ?, task_type = coalesce(task_type, ?),
+    started_on = coalesce(started_on, ?), execution_time_seconds = coalesce(?, execution_time_seconds) WHERE id = ?
+"""
 REOPEN = (
     """
     UPDATE runs SET tainted = 1, attempts = attempts + 1, requested_at = coalesce(
@@ -67,14 +71,15 @@ class ClaimedRun:
     """A run on its way through the canceller: what the ledger knew when it was claimed, and what happened since.
 
     Attributes:
-        number: of the latest wire call, throttled ones included; its intent is on disk.
+        number: of the latest wire call, throttled ones included.
+        intended: that call's intent is on disk, and it has not been made yet.
         requested_at: when the first request that may have arrived was sent.
     """
 
     id: int
     key: TaskRunKey
-    status_before: str | None
     number: int
+    intended: bool
     requested_at: datetime | None = None
     accepted_at: datetime | None = None
     tainted: bool = False
@@ -265,18 +270,25 @@ class Ledger:
         """Enter a manifest row that was left out."""
         self.writer.post("INSERT INTO rejected (line, text, error) VALUES (?, ?, ?)", line, text, error)
 
-    def decide(self, run_id: int, run: TaskRun | None, *, outcome: Outcome | None, rule: str | None = None) -> None:
-        """What a reading before any request showed of a pending run: without an outcome it stays to be cancelled."""
+    def decide(
+        self, run_id: int, run: TaskRun, *, outcome: Outcome | None, rule: str | None = None, priority: float = 0.0
+    ) -> None:
+        """What was decided about a pending run before any request: without an outcome it stays to be cancelled.
+
+        Args:
+            run: what a reading showed of it; without a status where none was made.
+        """
         state = "pending" if outcome is None else "excluded" if outcome is Outcome.EXCLUDED else "done"
-        status = str(run.status) if run and run.status else None
+        status = str(run.status) if run.status else None
         self.writer.post(
-            "UPDATE runs SET task_type = ?, started_on = ?, status_before = ?, status_after = ?,"
+            "UPDATE runs SET task_type = ?, started_on = ?, status_before = ?, status_after = ?, priority = ?,"
             " execution_time_seconds = ?, state = ?, outcome = ?, rule = ? WHERE id = ? AND state = 'pending'",
-            run.task_type if run else None,
-            _seconds(run.started_on) if run else None,
+            run.task_type,
+            _seconds(run.started_on),
             status,
-            None if outcome in (None, Outcome.EXCLUDED, Outcome.WOULD_CANCEL) else status,
-            run.execution_time_seconds if run else None,
+            status if outcome in (Outcome.ALREADY_FINISHED, Outcome.NOT_FOUND) else None,
+            priority,
+            run.execution_time_seconds,
             state,
             outcome,
             rule,
@@ -310,10 +322,9 @@ class Ledger:
         )
         self._note(run)
 
-    def release(self, run: ClaimedRun) -> None:
-        """A claimed run whose latest intent certainly never left: pending again."""
+    def not_sent(self, run: ClaimedRun) -> None:
+        """The latest intent certainly never left."""
         self.writer.post(RELEASE_INTENT, run.id, run.number)
-        self.unclaim(run)
 
     def unclaim(self, run: ClaimedRun) -> None:
         """A claimed run with no request under way: pending again, its evidence kept."""
@@ -336,24 +347,31 @@ class Ledger:
         """A reading showed that an ambiguous request had been accepted."""
         self.writer.post("UPDATE runs SET accepted = 1, accepted_at = ? WHERE id = ?", at.timestamp(), run_id)
 
-    def settle(
-        self,
-        run_id: int,
-        outcome: Outcome,
-        *,
-        status: str | None,
-        confirmed_at: datetime | None,
-        error: tuple[str, str] | None = None,
-    ) -> None:
-        """Write a run's verdict; ``error`` replaces what its attempts left where it says more."""
+    def refuse(self, run: ClaimedRun, outcome: Outcome) -> None:
+        """A definite refusal that no reading could change: the run's verdict."""
+        self._note(run)
+        self.writer.post("UPDATE runs SET state = 'done', outcome = ? WHERE id = ?", outcome, run.id)
+
+    def seen(self, run_id: int, status: str) -> None:
+        """A reading after the requests showed this status, and no end."""
+        self.writer.post("UPDATE runs SET status_after = ? WHERE id = ? AND state = 'asked'", status, run_id)
+
+    def settle(self, run_id: int, outcome: Outcome, reading: TaskRun | None, *, at: datetime | None) -> None:
+        """Write a run's verdict.
+
+        Args:
+            reading: what it rests on, if the run could be read.
+            at: when that reading was made; None where there was none.
+        """
+        status = str(reading.status) if reading and reading.status else None
         self.writer.post(
-            "UPDATE runs SET state = 'done', outcome = ?, status_after = ?, confirmed_at = ?,"
-            " error_code = coalesce(?, error_code), error_message = coalesce(?, error_message) WHERE id = ?",
+            SETTLE,
             outcome,
             status,
-            _seconds(confirmed_at),
-            error[0] if error else None,
-            error[1] if error else None,
+            _seconds(at),
+            reading.task_type if reading else None,
+            _seconds(reading.started_on) if reading else None,
+            reading.execution_time_seconds if reading else None,
             run_id,
         )
 

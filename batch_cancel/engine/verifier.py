@@ -1,0 +1,222 @@
+"""Reads runs that were asked to stop until they have ended: groups of one transform at a time, not run by run.
+
+The one place where requests and readings become a verdict (:func:`batch_cancel.core.outcome.verdict`). A run whose
+request was accepted is given time to end; one whose request was refused, or whose answer was lost, is read at once.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from batch_cancel.core.errors import ErrorKind
+from batch_cancel.core.events import Accepted, OnEvent, OutcomeReached
+from batch_cancel.core.outcome import Evidence, Outcome, Reading, Unread, shows_acceptance, verdict
+from batch_cancel.core.task_run import Status, TaskRun, TaskRunKey
+from batch_cancel.engine.reading import readings
+from batch_cancel.glue.api import GlueApi
+from batch_cancel.glue.paced import Line
+from batch_cancel.ledger.ledger import Ledger
+from batch_cancel.ledger.reader import AskedRun
+from batch_cancel.stop import Stopped, task_group
+
+FIRST_POLL_SECONDS = 1.0
+LONGEST_POLL_SECONDS = 15.0
+POLL_GROWTH = 1.5
+"""Most runs stop within seconds; those that do not are asked about less and less often."""
+SOON_SECONDS = 0.05
+"""A run that needs a verdict waits so long for company of the same transform."""
+GROUPS_AT_ONCE = 64
+GROUP_ROWS = 1000
+
+
+@dataclass(slots=True)
+class _Poll:
+    """When the open runs of one transform are read next, on the loop's clock.
+
+    Attributes:
+        news: a run was asked since the last reading of the group began.
+    """
+
+    due: float
+    interval: float = FIRST_POLL_SECONDS
+    news: bool = False
+
+
+class Verifier:
+    """Settles the asked runs of one target.
+
+    Args:
+        wait: give accepted runs time to end; else only those without an accepted request are read.
+        timeout_seconds: how long after its acceptance (or after the begin of this process) a run is waited for.
+        on_error: called with each verdict that is one of :data:`~batch_cancel.core.outcome.ERRORS`.
+    """
+
+    def __init__(
+        self,
+        line: Line[GlueApi],
+        ledger: Ledger,
+        target_id: int,
+        *,
+        now: Callable[[], datetime],
+        wait: bool,
+        timeout_seconds: float,
+        on_error: Callable[[Outcome], None],
+        on_event: OnEvent,
+    ) -> None:
+        self._line = line
+        self._ledger = ledger
+        self._target_id = target_id
+        self._now = now
+        self._wait = wait
+        self._timeout = timedelta(seconds=timeout_seconds)
+        self._began_at = now()
+        self._on_error = on_error
+        self._on_event = on_event
+        self._polls: dict[str, _Poll] = {}
+        self._reading: set[str] = set()
+        self._changed = asyncio.Event()
+        self._no_more_to_come = False
+
+    def asked(self, transform_id: str, *, accepted: bool) -> None:
+        """A run of this transform has had its last request."""
+        if accepted and not self._wait:
+            return
+        delay = FIRST_POLL_SECONDS if accepted else SOON_SECONDS
+        due = asyncio.get_running_loop().time() + delay
+        poll = self._polls.get(transform_id)
+        if poll is None:
+            self._polls[transform_id] = _Poll(due)
+        else:
+            poll.due, poll.interval, poll.news = min(poll.due, due), FIRST_POLL_SECONDS, True
+        self._changed.set()
+
+    def take_up(self) -> None:
+        """Look at what an earlier process left asked."""
+        for group in self._ledger.reader.asked_groups(self._target_id):
+            self.asked(group.transform_id, accepted=False)
+
+    def no_more(self) -> None:
+        """No further run will be asked."""
+        self._no_more_to_come = True
+        self._changed.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is open just now."""
+        return not self._polls
+
+    async def run(self) -> None:
+        """Read until every asked run has its verdict, or until a stop.
+
+        Raises:
+            RecordLost: the ledger cannot be written.
+        """
+        places = asyncio.Semaphore(GROUPS_AT_ONCE)
+        async with task_group() as group:
+            try:
+                while self._polls or not self._no_more_to_come:
+                    self._changed.clear()
+                    now = asyncio.get_running_loop().time()
+                    for transform_id in self._due(now):
+                        with self._line.stop.interruptible():
+                            await places.acquire()
+                        self._reading.add(transform_id)
+                        group.create_task(self._read_group(transform_id, places))
+                    await self._sleep()
+            except Stopped:
+                pass
+
+    def _due(self, now: float) -> list[str]:
+        return [
+            transform_id
+            for transform_id, poll in self._polls.items()
+            if poll.due <= now and transform_id not in self._reading
+        ]
+
+    async def _sleep(self) -> None:
+        """Until the next group is due, or something changed."""
+        due = min((poll.due for name, poll in self._polls.items() if name not in self._reading), default=None)
+        loop = asyncio.get_running_loop()
+        timer = None if due is None else loop.call_at(due, self._changed.set)
+        try:
+            with self._line.stop.interruptible():
+                await self._changed.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _read_group(self, transform_id: str, places: asyncio.Semaphore) -> None:
+        poll = self._polls[transform_id]
+        poll.news = False
+        try:
+            left = await self._judge_group(transform_id)
+        except Stopped:
+            return
+        finally:
+            self._reading.discard(transform_id)
+            places.release()
+            self._changed.set()
+        if not left and not poll.news:
+            del self._polls[transform_id]
+            return
+        poll.due = asyncio.get_running_loop().time() + poll.interval
+        poll.interval = min(LONGEST_POLL_SECONDS, poll.interval * POLL_GROWTH)
+
+    async def _judge_group(self, transform_id: str) -> int:
+        """Read and judge the open runs of a transform; how many stay open."""
+        await self._ledger.writer.commit()  # what was posted about them is read below
+        left, after_id = 0, 0
+        while True:
+            runs = self._ledger.reader.asked(self._target_id, transform_id, after_id=after_id, limit=GROUP_ROWS)
+            if not runs:
+                return left
+            after_id = runs[-1].id
+            if not self._wait:
+                runs = [run for run in runs if not run.accepted]
+            if runs:
+                left += await self._judge(transform_id, runs)
+
+    async def _judge(self, transform_id: str, runs: list[AskedRun]) -> int:
+        found = await readings(
+            self._line, transform_id, [run.task_run_id for run in runs], started_since=_oldest_start(runs)
+        )
+        now = self._now()
+        return sum(not self._judged(run, found[run.task_run_id], now) for run in runs)
+
+    def _judged(self, run: AskedRun, reading: Reading, now: datetime) -> bool:
+        """Whether a run needs no further reading."""
+        evidence = Evidence(
+            requested_at=run.requested_at,
+            accepted=run.accepted,
+            tainted=run.tainted,
+            refusal=ErrorKind(run.refusal) if run.refusal else None,
+            seen_active=run.status_after is not None and not Status(run.status_after).ended,
+        )
+        key = TaskRunKey(run.transform_id, run.task_run_id)
+        accepted = shows_acceptance(evidence, reading)
+        if accepted and not run.accepted:
+            self._ledger.accept(run.id, now)
+            self._on_event(Accepted(self._line.target, key))
+        outcome = verdict(evidence, reading, patience_over=self._patience_over(run, now, accepted=accepted))
+        seen = reading if isinstance(reading, TaskRun) else None
+        if outcome is None:
+            if seen is not None and seen.status is not None:
+                self._ledger.seen(run.id, str(seen.status))
+            return accepted and not self._wait
+        self._ledger.settle(run.id, outcome, seen, at=None if reading is Unread.UNREADABLE else now)
+        self._on_event(OutcomeReached(self._line.target, key, outcome))
+        self._on_error(outcome)
+        return True
+
+    def _patience_over(self, run: AskedRun, now: datetime, *, accepted: bool) -> bool:
+        if not self._wait:
+            return not accepted
+        since = run.accepted_at or run.requested_at or self._began_at
+        return now - max(since, self._began_at) >= self._timeout
+
+
+def _oldest_start(runs: Iterable[AskedRun]) -> datetime | None:
+    starts = [run.started_on for run in runs]
+    known = [start for start in starts if start is not None]
+    return min(known) if len(known) == len(starts) else None
