@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +46,7 @@ class RunRow:
     """A run as the ledger has it; fields as in the report's ``runs``, and what its cost is estimated from."""
 
     id: int
+    target_id: int
     account_id: str | None
     region: str
     transform_id: str
@@ -290,6 +292,20 @@ class LedgerReader:
 
     # For reports
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Inside, everything is seen as it was at one moment, though another process goes on writing."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
+
+    def last_call(self) -> datetime | None:
+        """The end of the last second in which the service was called, by our clock."""
+        second = self._connection.execute("SELECT max(second) FROM calls").fetchone()[0]
+        return None if second is None else _moment(second + 1)
+
     def facts(self) -> dict[str, Any]:
         """Facts about the whole sweep: sweep_id, settings, mode, started_at, ..."""
         return {row[0]: json.loads(row[1]) for row in self._connection.execute("SELECT key, value FROM sweep")}
@@ -352,6 +368,10 @@ class LedgerReader:
         for row in self._connection.execute("SELECT line, text, error FROM rejected ORDER BY rowid"):
             yield RejectedRow(*row)
 
+    def rejected_count(self) -> int:
+        """How many manifest rows were left out."""
+        return self._one("SELECT count(*) FROM rejected")
+
     def _one(self, sql: str, *parameters: object) -> int:
         return int(self._connection.execute(sql, parameters).fetchone()[0])
 
@@ -359,6 +379,7 @@ class LedgerReader:
 def _run(row: sqlite3.Row) -> RunRow:
     return RunRow(
         id=row["id"],
+        target_id=row["target_id"],
         account_id=row["account_id"],
         region=row["region"],
         transform_id=row["transform_id"],

@@ -1,0 +1,379 @@
+"""The document behind every report: ``report.json`` as the contract has it, made from a ledger at any instant.
+
+A ledger may be unfinished (its process was killed, or is still at work): what is not there yet is null.
+"""
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from batch_cancel.core.cost import Tally, at_most_dpu_hours, estimated_dpu_hours, money
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.task_run import Status, Transform
+from batch_cancel.ledger.reader import LedgerReader, RunRow, TargetRow
+
+SCHEMA = "batch-cancel/report/1"
+
+RUN_FIELDS = (
+    "account_id",
+    "region",
+    "transform_id",
+    "transform_name",
+    "task_run_id",
+    "task_type",
+    "started_on",
+    "status_before",
+    "outcome",
+    "status_after",
+    "rule",
+    "attempts",
+    "throttled",
+    "error_code",
+    "error_message",
+    "request_id",
+    "requested_at",
+    "confirmed_at",
+    "labels",
+    "sweep_number",
+    "glue_version",
+    "estimated_dpu_hours",
+    "at_most_dpu_hours",
+    "stopped_after_seconds",
+)
+"""The fields of a run, in their order; those after ``labels`` are additions to the contract's."""
+
+TROUBLE = (
+    Outcome.FAILED,
+    Outcome.UNKNOWN,
+    Outcome.STUCK_STOPPING,
+    Outcome.DENIED,
+    Outcome.INVALID,
+    Outcome.NOT_FOUND,
+    Outcome.NOT_ATTEMPTED,
+)
+"""Outcomes that somebody has to look at, the most pressing first."""
+
+TROUBLE_FIRST = (
+    *TROUBLE,
+    Outcome.STOPPING,
+    Outcome.WOULD_CANCEL,
+    Outcome.STOPPED,
+    Outcome.FINISHED_FIRST,
+    Outcome.ALREADY_FINISHED,
+    Outcome.EXCLUDED,
+)
+"""Every outcome, in the order in which reports show them."""
+
+_SEEN_ENDED = frozenset({Outcome.STOPPED, Outcome.FINISHED_FIRST})
+_ENDED_OR_GONE = frozenset({Outcome.ALREADY_FINISHED, Outcome.NOT_FOUND})
+_MOST_CAUSES = 200
+"""Error codes are few, but they are the service's words: so many different ones are told apart."""
+
+
+@dataclass(slots=True)
+class Cause:
+    """Runs in trouble that have target, outcome and error code in common; ``message`` is the first one's."""
+
+    target_id: int
+    outcome: Outcome
+    error_code: str | None
+    message: str | None
+    runs: int = 0
+
+
+@dataclass(slots=True)
+class Part:
+    """What is summed up over a target's or a transform's runs, or over all."""
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    estimated: Tally = field(default_factory=Tally)
+    at_most: Tally = field(default_factory=Tally)
+
+
+@dataclass(slots=True)
+class TransformPart(Part):
+    """A transform of known capacity."""
+
+    transform_id: str = ""
+    name: str | None = None
+    target_id: int = 0
+
+
+class Document:
+    """One look at a ledger. Make it, and use it, inside the reader's ``snapshot()`` if the sweep may still be at work.
+
+    Attributes:
+        facts: what the sweep wrote about itself.
+        settings: what it was told to do, as plain JSON; empty where that is not known.
+        targets: the ledger's targets by their id.
+        whole: sums over all runs; ``by_target`` and ``by_transform`` (those of known capacity) over parts.
+        causes: why runs are in trouble, most pressing first.
+        seconds_to_stop: of every stopped run, from our request to the reading that showed it, in ascending order.
+        sweeps: how many runs each sweep of ``--until-clear`` found.
+    """
+
+    def __init__(self, reader: LedgerReader) -> None:
+        self.reader = reader
+        self.facts = reader.facts()
+        self.settings = _settings(self.facts)
+        self.targets: dict[int, TargetRow] = {row.id: row for row in reader.targets()}
+        self.whole = Part()
+        self.by_target: dict[int, Part] = {target_id: Part() for target_id in self.targets}
+        self.by_transform: dict[tuple[int, str], TransformPart] = {}
+        self.causes: list[Cause] = []
+        self.seconds_to_stop: array[float] = array("d")
+        self.sweeps: Counter[int] = Counter()
+        self._as_of = _moment(self.facts.get("finished_at")) or reader.last_call()
+        self._survey()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the sweep ended by itself, saw all that it was to see, and left no run untried."""
+        return (
+            self.facts.get("finished_at") is not None
+            and self.facts.get("stop_cause") is None
+            and all(row.complete for row in self.targets.values())
+            and not self.whole.outcomes[Outcome.NOT_ATTEMPTED]
+        )
+
+    @property
+    def outcomes(self) -> dict[Outcome, int]:
+        """How many runs have each outcome, trouble first; only those that occur."""
+        return {outcome: self.whole.outcomes[outcome] for outcome in TROUBLE_FIRST if self.whole.outcomes[outcome]}
+
+    def summary(self) -> dict[str, Any]:
+        """``report.json`` without its ``runs``: what ``--output json`` prints."""
+        return self._head() | {"rejected": list(self.rejected())}
+
+    def runs(self, *outcomes: Outcome) -> Iterator[dict[str, Any]]:
+        """Every run, or those with one of these outcomes, as report.json has them; streamed."""
+        for row in self.reader.runs(*outcomes):
+            yield self.run(row)
+
+    def rejected(self) -> Iterator[dict[str, Any]]:
+        """Manifest rows that were left out; streamed."""
+        for row in self.reader.rejected():
+            yield {"line": row.line, "text": row.text, "error": row.error}
+
+    def run(self, row: RunRow) -> dict[str, Any]:
+        """A run's fields, in the order of :data:`RUN_FIELDS`."""
+        estimated, at_most = self._cost(row)
+        return {
+            "account_id": row.account_id,
+            "region": row.region,
+            "transform_id": row.transform_id,
+            "transform_name": row.transform_name,
+            "task_run_id": row.task_run_id,
+            "task_type": row.task_type,
+            "started_on": rfc3339(row.started_on),
+            "status_before": row.status_before,
+            "outcome": str(row.outcome),
+            "status_after": row.status_after,
+            "rule": row.rule,
+            "attempts": row.attempts,
+            "throttled": row.throttled,
+            "error_code": row.error_code,
+            "error_message": row.error_message,
+            "request_id": row.request_id,
+            "requested_at": rfc3339(row.requested_at),
+            "confirmed_at": rfc3339(row.confirmed_at),
+            "labels": row.labels,
+            "sweep_number": row.sweep_number,
+            "glue_version": row.glue_version,
+            "estimated_dpu_hours": estimated,
+            "at_most_dpu_hours": at_most,
+            "stopped_after_seconds": _stopped_after(row),
+        }
+
+    def write_json(self, out: TextIO) -> None:
+        """Write the whole of ``report.json``, a run a line, without ever holding all runs."""
+        out.write("{\n")
+        for key, value in self._head().items():
+            out.write(f"  {json.dumps(key)}: ")
+            if key == "rejected":
+                _write_list(out, self.rejected())
+            else:
+                out.write(_json(value, indent=2).replace("\n", "\n  "))
+            out.write(",\n")
+        out.write('  "runs": ')
+        _write_list(out, self.runs())
+        out.write("\n}\n")
+
+    def _head(self) -> dict[str, Any]:
+        facts, calls = self.facts, self.reader.call_totals()
+        rejected = self.reader.rejected_count()
+        refusal = facts.get("refusal")
+        return {
+            "schema": SCHEMA,
+            "tool_version": facts.get("tool_version"),
+            "sweep_id": facts.get("sweep_id"),
+            "name": facts.get("name"),
+            "reason": facts.get("reason"),
+            "mode": facts.get("mode"),
+            "started_at": facts.get("started_at"),
+            "finished_at": facts.get("finished_at"),
+            "complete": self.complete,
+            "stop_cause": facts.get("stop_cause"),
+            "exit_code": facts.get("exit_code"),
+            "source": facts.get("source"),
+            "targets": [self._target(row) for row in self.targets.values()],
+            "totals": {
+                "runs": self.whole.outcomes.total(),
+                "duplicates": facts.get("duplicates", 0),
+                "rejected": rejected,
+                "outcomes": {str(outcome): count for outcome, count in self.outcomes.items()},
+                "api_calls": {operation: totals[0] for operation, totals in calls.items()},
+                "throttled": sum(totals[1] for totals in calls.values()),
+                "retries": sum(totals[2] for totals in calls.values()),
+                "estimated_dpu_hours": _rounded(self.whole.estimated.total),
+                "estimated_cost": self.estimated_cost(),
+                "at_most_dpu_hours": _rounded(self.whole.at_most.total),
+                "runs_without_estimate": self.whole.estimated.unknown,
+            },
+            "rejected": None,  # may be long: filled in, or written row by row, by whoever asks
+            "sweeps": facts.get("sweeps", 1),
+            "refusal": refusal,
+            "digest": facts.get("digest"),
+        }
+
+    def estimated_cost(self) -> dict[str, Any] | None:
+        """What the estimated DPU-hours cost by the price in the settings; None without a price or without hours."""
+        price = self.settings.get("cost")
+        if not isinstance(price, dict):
+            return None
+        amount = money(self.whole.estimated.total, price["price_per_dpu_hour"])
+        if amount is None:
+            return None
+        return {
+            "amount": round(amount, 2),
+            "currency": price["currency"],
+            "price_per_dpu_hour": price["price_per_dpu_hour"],
+            "source": price["source"],
+        }
+
+    def _target(self, row: TargetRow) -> dict[str, Any]:
+        part = self.by_target[row.id]
+        return {
+            "account_id": row.target.account_id,
+            "region": row.target.region,
+            "identity_arn": row.identity_arn,
+            "complete": row.complete,
+            "transforms": row.transforms,
+            "active_runs": row.active_runs,
+            "error": None if row.error_code is None else {"code": row.error_code, "message": row.error_message},
+            "outcomes": {str(outcome): part.outcomes[outcome] for outcome in TROUBLE_FIRST if part.outcomes[outcome]},
+            "estimated_dpu_hours": _rounded(part.estimated.total),
+            "at_most_dpu_hours": _rounded(part.at_most.total),
+        }
+
+    def _survey(self) -> None:
+        """One pass over all runs for everything that is summed up."""
+        causes: dict[tuple[int, Outcome, str | None], Cause] = {}
+        to_stop = array("d")
+        for row in self.reader.runs():
+            estimated, at_most = self._cost(row)
+            parts = [self.whole, self.by_target[row.target_id]]
+            if at_most is not None or estimated is not None:
+                transform = TransformPart(
+                    transform_id=row.transform_id, name=row.transform_name, target_id=row.target_id
+                )
+                parts.append(self.by_transform.setdefault((row.target_id, row.transform_id), transform))
+            for part in parts:
+                part.outcomes[row.outcome] += 1
+                part.estimated.add(estimated)
+                part.at_most.add(at_most)
+            self.sweeps[row.sweep_number] += 1
+            if (seconds := _stopped_after(row)) is not None:
+                to_stop.append(seconds)
+            if row.outcome in TROUBLE:
+                key = (row.target_id, row.outcome, row.error_code)
+                if key in causes or len(causes) < _MOST_CAUSES:
+                    cause = Cause(row.target_id, row.outcome, row.error_code, row.error_message)
+                    causes.setdefault(key, cause).runs += 1
+        self.seconds_to_stop = array("d", sorted(to_stop))
+        self.causes = sorted(causes.values(), key=lambda cause: (TROUBLE.index(cause.outcome), -cause.runs))
+
+    def _cost(self, row: RunRow) -> tuple[float | None, float | None]:
+        if row.max_capacity is None and row.worker_type is None:
+            return None, None
+        transform = Transform(
+            row.transform_id,
+            max_capacity=row.max_capacity,
+            worker_type=row.worker_type,
+            number_of_workers=row.number_of_workers,
+            timeout_minutes=row.timeout_minutes,
+        )
+        estimated = estimated_dpu_hours(
+            transform, row.execution_time_seconds, started_on=row.started_on, now=self._active_until(row)
+        )
+        at_most = None if row.outcome in _ENDED_OR_GONE else at_most_dpu_hours(transform)
+        return _rounded(estimated), _rounded(at_most)
+
+    def _active_until(self, row: RunRow) -> datetime | None:
+        """The latest moment at which the run can be taken to have been active, or None where nobody can say."""
+        if row.outcome in _SEEN_ENDED:
+            return row.confirmed_at
+        status = row.status_after or row.status_before
+        if row.outcome in _ENDED_OR_GONE or status is None or Status(status).ended:
+            return None
+        if row.outcome is Outcome.UNKNOWN:
+            return row.requested_at
+        return self._as_of
+
+
+def summary(reader: LedgerReader) -> dict[str, Any]:
+    """``report.json`` without its ``runs``, from a ledger at any instant."""
+    return Document(reader).summary()
+
+
+def rfc3339(moment: datetime | None) -> str | None:
+    """A moment as the report writes it: UTC, with milliseconds and Z."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def _stopped_after(row: RunRow) -> float | None:
+    if row.outcome is not Outcome.STOPPED or row.confirmed_at is None or row.requested_at is None:
+        return None
+    return round(max(0.0, (row.confirmed_at - row.requested_at).total_seconds()), 3)
+
+
+def _settings(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``settings.to_json`` wrote, read tolerantly: a report is made from any ledger."""
+    text = facts.get("settings")
+    try:
+        settings = json.loads(text)["settings"] if isinstance(text, str) else None
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _moment(text: object) -> datetime | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _rounded(dpu_hours: float | None) -> float | None:
+    return None if dpu_hours is None else round(dpu_hours, 4)
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _write_list(out: TextIO, items: Iterator[dict[str, Any]]) -> None:
+    separator = "[\n    "
+    for item in items:
+        out.write(separator + _json(item))
+        separator = ",\n    "
+    out.write("[]" if separator[0] == "[" else "\n  ]")
