@@ -52,10 +52,10 @@ class Examination:
         line: Line[Any],
         ledger: Ledger,
         target_id: int,
+        *,
         selection: Selection,
         protection: Protection,
         transforms: Transforms,
-        *,
         now: Callable[[], datetime],
         dry_run: bool,
     ) -> None:
@@ -75,7 +75,10 @@ class Examination:
         rules = (selection.transform_ids, selection.transform_names, selection.tags)
         protecting = (protection.transforms, protection.transform_ids, protection.transform_names, protection.tags)
         return (
-            dry_run or selection.needs_run or any(rule is not None for rule in rules) or any(bool(p) for p in protecting)
+            dry_run
+            or selection.needs_run
+            or any(rule is not None for rule in rules)
+            or any(bool(p) for p in protecting)
         )
 
     async def run(self) -> Examined:

@@ -9,6 +9,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState
@@ -46,7 +47,9 @@ class Tally:
 
 
 class Connection(Generic[G]):
-    """A client that can be made anew with fresh credentials while calls through the old one end.
+    """A client that is there while somebody uses it, and can be made anew with fresh credentials under their hands.
+
+    Use it as a context manager, as many at once as there are; the first opens it and the last closes it.
 
     Args:
         open_client: makes a client; called again after a refresh.
@@ -57,22 +60,41 @@ class Connection(Generic[G]):
         self._open_client = open_client
         self._forget = forget
         self._clients = AsyncExitStack()
+        self._users = 0
+        self._one_at_a_time = asyncio.Lock()
         self.client: G
         self.generation = 0
 
-    async def open(self) -> None:
-        """Make the first client."""
-        self.client = await self._clients.enter_async_context(self._open_client())
+    async def __aenter__(self) -> None:
+        """Open the client, if nobody else has it open.
+
+        Raises:
+            CallFailed: it cannot be made.
+        """
+        async with self._one_at_a_time:
+            if not self._users:
+                self.client = await self._clients.enter_async_context(self._open_client())
+            self._users += 1
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it, if nobody else uses it."""
+        self._users -= 1
+        async with self._one_at_a_time:
+            if not self._users:
+                await self._clients.aclose()
 
     async def renew(self) -> None:
-        """Make a client from credentials that are read anew. The old one stays until all is closed."""
-        self._forget()
-        self.client = await self._clients.enter_async_context(self._open_client())
-        self.generation += 1
+        """Make a client from credentials that are read anew. Calls through the old one may end.
 
-    async def close(self) -> None:
-        """Close every client that was made."""
-        await self._clients.aclose()
+        Raises:
+            CallFailed: it cannot be made.
+        """
+        async with self._one_at_a_time:
+            self._forget()
+            self.client = await self._clients.enter_async_context(self._open_client())
+            self.generation += 1
 
 
 @dataclass(slots=True)

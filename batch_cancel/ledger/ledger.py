@@ -24,6 +24,17 @@ INSERT INTO runs (target_id, transform_id, task_run_id, task_type, started_on, s
                   rule, labels, priority, sweep_number, state, outcome)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
+MOST_RETURNS = 2
+ADD_RUN_AGAIN = ADD_RUN.replace(
+    "DO NOTHING",
+    f"""
+    DO UPDATE SET state = 'pending', outcome = NULL, sweep_number = excluded.sweep_number, returns = returns + 1,
+        status_before = excluded.status_before, accepted = 0, accepted_at = NULL, tainted = 0, refusal = NULL,
+        requested_at = NULL, status_after = NULL, confirmed_at = NULL, error_code = NULL, error_message = NULL
+    WHERE runs.state = 'done' AND excluded.state = 'pending'
+        AND (runs.outcome IN ('stopped', 'finished_first', 'already_finished') OR returns < {MOST_RETURNS})
+    """,
+)
 ADD_INTENT = "INSERT INTO attempts (run_id, number, intent_at) VALUES (?, ?, ?)"
 RELEASE_INTENT = "UPDATE attempts SET class = 'not_sent' WHERE run_id = ? AND number = ?"
 ANSWER = """
@@ -227,7 +238,7 @@ class Ledger:
     def set_listed(self, target_id: int, *, transforms: int | None, active_runs: int | None, complete: bool) -> None:
         """How a target's listing ended."""
         self.writer.post(
-            "UPDATE targets SET transforms = ?, active_runs = ?, complete = ? WHERE id = ?",
+            "UPDATE targets SET transforms = ?, active_runs = ?, listed = ? WHERE id = ?",
             transforms,
             active_runs,
             int(complete),
@@ -237,11 +248,15 @@ class Ledger:
     def set_target_error(self, target_id: int, code: str, message: str) -> None:
         """The first trouble of a target stays; later ones follow from it."""
         self.writer.post(
-            "UPDATE targets SET complete = 0, error_code = ?, error_message = ? WHERE id = ? AND error_code IS NULL",
+            "UPDATE targets SET error_code = ?, error_message = ? WHERE id = ? AND error_code IS NULL",
             code,
             message,
             target_id,
         )
+
+    def clear_target_error(self, target_id: int) -> None:
+        """The target is tried again."""
+        self.writer.post("UPDATE targets SET error_code = NULL, error_message = NULL WHERE id = ?", target_id)
 
     def add_transforms(self, target_id: int, transforms: Iterable[Transform]) -> None:
         """What is known of transforms, as far as anything but their ids is."""
@@ -262,9 +277,16 @@ class Ledger:
 
     # Runs
 
-    async def add_runs(self, target_id: int, runs: Iterable[NewRun], *, sweep_number: int = 1) -> None:
-        """Enter runs; one that is there already stays as it is."""
-        await self.writer.commit(_add_run(target_id, run, sweep_number) for run in runs)
+    async def add_runs(
+        self, target_id: int, runs: Iterable[NewRun], *, sweep_number: int = 1, again: bool = False
+    ) -> None:
+        """Enter runs; one that is there already stays as it is.
+
+        Args:
+            again: a run that has its verdict and was found active once more is pending once more; one that would not
+                stop only :data:`MOST_RETURNS` times.
+        """
+        await self.writer.commit(_add_run(target_id, run, sweep_number, again=again) for run in runs)
 
     def reject(self, line: int | None, text: str | None, error: str) -> None:
         """Enter a manifest row that was left out."""
@@ -403,11 +425,11 @@ class Ledger:
         )
 
 
-def _add_run(target_id: int, new: NewRun, sweep_number: int) -> Statement:
+def _add_run(target_id: int, new: NewRun, sweep_number: int, *, again: bool) -> Statement:
     run = new.run
     state = "pending" if new.outcome is None else "excluded" if new.outcome is Outcome.EXCLUDED else "done"
     labels = json.dumps(dict(new.labels), ensure_ascii=False) if new.labels else None
-    return ADD_RUN, (
+    return ADD_RUN_AGAIN if again else ADD_RUN, (
         target_id,
         run.transform_id,
         run.task_run_id,

@@ -29,11 +29,17 @@ END
 
 @dataclass(frozen=True, slots=True)
 class TargetRow:
-    """A target as the ledger has it; fields as in the report's ``targets``."""
+    """A target as the ledger has it; fields as in the report's ``targets``.
+
+    Attributes:
+        listed: every listing that was needed ended well.
+        complete: that, and no other trouble kept anything here from being done.
+    """
 
     id: int
     target: Target
     identity_arn: str | None
+    listed: bool
     complete: bool
     transforms: int | None
     active_runs: int | None
@@ -190,6 +196,10 @@ class LedgerReader:
             return self._one("SELECT count(*) FROM runs WHERE state = ?", state)
         return self._one("SELECT count(*) FROM runs WHERE state = ? AND target_id = ?", state, target_id)
 
+    def count_runs(self) -> int:
+        """How many distinct runs there are."""
+        return self._one("SELECT count(*) FROM runs")
+
     def pending(self, target_id: int, limit: int, *, after_id: int | None = None) -> list[PendingRun]:
         """The next runs to cancel, highest priority first; with ``after_id`` in the order of ids, for a walk."""
         wire_calls = "(SELECT count(*) FROM attempts a WHERE a.run_id = r.id)"
@@ -321,7 +331,8 @@ class LedgerReader:
                     access=Access(row["profile"], row["role_arn"], row["external_id"]),
                 ),
                 identity_arn=row["identity_arn"],
-                complete=bool(row["complete"]),
+                listed=bool(row["listed"]),
+                complete=bool(row["listed"]) and row["error_code"] is None,
                 transforms=row["transforms"],
                 active_runs=row["active_runs"],
                 error_code=row["error_code"],
@@ -362,6 +373,10 @@ class LedgerReader:
             "SELECT operation, sum(calls), sum(throttled), sum(retries) FROM calls GROUP BY operation ORDER BY 1"
         )
         return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+    def count_rejected(self) -> int:
+        """How many manifest rows were left out."""
+        return self._one("SELECT count(*) FROM rejected")
 
     def rejected(self) -> Iterator[RejectedRow]:
         """Manifest rows that were left out, in their order."""

@@ -33,7 +33,7 @@ CREATE TABLE targets (
     role_arn      TEXT,
     external_id   TEXT,
     identity_arn  TEXT,
-    complete      INTEGER NOT NULL DEFAULT 0,  -- every listing ended well
+    listed        INTEGER NOT NULL DEFAULT 0,  -- every listing that was needed ended well
     transforms    INTEGER,        -- how many were looked into; NULL where none had to be
     active_runs   INTEGER,        -- found STARTING or RUNNING; NULL where nothing was listed
     error_code    TEXT,
@@ -65,7 +65,8 @@ CREATE TABLE runs (
     rule                   TEXT,
     labels                 TEXT,  -- JSON object of the manifest's other columns
     priority               REAL NOT NULL DEFAULT 0,  -- higher is cancelled first
-    sweep_number           INTEGER NOT NULL DEFAULT 1,  -- which sweep of --until-clear found it
+    sweep_number           INTEGER NOT NULL DEFAULT 1,  -- which sweep of --until-clear found it (last)
+    returns                INTEGER NOT NULL DEFAULT 0,  -- how often it was found active again after its verdict
     state                  TEXT NOT NULL CHECK (state IN ('excluded', 'pending', 'claimed', 'asked', 'done')),
     requested_at           REAL,  -- first cancel request that may have reached the service
     accepted               INTEGER NOT NULL DEFAULT 0,

@@ -1,0 +1,230 @@
+"""One target from its listing to its last verdict; its client is open while there is something to do, and no longer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from batch_cancel.core.errors import CallFailed, ErrorKind
+from batch_cancel.core.events import OnEvent, TargetFailed, Warned
+from batch_cancel.core.outcome import ERRORS, Outcome
+from batch_cancel.core.task_run import Target
+from batch_cancel.engine.canceller import Canceller
+from batch_cancel.engine.discovery import Discovery, Listing
+from batch_cancel.engine.examination import Examination
+from batch_cancel.engine.transforms import Transforms
+from batch_cancel.engine.verifier import Verifier
+from batch_cancel.glue.paced import Line
+from batch_cancel.ledger.ledger import Ledger, NewRun
+from batch_cancel.settings import Settings
+from batch_cancel.stop import Stop, StopCause, task_group
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all targets of a sweep share.
+
+    Attributes:
+        cancelling: ends the sending of cancel requests everywhere, and nothing else.
+        on_error: called for each run that ended in an error.
+    """
+
+    settings: Settings
+    ledger: Ledger
+    now: Callable[[], datetime]
+    cancelling: Stop
+    on_error: Callable[[], None]
+    on_event: OnEvent
+
+
+class TargetWork:
+    """What there is to do at one target.
+
+    Attributes:
+        kept_out: credentials or access were the first trouble that kept something here from being done.
+    """
+
+    def __init__(self, target_id: int, target: Target, surroundings: Surroundings, stop: Stop) -> None:
+        self.target_id = target_id
+        self.target = target
+        self.kept_out = False
+        self.line: Line[Any]
+        self.stop = stop
+        self._around = surroundings
+        self._failed_already = False
+        self._transforms: Transforms | None = None
+        self._canceller: Canceller | None = None
+        self._verifier: Verifier | None = None
+
+    # What goes wrong
+
+    def on_trouble(self, code: str, message: str, kind: ErrorKind | None = None) -> None:
+        """Something here could not be done; the first cause stays."""
+        if not self._failed_already:
+            self._failed_already = True
+            self.kept_out = kind in (ErrorKind.CREDENTIALS, ErrorKind.ACCESS)
+            self._around.on_event(TargetFailed(self.target, code, message))
+            self._around.ledger.set_target_error(self.target_id, code, message)
+
+    def try_again(self) -> None:
+        """Forget a trouble that another listing may not have."""
+        if self._failed_already and self.stop.cause is None:
+            self._failed_already = self.kept_out = False
+            self._around.ledger.clear_target_error(self.target_id)
+
+    def _failed(self, failure: CallFailed) -> None:
+        self.on_trouble(failure.code, f"{failure.operation}: {failure.message}", failure.kind)
+
+    # Finding
+
+    async def discover(self, sweep_number: int, on_pending: Callable[["TargetWork"], None]) -> Listing | None:
+        """List the active runs; None where the target could not be entered.
+
+        Args:
+            on_pending: called each time that new runs to be cancelled stand in the ledger.
+        """
+        around = self._around
+        settings = around.settings
+
+        async def found(runs: Sequence[NewRun]) -> None:
+            await around.ledger.add_runs(self.target_id, runs, sweep_number=sweep_number, again=settings.until_clear)
+            if any(run.outcome is None for run in runs):
+                on_pending(self)
+
+        try:
+            async with self.line.connection:
+                listing = await Discovery(
+                    self.line,
+                    settings.selection,
+                    settings.protection,
+                    now=around.now,
+                    dry_run=settings.dry_run,
+                    describe=not settings.until_clear,
+                    on_found=found,
+                ).run()
+        except CallFailed as failure:
+            self._failed(failure)
+            return None
+        around.ledger.add_transforms(self.target_id, listing.described)
+        if listing.failure is not None:
+            self._failed(listing.failure)
+        around.ledger.set_listed(
+            self.target_id,
+            transforms=listing.transforms,
+            active_runs=listing.active_runs,
+            complete=listing.complete,
+        )
+        return listing
+
+    async def examine(self) -> None:
+        """Decide about the runs that a manifest named."""
+        around, settings = self._around, self._around.settings
+        transforms = Transforms(self.line, settings.selection, settings.protection)
+        try:
+            async with self.line.connection:
+                examined = await Examination(
+                    self.line,
+                    around.ledger,
+                    self.target_id,
+                    selection=settings.selection,
+                    protection=settings.protection,
+                    transforms=transforms,
+                    now=around.now,
+                    dry_run=settings.dry_run,
+                ).run()
+        except CallFailed as failure:
+            self._failed(failure)
+            return
+        around.ledger.add_transforms(self.target_id, transforms.described.values())
+        if examined.failure is not None:
+            self._failed(examined.failure)
+        around.ledger.set_listed(
+            self.target_id, transforms=None, active_runs=examined.active_runs, complete=examined.failure is None
+        )
+
+    async def describe(self) -> None:
+        """Names and capacity for the report, if they can be had; it may fail without harm."""
+        transforms = Transforms(self.line, self._around.settings.selection, self._around.settings.protection)
+        try:
+            async with self.line.connection:
+                await transforms.describe()
+        except CallFailed as failure:
+            self._around.on_event(Warned(f"{self.target}: names of transforms are not known: {failure}"))
+        self._around.ledger.add_transforms(self.target_id, transforms.described.values())
+
+    # Stopping
+
+    def more(self) -> None:
+        """The ledger has new pending runs."""
+        if self._canceller is not None:
+            self._canceller.more()
+
+    def no_more(self) -> None:
+        """No further runs will come."""
+        if self._canceller is not None:
+            self._canceller.no_more()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no run is on its way here."""
+        reader = self._around.ledger.reader
+        return self._verifier is None or (
+            self._verifier.idle
+            and not reader.count("pending", self.target_id)
+            and not reader.count("claimed", self.target_id)
+        )
+
+    def prepare(self) -> None:
+        """Make ready to stop runs, before the first of them is told of."""
+        around, settings = self._around, self._around.settings
+        self._verifier = Verifier(
+            self.line,
+            around.ledger,
+            self.target_id,
+            now=around.now,
+            wait=settings.verify.wait,
+            timeout_seconds=settings.verify.timeout_seconds,
+            on_error=self._count_error,
+            on_event=around.on_event,
+        )
+        self._canceller = Canceller(
+            self.line,
+            around.ledger,
+            self.target_id,
+            now=around.now,
+            workers=2 * settings.rate.max_concurrency,
+            stop=Stop(self.stop, around.cancelling),
+            on_error=around.on_error,
+            on_event=around.on_event,
+            on_asked=self._verifier.asked,
+        )
+
+    async def stop_runs(self) -> None:
+        """Cancel what is pending and see it through, until :meth:`no_more` and everything has its verdict."""
+        assert self._canceller is not None and self._verifier is not None  # noqa: S101  # prepare() came first
+        self._verifier.take_up()
+        try:
+            async with self.line.connection, task_group() as group:
+                group.create_task(self._verifier.run())
+                await self._canceller.run()
+                self._verifier.no_more()
+        except CallFailed as failure:
+            self._failed(failure)
+            self.stop.request(StopCause.CREDENTIALS)  # no client, no request
+
+    def _count_error(self, outcome: Outcome) -> None:
+        if outcome in ERRORS:
+            self._around.on_error()
+
+
+async def in_turn(works: Sequence[TargetWork], what: Callable[[TargetWork], Any], at_once: int) -> None:
+    """Do something at every target, so many side by side."""
+    waiting = iter(works)
+
+    async def worker() -> None:
+        for work in waiting:
+            await what(work)
+
+    async with task_group() as group:
+        for _ in range(min(at_once, len(works))):
+            group.create_task(worker())

@@ -1,0 +1,661 @@
+"""The story of a sweep, top down: connect, find, decide, ask, cancel, verify; the report is made from what it leaves.
+
+With a cap or a question in the way, everything is found before the first request leaves. Without, each target's runs
+are asked to stop while others are still being listed.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from batch_cancel.core.errors import AccessStopped, CallFailed, ErrorKind, GuardrailRefused, LedgerError, UsageError
+from batch_cancel.core.events import (
+    Event,
+    OnEvent,
+    Phase,
+    PhaseBegan,
+    PhaseEnded,
+    Stopping,
+    SweepStarted,
+    TargetOpened,
+    Warned,
+)
+from batch_cancel.core.outcome import NOT_STOPPED, Outcome
+from batch_cancel.core.selection import max_percent_refusal, max_runs_refusal
+from batch_cancel.core.task_run import Access, Identity, Target
+from batch_cancel.engine.examination import Examination
+from batch_cancel.engine.intake import Places, take_in
+from batch_cancel.engine.target_work import Surroundings, TargetWork, in_turn
+from batch_cancel.engine.targets import Resolved, resolve
+from batch_cancel.glue.api import Service
+from batch_cancel.glue.pace import InFlight, Pacers
+from batch_cancel.glue.paced import Connection, Line
+from batch_cancel.ledger.ledger import Ledger
+from batch_cancel.manifest import read_manifest
+from batch_cancel.settings import ManifestSource, Settings, to_json
+from batch_cancel.stop import Stop, StopCause, Stopped, task_group
+from batch_cancel.version import __version__
+
+TARGETS_AT_ONCE = 64
+"""Targets that are listed side by side."""
+IDENTITIES_AT_ONCE = 16
+IDENTITY_AFTER_SECONDS = 0.5
+"""Who we are is nice to know: it does not compete with the first request."""
+IDENTITY_PATIENCE_SECONDS = 3.0
+IDENTITY_ATTEMPTS = 5
+DRAIN_SECONDS = 30.0
+"""Calls in flight may take so long to end after a stop."""
+COUNT_SECONDS = 1.0
+PAUSE_SECONDS = (1.0, 10.0)
+"""Between two sweeps of ``--until-clear``."""
+FRUITLESS_SWEEPS = 3
+"""So many sweeps of ``--until-clear`` in a row that found active runs and nothing more that could be done about them:
+then waiting for a clear one would be waiting for ever."""
+
+Ask = Callable[[], Awaitable[bool]]
+"""Shows the decision that stands in the ledger and asks; True for yes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a sweep ended; the ledger has the rest.
+
+    Attributes:
+        stop_cause: as in the report; None where it came to its natural end.
+        says: a sentence for the user where the exit code needs one.
+    """
+
+    exit_code: int
+    stop_cause: StopCause | None = None
+    says: str | None = None
+
+
+class Sweep:
+    """One execution.
+
+    Args:
+        ledger: new and empty, or reopened.
+        now: an aware datetime; the loop's own clock serves for the rest.
+        ask: asks a person; None where there is none.
+        stop: requested by signals; the deadline and the breaker request it themselves.
+        interrupted_code: what to exit with after an interruption.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        service: Service,
+        *,
+        sweep_id: str,
+        pacers: Pacers,
+        now: Callable[[], datetime],
+        on_event: OnEvent,
+        ask: Ask | None,
+        stop: Stop,
+        interrupted_code: Callable[[], int] = lambda: 130,
+        jitter: random.Random | None = None,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._service = service
+        self._sweep_id = sweep_id
+        self._pacers = pacers
+        self._now = now
+        self._on_event = on_event
+        self._ask = ask
+        self._stop = stop
+        self._interrupted_code = interrupted_code
+        self._jitter = jitter or random.Random()
+        self._cancelling = Stop(stop)
+        self._in_flight = InFlight(settings.rate.max_concurrency)
+        self._works: list[TargetWork] = []
+        self._errors = 0
+        self._to_cancel = 0
+        self._identities: dict[Access, asyncio.Task[Identity]] = {}
+        self._identity_places = asyncio.Semaphore(IDENTITIES_AT_ONCE)
+        self._identifying: asyncio.Task[None] | None = None
+        self._around = Surroundings(settings, ledger, now, self._cancelling, self._count_error, self._tell)
+
+    async def run(self) -> Result:
+        """From the first step to the last verdict.
+
+        Raises:
+            InputError, UsageError: nothing was called.
+            RecordLost: the ledger cannot be written; what is in it is true.
+        """
+        await self._begin()
+        return await self._ended(self._steps(resumed=False))
+
+    async def resume(self) -> Result:
+        """Go on with what is left in the ledger.
+
+        Raises:
+            LedgerError: the manifest was never read to its end, or the ledger belongs to another account.
+            UsageError: nobody consented, and nobody can be asked.
+            RecordLost: the ledger cannot be written; what is in it is true.
+        """
+        facts = self._ledger.reader.facts()
+        if isinstance(self._settings.source, ManifestSource) and not facts.get("found"):
+            raise LedgerError("the manifest had not been read to its end, and nothing was called: start a new sweep")
+        await self._ledger.reopen()
+        await self._ledger.set_facts(finished_at=None, stop_cause=None, exit_code=None, refusal=None)
+        for row in self._ledger.reader.targets():
+            self._add_work(row.id, row.target)
+        await self._check_same_accounts()
+        return await self._ended(self._steps(resumed=True))
+
+    # The steps
+
+    async def _steps(self, *, resumed: bool) -> Result | None:
+        settings = self._settings
+        manifest = isinstance(settings.source, ManifestSource)
+        if not resumed:
+            await self._connect()
+        await self._check_accounts()
+        self._identify_soon()
+        facts = self._ledger.reader.facts()
+        decided = bool(facts.get("decided"))
+        if manifest:
+            if not decided and Examination.needed(settings.selection, settings.protection, dry_run=settings.dry_run):
+                await self._phase(Phase.DISCOVER, self._examine())
+        elif self._streams:
+            await self._stream()
+            return None
+        elif not decided:
+            await self._phase(Phase.DISCOVER, self._discover(self._works, lambda _: None))
+        if not decided and (refusal := await self._refusal()) is not None:
+            return await self._refused(refusal)
+        if settings.dry_run:
+            return None
+        if not decided and not await self._consented():
+            return Result(2, says="not confirmed: nothing was cancelled")
+        await self._ledger.set_facts(decided=True)
+        await self._cancel_all(describe=manifest)
+        return None
+
+    @property
+    def _streams(self) -> bool:
+        """Whether requests may leave before everything is found."""
+        settings = self._settings
+        guardrails = settings.guardrails
+        counted = (
+            guardrails.max_runs is not None
+            or guardrails.max_percent is not None
+            or (guardrails.max_errors is not None and guardrails.max_errors.percent is not None)
+        )
+        return settings.consent.yes and not settings.dry_run and not counted
+
+    async def _begin(self) -> None:
+        settings = self._settings
+        source = settings.source
+        told: dict[str, object] = {"kind": source.kind}
+        if isinstance(source, ManifestSource):
+            told["path"] = source.path
+        await self._ledger.set_facts(
+            sweep_id=self._sweep_id,
+            tool_version=__version__,
+            name=settings.name,
+            reason=settings.reason,
+            mode="dry-run" if settings.dry_run else "cancel",
+            started_at=_text(self._now()),
+            finished_at=None,
+            stop_cause=None,
+            exit_code=None,
+            source=told,
+            settings=to_json(settings),
+        )
+
+    async def _connect(self) -> None:
+        """From the settings to the targets; a manifest is read whole before anything is called."""
+        self._tell(PhaseBegan(Phase.CONNECT))
+        source = self._settings.source
+        if isinstance(source, ManifestSource):
+            intake = await take_in(
+                read_manifest(source.path, source.format),
+                source.path if source.path != "-" else "<stdin>",
+                Places(self._settings.targets, self._service.default_region),
+                self._ledger,
+                skip_invalid=source.skip_invalid,
+                on_event=self._tell,
+            )
+            await self._ledger.set_facts(
+                duplicates=intake.duplicates,
+                found=True,
+                source={"kind": source.kind, "path": source.path, "rows": intake.rows},
+            )
+            for row in self._ledger.reader.targets():
+                self._ledger.set_listed(row.id, transforms=None, active_runs=None, complete=True)
+                self._add_work(row.id, row.target)
+        else:
+            await self._enter(await resolve(self._settings.targets, self._service, stop=self._stop))
+        self._tell(PhaseEnded(Phase.CONNECT))
+
+    async def _enter(self, resolved: Resolved) -> None:
+        for target in resolved.targets:
+            self._add_work(await self._ledger.add_target(target), target)
+        for failed in resolved.failed:
+            self._tell(Warned(f"{failed.place}: {failed.code}: {failed.message}"))
+            if not failed.left_out:
+                target_id = await self._ledger.add_target(
+                    Target(failed.region or "*", failed.account_id, failed.access)
+                )
+                self._ledger.set_target_error(target_id, failed.code, failed.message)
+        await self._ledger.set_facts(
+            left_out=[
+                {"account_id": failed.account_id, "code": failed.code, "message": failed.message}
+                for failed in resolved.failed
+                if failed.left_out
+            ]
+        )
+
+    # Who we are
+
+    async def _check_accounts(self) -> None:
+        """Ask who we are where it decides something: accounts that are allowed, or that a manifest names.
+
+        Raises:
+            GuardrailRefused: credentials lead to an account that is not allowed, or not the one that was meant.
+        """
+        allowed = self._settings.guardrails.allow_accounts
+        asked = [work for work in self._works if allowed is not None or _names_an_account_of_its_own(work.target)]
+        if not asked:
+            return
+        await in_turn(asked, self._check_account, IDENTITIES_AT_ONCE)
+
+    async def _check_account(self, work: TargetWork) -> None:
+        allowed = self._settings.guardrails.allow_accounts
+        try:
+            identity = await asyncio.shield(self._identity(work.target))
+        except CallFailed as failure:
+            work.on_trouble(failure.code, f"who we are there could not be found out: {failure.message}", failure.kind)
+            work.stop.request(StopCause.CREDENTIALS)
+            return
+        if work.target.account_id is not None and identity.account_id != work.target.account_id:
+            raise GuardrailRefused(
+                f"the credentials for {work.target} belong to account {identity.account_id}: nothing was cancelled"
+            )
+        if allowed is not None and identity.account_id not in allowed:
+            raise GuardrailRefused(
+                f"account {identity.account_id} is not among the allowed accounts"
+                f" ({', '.join(allowed) or 'an empty list allows none'}): nothing was cancelled"
+            )
+        self._identified(work, identity)
+
+    async def _check_same_accounts(self) -> None:
+        """A sweep that goes on does so in the accounts in which it began."""
+        rows = {row.id: row for row in self._ledger.reader.targets()}
+        known = [work for work in self._works if rows[work.target_id].identity_arn is not None]
+        for work in known:
+            try:
+                identity = await asyncio.shield(self._identity(work.target))
+            except CallFailed as failure:
+                raise AccessStopped(
+                    f"{work.target}: {failure.code}: {failure.message}; nothing was called"
+                ) from failure
+            before = rows[work.target_id].target.account_id
+            if identity.account_id != before:
+                raise LedgerError(
+                    f"this sweep is of account {before}, and the credentials are of account {identity.account_id}:"
+                    " use the credentials of that account"
+                )
+
+    def _identity(self, target: Target) -> "asyncio.Task[Identity]":
+        """Asked once for each way in."""
+        task = self._identities.get(target.access)
+        if task is None:
+            tries = AsyncRetrying(
+                retry=retry_if_exception(_may_pass),
+                wait=wait_random_exponential(multiplier=0.2, max=5.0),
+                stop=stop_after_attempt(IDENTITY_ATTEMPTS),
+                reraise=True,
+            )
+
+            async def ask() -> Identity:
+                async with self._identity_places:
+                    return await tries(self._service.identify, target.access, target.region)
+
+            task = self._identities[target.access] = asyncio.create_task(ask())
+        return task
+
+    def _identified(self, work: TargetWork, identity: Identity) -> None:
+        self._ledger.set_identity(work.target_id, identity.account_id, identity.arn)
+        self._tell(TargetOpened(replace(work.target, account_id=identity.account_id)))
+
+    def _identify_soon(self) -> None:
+        """Find out for the report who we are; it may fail without harm, and holds up nothing."""
+
+        async def one(work: TargetWork) -> None:
+            with contextlib.suppress(CallFailed):
+                self._identified(work, await asyncio.shield(self._identity(work.target)))
+
+        async def all_of_them() -> None:
+            await asyncio.sleep(IDENTITY_AFTER_SECONDS)
+            await in_turn(self._works, one, IDENTITIES_AT_ONCE)
+
+        self._identifying = asyncio.create_task(all_of_them())
+
+    # Finding
+
+    def _add_work(self, target_id: int, target: Target) -> TargetWork:
+        stop = Stop(self._stop)
+        work = TargetWork(target_id, target, self._around, stop)
+        service, dry_run = self._service, self._settings.dry_run
+        connection: Connection[Any] = Connection(
+            # A dry run gets a client without the call: it cannot cancel.
+            lambda: service.reader(target) if dry_run else service.connect(target),
+            lambda: service.forget(target.access),
+        )
+        work.line = Line(
+            target,
+            connection,
+            pacers=self._pacers,
+            in_flight=self._in_flight,
+            max_attempts=self._settings.retry.max_attempts,
+            stop=stop,
+            on_event=self._tell,
+            on_trouble=work.on_trouble,
+            jitter=self._jitter,
+        )
+        self._works.append(work)
+        return work
+
+    async def _discover(
+        self, works: Sequence[TargetWork], on_pending: Callable[[TargetWork], None], sweep_number: int = 1
+    ) -> bool:
+        """List every target once; whether it found no active run at all, and every listing ended well."""
+        clear = True
+
+        async def one(work: TargetWork) -> None:
+            nonlocal clear
+            listing = None
+            with contextlib.suppress(Stopped):
+                listing = await work.discover(sweep_number, on_pending)
+            clear = clear and listing is not None and listing.complete and not listing.active_runs
+
+        await in_turn(works, one, TARGETS_AT_ONCE)
+        return clear
+
+    async def _examine(self) -> None:
+        async def one(work: TargetWork) -> None:
+            with contextlib.suppress(Stopped):
+                await work.examine()
+
+        await in_turn(self._works, one, TARGETS_AT_ONCE)
+
+    # Deciding
+
+    async def _refusal(self) -> str | None:
+        """The sentence with which a guardrail refuses, or None."""
+        reader, guardrails = self._ledger.reader, self._settings.guardrails
+        await self._ledger.writer.commit()
+        outcomes = reader.outcomes()
+        to_cancel = reader.count("pending") + outcomes.get(Outcome.WOULD_CANCEL, 0)
+        self._to_cancel = to_cancel
+        active = to_cancel + reader.count("excluded")
+        refusal = None
+        if guardrails.max_runs is not None:
+            refusal = max_runs_refusal(guardrails.max_runs, to_cancel)
+        if refusal is None and guardrails.max_percent is not None:
+            refusal = max_percent_refusal(guardrails.max_percent, to_cancel, active)
+        return refusal
+
+    async def _refused(self, refusal: str) -> Result:
+        await self._ledger.set_facts(refusal=refusal)
+        return Result(3, StopCause.GUARDRAIL, refusal)
+
+    async def _consented(self) -> bool:
+        """Whether what was found may be cancelled.
+
+        Raises:
+            GuardrailRefused: it is not the number of runs that was consented to.
+            UsageError: nobody consented, and nobody can be asked.
+        """
+        consent, count = self._settings.consent, self._to_cancel
+        if consent.yes or count == 0:
+            return True
+        if consent.confirm_count is not None:
+            if consent.confirm_count != count:
+                raise GuardrailRefused(
+                    f"{count:,} runs would be cancelled, and --confirm-count expects {consent.confirm_count:,}:"
+                    " nothing was cancelled"
+                )
+            return True
+        if self._ask is None:
+            raise UsageError("nobody consented, and there is no terminal to ask on: give --yes or --confirm-count N")
+        with self._stop.interruptible():
+            return await self._ask()
+
+    # Cancelling and verifying
+
+    async def _cancel_all(self, *, describe: bool) -> None:
+        reader = self._ledger.reader
+        works = [
+            work
+            for work in self._works
+            if work.stop.cause is None
+            and (reader.count("pending", work.target_id) or reader.count("asked", work.target_id))
+        ]
+        self._to_cancel = self._to_cancel or reader.count_runs() - reader.count("excluded")
+        self._tell(PhaseBegan(Phase.CANCEL, reader.count("pending")))
+        self._tell(PhaseBegan(Phase.VERIFY))
+        async with task_group() as group:
+            for work in works:
+                work.prepare()
+                work.no_more()
+                group.create_task(work.stop_runs())
+                if describe:
+                    group.create_task(_unless_stopped(work.describe()))
+        self._tell(PhaseEnded(Phase.CANCEL))
+        self._tell(PhaseEnded(Phase.VERIFY))
+
+    async def _stream(self) -> None:
+        """Cancel while discovery goes on; with ``--until-clear`` again and again, until there is nothing to cancel."""
+        await self._ledger.set_facts(decided=True)
+        begun: set[int] = set()
+        self._tell(PhaseBegan(Phase.DISCOVER))
+        self._tell(PhaseBegan(Phase.CANCEL))
+        self._tell(PhaseBegan(Phase.VERIFY))
+        async with task_group() as group:
+
+            def pending(work: TargetWork) -> None:
+                if work.target_id not in begun:
+                    begun.add(work.target_id)
+                    work.prepare()
+                    group.create_task(work.stop_runs())
+                work.more()
+
+            reader = self._ledger.reader
+            for work in self._works:  # of an earlier process
+                if reader.count("pending", work.target_id) or reader.count("asked", work.target_id):
+                    pending(work)
+            if self._settings.until_clear:
+                await self._until_clear(pending)
+            else:
+                listed = {row.id for row in reader.targets() if row.listed}
+                await self._discover([work for work in self._works if work.target_id not in listed], pending)
+            self._tell(PhaseEnded(Phase.DISCOVER))
+            for work in self._works:
+                work.no_more()
+        self._tell(PhaseEnded(Phase.CANCEL))
+        self._tell(PhaseEnded(Phase.VERIFY))
+
+    async def _until_clear(self, pending: Callable[[TargetWork], None]) -> None:
+        reader = self._ledger.reader
+        number = int(reader.facts().get("sweeps") or 0)
+        pause, fruitless = PAUSE_SECONDS[0], 0
+        while self._cancelling.cause is None:
+            number += 1
+            self._tell(SweepStarted(number))
+            await self._ledger.set_facts(sweeps=number)
+            for work in self._works:
+                work.try_again()
+            clear = await self._discover(self._works, pending, number)
+            await self._ledger.writer.commit()
+            if all(work.idle for work in self._works):
+                fruitless += 1
+                if clear or fruitless >= FRUITLESS_SWEEPS:
+                    return
+            else:
+                fruitless = 0
+            pause = PAUSE_SECONDS[0] if reader.count("pending") else min(PAUSE_SECONDS[1], 1.5 * pause)
+            try:
+                with self._cancelling.interruptible():
+                    await asyncio.sleep(pause)
+            except Stopped:
+                return
+
+    async def _phase(self, phase: Phase, step: Coroutine[Any, Any, object]) -> None:
+        self._tell(PhaseBegan(phase))
+        await step
+        self._tell(PhaseEnded(phase))
+        self._stop.check()
+
+    # Ending
+
+    async def _ended(self, steps: Coroutine[Any, Any, Result | None]) -> Result:
+        """Run the steps under the deadline, within the drain's time once a stop is asked for, and settle the end."""
+        loop = asyncio.get_running_loop()
+        deadline = self._settings.retry.deadline_seconds
+        timer = None if deadline is None else loop.call_later(deadline, self._stop.request, StopCause.DEADLINE)
+        counting = asyncio.create_task(self._count_calls())
+        try:
+            result = await self._drained(asyncio.create_task(steps))
+            if self._identifying is not None and self._stop.cause is None:
+                await asyncio.wait({self._identifying}, timeout=IDENTITY_PATIENCE_SECONDS)
+        finally:
+            if timer is not None:
+                timer.cancel()
+            for task in (counting, self._identifying, *self._identities.values()):
+                await _cancelled(task)
+            self._pacers.save()
+        self._flush_counts()
+        await self._ledger.writer.commit()
+        result = result or self._result()
+        await self._ledger.set_facts(
+            finished_at=_text(self._now()),
+            stop_cause=_told_cause(result.stop_cause),
+            exit_code=result.exit_code,
+        )
+        return result
+
+    async def _drained(self, steps: "asyncio.Future[Result | None]") -> Result | None:
+        stopping = asyncio.create_task(self._stop.requested())
+        try:
+            either: set[asyncio.Future[Any]] = {steps, stopping}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not steps.done():
+                self._tell(Stopping(str(self._stop.cause)))
+                await asyncio.wait({steps}, timeout=DRAIN_SECONDS)
+            if not steps.done():
+                await _cancelled(steps)
+                return None
+            return steps.result()
+        except Stopped:
+            return None
+        except GuardrailRefused as refusal:
+            return await self._refused(str(refusal))
+        finally:
+            await _cancelled(stopping)
+            await _cancelled(steps)
+
+    def _result(self) -> Result:
+        """The exit code by the contract, from what the ledger holds."""
+        cause = self._stop.cause or self._cancelling.cause
+        reader = self._ledger.reader
+        match cause:
+            case StopCause.INTERRUPTED:
+                return Result(self._interrupted_code(), cause)
+            case StopCause.DEADLINE | StopCause.MAX_ERRORS:
+                return Result(5, cause)
+            case _:
+                pass
+        incomplete = [row for row in reader.targets() if not row.complete]
+        kept_out = [work for work in self._works if work.kept_out]
+        if kept_out and len(kept_out) == len(self._works) == len(incomplete):
+            first = incomplete[0]
+            return Result(4, StopCause.CREDENTIALS, f"{first.target}: {first.error_code}: {first.error_message}")
+        forgiven = {Outcome.NOT_FOUND} if self._settings.ignore_not_found else set()
+        bad = (NOT_STOPPED - forgiven) | {Outcome.NOT_ATTEMPTED}
+        not_done = incomplete or reader.count_rejected() or any(outcome in bad for outcome in reader.outcomes())
+        return Result(1 if not_done else 0)
+
+    # Counting
+
+    def _count_error(self) -> None:
+        limit = self._settings.guardrails.max_errors
+        self._errors += 1
+        if limit is None:
+            return
+        most = limit.count if limit.count is not None else (limit.percent or 0.0) / 100.0 * self._to_cancel
+        if self._errors > most:
+            if self._cancelling.cause is None:
+                self._tell(Stopping(str(StopCause.MAX_ERRORS)))
+            self._cancelling.request(StopCause.MAX_ERRORS)
+
+    def _tell(self, event: Event) -> None:
+        self._on_event(event)
+
+    async def _count_calls(self) -> None:
+        while True:
+            await asyncio.sleep(COUNT_SECONDS)
+            self._flush_counts()
+
+    def _flush_counts(self) -> None:
+        second = int(self._now().timestamp())
+        for work in self._works:
+            tallies, work.line.tallies = work.line.tallies, {}
+            self._ledger.count_calls(
+                (
+                    work.target_id,
+                    operation,
+                    second,
+                    tally.calls,
+                    tally.throttled,
+                    tally.failed,
+                    tally.retries,
+                    work.line.pacer(operation).rps,
+                )
+                for operation, tally in tallies.items()
+            )
+
+
+def _names_an_account_of_its_own(target: Target) -> bool:
+    """Whether an account was named for credentials that say nothing of theirs."""
+    return target.account_id is not None and target.access.role_arn is None
+
+
+def _told_cause(cause: StopCause | None) -> str | None:
+    return None if cause is None else str(cause)
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, CallFailed) and error.kind in (ErrorKind.THROTTLE, ErrorKind.TRANSIENT)
+
+
+def _text(moment: datetime) -> str:
+    """RFC 3339 in UTC with Z, to the millisecond."""
+    return (moment - (moment.utcoffset() or timedelta())).strftime(
+        "%Y-%m-%dT%H:%M:%S."
+    ) + f"{moment.microsecond // 1000:03}Z"
+
+
+async def _unless_stopped(step: Awaitable[None]) -> None:
+    with contextlib.suppress(Stopped):
+        await step
+
+
+async def _cancelled(task: "asyncio.Future[Any] | None") -> None:
+    """End a task and wait for its end, whatever it says."""
+    if task is None:
+        return
+    if not task.done():
+        task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await task
