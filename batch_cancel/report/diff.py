@@ -1,0 +1,483 @@
+"""What changed between sweeps: runs that are new, gone, or still running, made from the ledgers of two or more of them.
+
+A run is *active* in a sweep when the sweep found it STARTING or RUNNING, or, where it was not read before it was asked
+to stop, when the outcome shows that it was running then. It does not matter what the sweep did with it.
+
+What a sweep did not look at it cannot tell: a run is gone only where the last sweep listed its target completely or saw
+the run itself over, else it is *not seen*; it is new only where the sweep before listed its target completely or the
+run started after that sweep did, else it is *newly seen*.
+
+The ledgers are read side by side, in the order of the runs' keys: memory does not grow with the number of runs.
+"""
+
+import heapq
+import itertools
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TextIO
+
+from batch_cancel.core.errors import LedgerError, UsageError
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.selection import ACTIVE_STATUSES
+from batch_cancel.ledger import schema
+from batch_cancel.ledger.ledger import LEDGER_NAME
+from batch_cancel.ledger.reader import VERDICT
+
+SCHEMA = "batch-cancel/diff/1"
+
+PLACE = """
+coalesce(t.account_id, substr(t.role_arn, instr(t.role_arn, '::') + 2, 12), 'profile ' || t.profile, 'default')
+"""
+"""What tells accounts apart: their ids, and the ways in where nobody asked for the id."""
+
+TARGETS = f"SELECT {PLACE} AS place, t.* FROM targets t ORDER BY t.id"  # noqa: S608  # constant
+RUNS = f"""
+SELECT {PLACE} AS place, t.account_id, t.region, r.transform_id, r.task_run_id, m.name AS transform_name, r.task_type,
+       r.started_on, r.status_before, {VERDICT} AS verdict
+FROM runs r JOIN targets t ON t.id = r.target_id
+LEFT JOIN transforms m ON m.target_id = r.target_id AND m.transform_id = r.transform_id
+ORDER BY place, t.region, r.transform_id, r.task_run_id
+"""  # noqa: S608  # constants
+
+_RAN = (Outcome.WOULD_CANCEL, Outcome.STOPPED, Outcome.STOPPING, Outcome.STUCK_STOPPING, Outcome.FINISHED_FIRST)
+_RUNS_ON = (Outcome.FAILED,)
+_OVER = (Outcome.ALREADY_FINISHED, Outcome.NOT_FOUND)
+_SEEN_OVER = (Outcome.STOPPED, Outcome.FINISHED_FIRST, *_OVER)
+
+
+class Change(StrEnum):
+    """What became of a run from the earlier sweeps to the last."""
+
+    NEW = "new"
+    GONE = "gone"
+    STILL_RUNNING = "still_running"
+    NEWLY_SEEN = "newly_seen"
+    """Active now; the sweep before could not have told."""
+    NOT_SEEN = "not_seen"
+    """Active before; the last sweep could not tell."""
+
+
+class RunKey(NamedTuple):
+    """What names a run across ledgers; ``place`` is the account's id, or the way in where that is not known."""
+
+    place: str
+    region: str
+    transform_id: str
+    task_run_id: str
+
+
+class TransformKey(NamedTuple):
+    """What names a transform across ledgers."""
+
+    place: str
+    region: str
+    transform_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A run as one sweep has it; ``active`` is None where the sweep cannot tell."""
+
+    key: RunKey
+    account_id: str | None
+    transform_name: str | None
+    task_type: str | None
+    started_on: datetime | None
+    status: str | None
+    outcome: Outcome
+
+    @property
+    def active(self) -> bool | None:
+        """Whether the run was active when the sweep found it."""
+        if self.status is not None:
+            return self.status in ACTIVE_STATUSES
+        if self.outcome in _RAN or self.outcome in _RUNS_ON:
+            return True
+        return False if self.outcome in _OVER else None
+
+
+@dataclass(frozen=True, slots=True)
+class RunChange:
+    """A run that was active in one of the sweeps, and what became of it.
+
+    Attributes:
+        latest: the last sighting of it as active, whose facts are shown.
+        sweeps: in how many of the sweeps it was active.
+        first_seen_at, last_seen_at: the starts of the first and last of these.
+        reason: why nothing better can be said, for ``newly_seen`` and ``not_seen``.
+    """
+
+    change: Change
+    latest: Sighting
+    sweeps: int
+    first_seen_at: datetime | None
+    last_seen_at: datetime | None
+    transform_name: str | None
+    reason: str | None = None
+
+
+@dataclass(slots=True)
+class TransformChange:
+    """How many runs of one transform changed how."""
+
+    account_id: str | None
+    transform_name: str | None = None
+    counts: Counter[Change] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """How far a target was listed: ``fault`` is why not to the end, ``discovered`` False where nothing had to be."""
+
+    fault: str | None
+    discovered: bool
+
+
+class Sweep:
+    """One run directory, open for reading at one instant.
+
+    Raises:
+        LedgerError: on opening, where it holds no ledger that can be read.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        path = directory / LEDGER_NAME
+        schema.check(path)
+        self._connection = schema.open_read_only(path)
+        try:
+            self._connection.execute("BEGIN")  # what is read from here on is of one instant, whoever writes meanwhile
+            facts = self._connection.execute("SELECT key, value FROM sweep")
+            self.facts: dict[str, Any] = {row[0]: json.loads(row[1]) for row in facts}
+            self.targets = self._read_targets()
+        except (sqlite3.Error, ValueError) as error:
+            self._connection.close()
+            raise LedgerError(f"{path} cannot be read: {error}") from error
+        self.started_at = _moment(self.facts.get("started_at"))
+        self.selection = _selection(self.facts)
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self._connection.close()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the sweep wrote its end."""
+        return self.facts.get("finished_at") is not None
+
+    @property
+    def scope(self) -> tuple[str | None, ...]:
+        """What decides which runs of a target are looked at; equal for sweeps that look at the same."""
+        source = self.facts.get("source")
+        kind = source.get("kind") if isinstance(source, dict) else None
+        return (kind, *(json.dumps(part, sort_keys=True) for part in self._narrowed()))
+
+    def sightings(self) -> Iterator[Sighting]:
+        """Every run, in the order of its key; streamed."""
+        try:
+            for row in self._connection.execute(RUNS):
+                yield _sighting(row)
+        except sqlite3.Error as error:
+            raise LedgerError(f"{self.directory / LEDGER_NAME} cannot be read: {error}") from error
+
+    def blind_to(self, key: RunKey) -> str | None:
+        """Why this sweep would not have found an active run, or None where it would have."""
+        listed = self.targets.get((key.place, key.region))
+        if listed is None:
+            return "its account and region were not swept"
+        if listed.fault is not None:
+            return listed.fault
+        if not listed.discovered:
+            return "only the runs of a list were looked at"
+        return self._passes_over(key)
+
+    def _passes_over(self, key: RunKey) -> str | None:
+        transform_ids, tags, statuses = self._narrowed()
+        if transform_ids and key.transform_id not in transform_ids:
+            return "only other transforms were looked at"
+        if tags:
+            return "only transforms with certain tags were looked at"
+        if statuses:
+            return f"only runs that are {' or '.join(statuses)} were looked at"
+        return None
+
+    def _narrowed(self) -> tuple[Sequence[str], Mapping[str, Sequence[str]], Sequence[str]]:
+        """The parts of the selection that keep discovery from even listing a run; the other parts exclude it by name.
+
+        Empty where a part narrows nothing (:meth:`batch_cancel.engine.transforms.Transforms.ids`).
+        """
+        tags = self.selection.get("tags") or {}
+        statuses = self.selection.get("statuses") or ()
+        return (
+            self.selection.get("transform_ids") or (),
+            tags if all(tags.values()) else {},
+            () if set(statuses) >= set(ACTIVE_STATUSES) else statuses,
+        )
+
+    def _read_targets(self) -> dict[tuple[str, str], _Listed]:
+        targets: dict[tuple[str, str], _Listed] = {}
+        for row in self._connection.execute(TARGETS):
+            key = (row["place"], row["region"])
+            discovered = row["active_runs"] is not None
+            fault = None
+            # Trouble after a listing that ended well (say, in cancelling) hides no run.
+            if not row["listed"] and (discovered or row["error_code"] is not None or not self.finished):
+                code, message = row["error_code"], row["error_message"]
+                fault = ": ".join(part for part in ("not listed completely", code, message) if part)
+            known = targets.get(key)
+            if known is None or known.fault is not None:  # of two ways in the one that worked tells
+                targets[key] = _Listed(fault, discovered)
+        return targets
+
+
+class Comparison:
+    """Two or more sweeps, oldest first. Close it, or use it as a context.
+
+    Raises:
+        LedgerError: a directory holds no ledger that can be read.
+        UsageError: they are fewer than two, not in order, or the same sweep twice.
+    """
+
+    def __init__(self, directories: Sequence[Path]) -> None:
+        if len(directories) < 2:
+            raise UsageError("a comparison needs two run directories or more, the oldest first")
+        self._open = ExitStack()
+        with ExitStack() as opening:
+            self.sweeps: list[Sweep] = []
+            for directory in directories:
+                sweep = Sweep(directory)
+                opening.callback(sweep.close)
+                self.sweeps.append(sweep)
+            _check_order(self.sweeps)
+            self._open = opening.pop_all()
+        self.cautions = list(self._cautions())
+        self.totals: Counter[Change] = Counter(dict.fromkeys(Change, 0))
+        self.transforms: dict[TransformKey, TransformChange] = {}
+        for run in self.changes():
+            self._count(run)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the ledgers."""
+        self._open.close()
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything changed, or could have changed without being seen."""
+        return bool(self.cautions) or any(self.totals[change] for change in Change if change != Change.STILL_RUNNING)
+
+    def changes(self) -> Iterator[RunChange]:
+        """Every run that was active in one of the sweeps, in the order of its key; streamed."""
+        streams = [_numbered(at, sweep) for at, sweep in enumerate(self.sweeps)]
+        merged = heapq.merge(*streams, key=lambda item: item[:2])
+        for _, group in itertools.groupby(merged, key=lambda item: item[0]):
+            sightings: dict[int, Sighting] = {}
+            for _, at, sighting in group:
+                if at not in sightings or sighting.active:  # of two ways into one account, the one that saw it run
+                    sightings[at] = sighting
+            if change := self._change(sightings):
+                yield change
+
+    def write_json(self, out: TextIO) -> None:
+        """Write the whole comparison as one JSON document, a run a line."""
+        head = {
+            "schema": SCHEMA,
+            "differs": self.differs,
+            "sweeps": [
+                {
+                    "directory": str(sweep.directory),
+                    "sweep_id": sweep.facts.get("sweep_id"),
+                    "name": sweep.facts.get("name"),
+                    "mode": sweep.facts.get("mode"),
+                    "started_at": sweep.facts.get("started_at"),
+                    "finished_at": sweep.facts.get("finished_at"),
+                }
+                for sweep in self.sweeps
+            ],
+            "cautions": self.cautions,
+            "totals": {str(change): self.totals[change] for change in Change},
+            "transforms": [
+                {
+                    "account_id": transform.account_id,
+                    "region": key.region,
+                    "transform_id": key.transform_id,
+                    "transform_name": transform.transform_name,
+                    **{str(change): transform.counts[change] for change in Change},
+                }
+                for key, transform in self.transforms.items()
+            ],
+        }
+        # ASCII alone: ids may hold what a terminal or another encoding could not show.
+        out.write(json.dumps(head, indent=2).removesuffix("\n}"))
+        out.write(',\n  "runs": [')
+        separator = "\n    "
+        for run in self.changes():
+            out.write(separator + json.dumps(_as_json(run)))
+            separator = ",\n    "
+        out.write("]\n}\n" if separator[0] == "\n" else "\n  ]\n}\n")
+
+    def _change(self, sightings: Mapping[int, Sighting]) -> RunChange | None:
+        """What became of one run; None where no sweep saw it active."""
+        seen = [at for at in sorted(sightings) if sightings[at].active]
+        if not seen:
+            return None
+        last = len(self.sweeps) - 1
+        if seen[-1] != last:
+            change, reason = self._since(sightings, seen[-1])
+        elif len(seen) > 1:
+            change, reason = Change.STILL_RUNNING, None
+        else:
+            change, reason = self._before(sightings)
+        return RunChange(
+            change=change,
+            latest=sightings[seen[-1]],
+            sweeps=len(seen),
+            first_seen_at=self.sweeps[seen[0]].started_at,
+            last_seen_at=self.sweeps[seen[-1]].started_at,
+            transform_name=next((name for at in reversed(seen) if (name := sightings[at].transform_name)), None),
+            reason=reason,
+        )
+
+    def _since(self, sightings: Mapping[int, Sighting], seen_at: int) -> tuple[Change, str | None]:
+        """A run that was active, and is not seen so by the last sweep."""
+        seen, now = sightings[seen_at], sightings.get(len(self.sweeps) - 1)
+        if now is not None:
+            if now.active is False:
+                return Change.GONE, None
+            return Change.NOT_SEEN, f"its state was not read ({now.outcome})"
+        later = [sightings[at] for at in sightings if at > seen_at]
+        if seen.outcome in _SEEN_OVER or any(sighting.active is False for sighting in later):
+            return Change.GONE, None
+        reason = self.sweeps[-1].blind_to(seen.key)
+        return (Change.NOT_SEEN, reason) if reason else (Change.GONE, None)
+
+    def _before(self, sightings: Mapping[int, Sighting]) -> tuple[Change, str | None]:
+        """A run that the last sweep alone saw active."""
+        before = self.sweeps[-2]
+        earlier, now = sightings.get(len(self.sweeps) - 2), sightings[len(self.sweeps) - 1]
+        if now.started_on and before.started_at and now.started_on > before.started_at:
+            return Change.NEW, None
+        if earlier is not None:
+            if earlier.active is False:
+                return Change.NEW, None
+            return Change.NEWLY_SEEN, f"its state was not read before ({earlier.outcome})"
+        reason = before.blind_to(now.key)
+        return (Change.NEWLY_SEEN, f"in the sweep before: {reason}") if reason else (Change.NEW, None)
+
+    def _count(self, run: RunChange) -> None:
+        self.totals[run.change] += 1
+        key = TransformKey(*run.latest.key[:3])
+        transform = self.transforms.setdefault(key, TransformChange(run.latest.account_id))
+        transform.counts[run.change] += 1
+        transform.transform_name = transform.transform_name or run.transform_name
+
+    def _cautions(self) -> Iterator[dict[str, Any]]:
+        """Where the sweeps did not look at the same, or not to the end."""
+        last = self.sweeps[-1]
+        for sweep in self.sweeps:
+            if not sweep.finished:
+                yield _caution(sweep, "the sweep has not finished: what is compared is what it had found by now")
+            for place, listed in sweep.targets.items():
+                if listed.fault is not None:
+                    yield _caution(sweep, listed.fault, place)
+            if sweep is last:
+                continue
+            if sweep.scope != last.scope:
+                yield _caution(sweep, f"it looked at other runs than {last.directory}: another source or selection")
+            for place in sorted(sweep.targets.keys() - last.targets.keys()):
+                yield _caution(last, f"not swept, although {sweep.directory} did", place)
+            for place in sorted(last.targets.keys() - sweep.targets.keys()):
+                yield _caution(sweep, f"not swept, although {last.directory} did", place)
+
+
+def _numbered(at: int, sweep: Sweep) -> Iterator[tuple[RunKey, int, Sighting]]:
+    for sighting in sweep.sightings():
+        yield sighting.key, at, sighting
+
+
+def _sighting(row: sqlite3.Row) -> Sighting:
+    place, started_on = row["place"], row["started_on"]
+    return Sighting(
+        key=RunKey(place, row["region"], row["transform_id"], row["task_run_id"]),
+        account_id=row["account_id"] or (place if place.isdigit() else None),
+        transform_name=row["transform_name"],
+        task_type=row["task_type"],
+        started_on=None if started_on is None else datetime.fromtimestamp(started_on, UTC),
+        status=row["status_before"],
+        outcome=Outcome(row["verdict"]),
+    )
+
+
+def _caution(sweep: Sweep, message: str, place: tuple[str, str] | None = None) -> dict[str, Any]:
+    target = f"{place[0]}/{place[1]}" if place else None
+    return {"directory": str(sweep.directory), "target": target, "message": message}
+
+
+def _check_order(sweeps: Sequence[Sweep]) -> None:
+    for older, newer in itertools.pairwise(sweeps):
+        if older.started_at and newer.started_at and older.started_at > newer.started_at:
+            raise UsageError(f"{newer.directory} is older than {older.directory}: name the oldest first")
+    by_id: dict[object, Sweep] = {}
+    for sweep in sweeps:
+        sweep_id = sweep.facts.get("sweep_id")
+        if sweep_id is not None and sweep_id in by_id:
+            raise UsageError(f"{by_id[sweep_id].directory} and {sweep.directory} hold the same sweep: name two")
+        by_id[sweep_id] = sweep
+
+
+def _as_json(run: RunChange) -> dict[str, Any]:
+    key, latest = run.latest.key, run.latest
+    return {
+        "change": str(run.change),
+        "account_id": latest.account_id,
+        "region": key.region,
+        "transform_id": key.transform_id,
+        "transform_name": run.transform_name,
+        "task_run_id": key.task_run_id,
+        "task_type": latest.task_type,
+        "started_on": _rfc3339(latest.started_on),
+        "status": latest.status,
+        "outcome": str(latest.outcome),
+        "sweeps": run.sweeps,
+        "first_seen_at": _rfc3339(run.first_seen_at),
+        "last_seen_at": _rfc3339(run.last_seen_at),
+        "reason": run.reason,
+    }
+
+
+def _selection(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The selection that the ledger keeps, without the cost of validating what this program wrote itself."""
+    try:
+        settings = json.loads(facts["settings"])["settings"]
+        return dict(settings["selection"])
+    except (KeyError, TypeError, ValueError):
+        return {}
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _rfc3339(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
