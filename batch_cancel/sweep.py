@@ -169,7 +169,7 @@ class Sweep:
             await self._stream()
             return None
         elif not decided:
-            await self._phase(Phase.DISCOVER, self._discover(self._works, lambda _: None))
+            await self._phase(Phase.DISCOVER, self._discover(self._unlisted(), lambda _: None))
         if not decided and (refusal := await self._refusal()) is not None:
             return await self._refused(refusal)
         if settings.dry_run:
@@ -366,6 +366,11 @@ class Sweep:
         self._works.append(work)
         return work
 
+    def _unlisted(self) -> list[TargetWork]:
+        """The targets whose listing has not ended well yet: all of them, unless an earlier process was here."""
+        listed = {row.id for row in self._ledger.reader.targets() if row.listed}
+        return [work for work in self._works if work.target_id not in listed]
+
     async def _discover(
         self, works: Sequence[TargetWork], on_pending: Callable[[TargetWork], None], sweep_number: int = 1
     ) -> bool:
@@ -478,8 +483,7 @@ class Sweep:
             if self._settings.until_clear:
                 await self._until_clear(pending)
             else:
-                listed = {row.id for row in reader.targets() if row.listed}
-                await self._discover([work for work in self._works if work.target_id not in listed], pending)
+                await self._discover(self._unlisted(), pending)
             self._tell(PhaseEnded(Phase.DISCOVER))
             for work in self._works:
                 work.no_more()

@@ -1,6 +1,7 @@
 """The command line: reads arguments, calls the story, chooses the exit code."""
 
 import importlib
+import os
 import sys
 
 import click
@@ -44,9 +45,32 @@ def batch_cancel() -> None:
 
 
 def main() -> None:
-    """The console script: every error of ours becomes a sentence on standard error and an exit code."""
+    """The console script: whatever goes wrong becomes a sentence on standard error and an exit code."""
     try:
-        batch_cancel(prog_name="batch-cancel")
-    except BatchCancelError as error:
-        click.echo(f"batch-cancel: error: {error}", err=True)
+        code = batch_cancel.main(prog_name="batch-cancel", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.ClickException as error:
+        error.show()
         sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("batch-cancel: interrupted", err=True)
+        sys.exit(130)
+    except BatchCancelError as error:
+        _say_error(str(error))
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # whoever read our output has had enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
+    except Exception as error:  # our own mistake: never a traceback for a user at three in the morning
+        if os.environ.get("BATCH_CANCEL_DEBUG"):
+            raise
+        name = type(error).__name__
+        _say_error(f"internal error: {name}: {error} (set BATCH_CANCEL_DEBUG=1 for the traceback, and report it)")
+        sys.exit(1)
+
+
+def _say_error(message: str) -> None:
+    from batch_cancel.cli.wording import printable  # noqa: PLC0415  # --help does without
+
+    for line in message.splitlines() or [""]:
+        click.echo(f"batch-cancel: error: {printable(line)}", err=True)

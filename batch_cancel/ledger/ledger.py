@@ -180,6 +180,16 @@ class Ledger:
             raise
         return cls(directory, connection, lock, offload=offload)
 
+    @staticmethod
+    def look(directory: Path) -> LedgerReader:
+        """The reading side alone, of a ledger that is one, whole, and of a version that we know.
+
+        Raises:
+            LedgerError: it is not.
+        """
+        schema.check(directory / LEDGER_NAME)
+        return LedgerReader(directory / LEDGER_NAME)
+
     async def close(self) -> None:
         """Commit what is left, and let others in."""
         self.reader.close()

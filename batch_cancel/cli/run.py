@@ -1,0 +1,247 @@
+"""``run`` and ``resume``: a sweep from its arguments to its exit code."""
+
+import asyncio
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batch_cancel.cli.consent import consent
+from batch_cancel.cli.grouped import GroupedCommand
+from batch_cancel.cli.options import Value, resume_options, sweep_options
+from batch_cancel.cli.progress import Progress, progress
+from batch_cancel.cli.settings_from import Output, output_from, renewed, settings_from
+from batch_cancel.cli.signals import exit_code_of, handle_signals, say
+from batch_cancel.cli.wording import is_terminal
+from batch_cancel.core.errors import BatchCancelError, InputError, LedgerError, RecordLost, UsageError
+from batch_cancel.glue.api import Service
+from batch_cancel.glue.learned import LearnedRates, state_file
+from batch_cancel.glue.pace import Pacers
+from batch_cancel.ledger.ledger import Ledger
+from batch_cancel.settings import ManifestSource, Settings, from_json
+from batch_cancel.stop import Stop, StopCause
+from batch_cancel.sweep import Ask, Result, Sweep
+
+RUNS_DIRECTORY = Path("batch-cancel-runs")
+
+_RUN_EXAMPLES = """\b
+Examples:
+  batch-cancel run --discover --dry-run                    what is running? reads only
+  batch-cancel run --discover                              asks, and you type the count
+  batch-cancel run --discover --yes --until-clear          incident: stop everything, now
+  batch-cancel run --manifest runs.csv --confirm-count 40
+  batch-cancel run configs/cost-control.yaml --yes --output json
+
+\b
+Exit codes: 0 done; 1 done, but not all stopped; 2 usage, or consent missing; 3 a guardrail refused;
+4 no credentials or access; 5 stopped early with work left; 130, 143 interrupted.
+"""
+_RESUME_EXAMPLES = """\b
+Examples:
+  batch-cancel resume batch-cancel-runs/20261124T031500Z-7f3a2c
+  batch-cancel resume RUN_DIR --deadline 30m --rps 20
+"""
+
+
+@dataclass(slots=True)
+class Execution:
+    """What a sweep needs from the command line while it runs."""
+
+    directory: Path
+    sweep_id: str
+    settings: Settings
+    output: Output
+    signum: int | None = None
+    reports: list[Path] = field(default_factory=list)
+
+
+@click.command(cls=GroupedCommand, epilog=_RUN_EXAMPLES)
+@sweep_options
+@click.pass_context
+def run(ctx: click.Context, /, **_: object) -> None:
+    """Find the task runs, decide, ask, cancel, verify, report.
+
+    The runs come from a manifest, from discovery, or from what SWEEP.yaml names. With --dry-run it ends after the
+    decision and makes read calls only.
+    """
+    settings, output = settings_from(ctx), output_from(ctx)
+    _check_consent(settings)
+    sweep_id = new_sweep_id()
+    directory = output.directory or RUNS_DIRECTORY / sweep_id
+    sys.exit(execute(Execution(directory, sweep_id, settings, output), Ledger.create, resumed=False))
+
+
+@click.command(cls=GroupedCommand, epilog=_RESUME_EXAMPLES)
+@click.argument("run_dir", type=Value("RUN_DIR", Path))
+@resume_options
+@click.pass_context
+def resume(ctx: click.Context, /, run_dir: Path, **_: object) -> None:
+    """Go on with a sweep that was interrupted, killed or stopped early.
+
+    Settings, endpoint and consent come from its ledger; credentials never do. What may have reached the service is
+    read back before anything is sent again.
+    """
+    output = output_from(ctx)
+    reader = Ledger.look(run_dir)
+    try:
+        facts = reader.facts()
+    finally:
+        reader.close()
+    if "settings" not in facts:
+        raise LedgerError(f"{run_dir}: the sweep had not begun, and nothing was called: start a new one")
+    settings = renewed(from_json(facts["settings"]), ctx)
+    if not facts.get("decided"):
+        _check_consent(settings)
+    sys.exit(execute(Execution(run_dir, facts["sweep_id"], settings, output), Ledger.open, resumed=True))
+
+
+def new_sweep_id() -> str:
+    """Sorts by time, and no two are the same: ``20261124T031500Z-7f3a2c``."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def execute(
+    execution: Execution,
+    open_ledger: Callable[[Path], Ledger],
+    *,
+    resumed: bool,
+    service: Service | None = None,
+) -> int:
+    """Carry a sweep out, write its reports and say how it went; the exit code.
+
+    Args:
+        service: instead of AWS.
+
+    Raises:
+        BatchCancelError: it could not even begin, or its record could not be kept.
+    """
+    ledger = open_ledger(execution.directory)
+    try:
+        result = asyncio.run(_carry_out(execution, ledger, service or _aws(execution), resumed=resumed))
+    except (UsageError, InputError):
+        if not resumed:
+            ledger.discard()
+        raise
+    return _conclude(execution, result)
+
+
+async def _carry_out(execution: Execution, ledger: Ledger, service: Service, *, resumed: bool) -> Result:
+    output, settings = execution.output, execution.settings
+    stop = Stop()
+
+    def interrupted(signum: int) -> None:
+        execution.signum = signum
+        stop.request(StopCause.INTERRUPTED)
+
+    farewell = f"batch-cancel: left at once; `batch-cancel resume {execution.directory}` mends it"
+    view = progress(
+        sys.stderr,
+        quiet=output.quiet,
+        verbose=output.verbose,
+        no_progress=not output.progress,
+        log_format=output.log_format,
+        no_color=not output.color,
+    )
+    with view as on_event, handle_signals(interrupted, farewell=farewell):
+        sweep = Sweep(
+            settings,
+            ledger,
+            service,
+            sweep_id=execution.sweep_id,
+            pacers=Pacers(settings.rate.rps, learned=LearnedRates(state_file(), endpoint_url=_endpoint(settings))),
+            now=lambda: datetime.now(UTC),
+            on_event=on_event,
+            ask=_asker(execution, ledger, view) if _can_ask(settings) else None,
+            stop=stop,
+            interrupted_code=lambda: exit_code_of(execution.signum or 2),
+        )
+        try:
+            result = await (sweep.resume() if resumed else sweep.run())
+        except (UsageError, InputError):
+            if resumed:
+                await ledger.close()
+            raise
+        except BaseException:
+            await _close_after_failure(ledger)
+            raise
+        await ledger.close()
+        return result
+
+
+def _conclude(execution: Execution, result: Result) -> int:
+    """The reports, and the result on standard output."""
+    from batch_cancel.ledger.reader import LedgerReader  # noqa: PLC0415
+    from batch_cancel.report.document import summary  # noqa: PLC0415  # not before the first cancel request
+    from batch_cancel.report.files import write_reports  # noqa: PLC0415
+    from batch_cancel.report.text import text_summary  # noqa: PLC0415
+
+    directory, output = execution.directory, execution.output
+    reports = write_reports(directory, execution.settings.report.formats)
+    if result.says:
+        click.echo(f"batch-cancel: {result.says}", err=True)
+    reader = LedgerReader(directory / "ledger.db")
+    try:
+        if output.form == "json":
+            say(json.dumps(summary(reader), indent=2, ensure_ascii=False) + "\n")
+        else:
+            say(text_summary(reader, directory, reports))
+    finally:
+        reader.close()
+    return result.exit_code
+
+
+async def _close_after_failure(ledger: Ledger) -> None:
+    try:
+        await ledger.close()
+    except RecordLost:
+        pass  # the failure under way says more
+
+
+def _check_consent(settings: Settings) -> None:
+    if settings.dry_run or settings.consent.yes or settings.consent.confirm_count is not None or _can_ask(settings):
+        return
+    because = "standard input is the manifest" if _reads_stdin(settings) else "there is no terminal to ask on"
+    raise UsageError(
+        f"consent is missing, and {because}: give --yes, or --confirm-count N to go on only if it is exactly N runs"
+        " (or --dry-run to look first)"
+    )
+
+
+def _can_ask(settings: Settings) -> bool:
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr) and not _reads_stdin(settings)
+
+
+def _reads_stdin(settings: Settings) -> bool:
+    return isinstance(settings.source, ManifestSource) and settings.source.path == "-"
+
+
+def _asker(execution: Execution, ledger: Ledger, view: Progress) -> Ask:
+    async def ask() -> bool:
+        with view.paused():
+            return consent(ledger.reader, stdin=sys.stdin, terminal=sys.stderr, no_color=not execution.output.color)
+
+    return ask
+
+
+def _aws(execution: Execution) -> Service:
+    from batch_cancel.glue.aws import Aws  # noqa: PLC0415  # half a second, and only for commands that call AWS
+
+    endpoint, rate = execution.settings.endpoint, execution.settings.rate
+    return Aws(
+        execution.sweep_id,
+        endpoint_url=endpoint.url,
+        ca_bundle=endpoint.ca_bundle,
+        verify_ssl=endpoint.verify_ssl,
+        max_connections=rate.max_concurrency,
+    )
+
+
+def _endpoint(settings: Settings) -> str | None:
+    return settings.endpoint.url or os.environ.get("AWS_ENDPOINT_URL_GLUE") or os.environ.get("AWS_ENDPOINT_URL")
