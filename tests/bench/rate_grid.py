@@ -4,12 +4,18 @@
 same seed gives the same table. botocore's part is played by botocore's own classes, driven on the simulated clock.
 """
 
+import argparse
 import heapq
 import math
+import multiprocessing
 import random
-from collections.abc import Callable, Sequence
+import sys
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import CapacityNotAvailableError
@@ -17,7 +23,12 @@ from botocore.retries.adaptive import ClientRateLimiter, RateClocker
 from botocore.retries.bucket import TokenBucket
 from botocore.retries.throttling import CubicCalculator
 
-from batch_cancel.core.rate import Feedback, Rate
+from batch_cancel.core.rate import AdaptiveRate, Feedback, FixedRate, Rate
+
+SEED = 20261124
+QUICK, SLOW = 0.06, 1.5
+"""Round trips in seconds: a region nearby, and a service in trouble."""
+TABLE = Path(__file__).with_name("RATE_GRID.md")
 
 
 @dataclass(slots=True)
@@ -43,6 +54,8 @@ class Service:
 
     def accepts(self, now: float) -> bool:
         """Whether a call that arrives now is let through."""
+        if math.isinf(self.limit):
+            return True
         while self.changes and now >= self.changes[0][0]:
             at, limit = self.changes.pop(0)
             self._refill(at)
@@ -70,7 +83,6 @@ class BotocoreAdaptive:
     limit_found = False
 
     def __init__(self) -> None:
-        self.clock = self
         self._now = 0.0
         self._throttled = False
         self._bucket = TokenBucket(max_rate=1, clock=self)
@@ -83,6 +95,7 @@ class BotocoreAdaptive:
         )
         self._enabled = False
         self._has_token = False
+        self.rps = math.inf
 
     def current_time(self) -> float:
         """botocore's Clock."""
@@ -91,10 +104,6 @@ class BotocoreAdaptive:
     def is_throttling_error(self, **_: Any) -> bool:
         """botocore's ThrottlingErrorDetector."""
         return self._throttled
-
-    @property
-    def rps(self) -> float:
-        return float(self._bucket.max_rate) if self._enabled else math.inf
 
     def due(self, now: float) -> float:
         self._now = now
@@ -116,6 +125,7 @@ class BotocoreAdaptive:
         self._throttled = feedback is Feedback.THROTTLED
         self._enabled = self._enabled or self._throttled
         self._limiter.on_receiving_response()
+        self.rps = float(self._bucket.max_rate) if self._enabled else math.inf
 
     def learned(self) -> None:
         return None
@@ -150,6 +160,16 @@ class Aimd:
         return None
 
 
+def sdk_backoff(attempt: int, randomness: random.Random) -> float:
+    """The AWS SDKs' wait after a throttle: full jitter, doubling from one second to twenty."""
+    return min(20.0, randomness.random() * 2.0 ** (attempt - 1))
+
+
+def paced_backoff(attempt: int, randomness: random.Random) -> float:
+    """The wait of a client whose pacer slows down: just enough that an item is not throttled twice by one excess."""
+    return randomness.random() * min(2.0, 0.25 * 2.0 ** (attempt - 1))
+
+
 @dataclass(slots=True)
 class Client:
     """Somebody who calls: a rate, a number of calls at once, and what it saw.
@@ -157,13 +177,16 @@ class Client:
     Attributes:
         calls: how many are to be made; infinite where only the rate is of interest.
         threads: a throttled call keeps its place while it backs off, as a thread would.
-        sent, accepted, throttled: the times at which calls left, by what became of them.
+        most_attempts: then a call is lost.
+        accepted, throttled: the times at which calls left, by what became of them.
     """
 
     rate: Rate
     at_once: int
     calls: float = math.inf
     threads: bool = False
+    most_attempts: float = math.inf
+    backoff: Callable[[int, random.Random], float] = sdk_backoff
     begins: float = 0.0
     in_flight: int = 0
     dispatching_at: float = math.inf
@@ -173,91 +196,520 @@ class Client:
     finished_at: float = math.nan
     again: list[int] = field(default_factory=list)
 
-    def share(self, since: float, until: float) -> float:
+    def share(self, since: float = 0.0, until: float = math.inf) -> float:
         """Throttled calls in percent of those that left in a span."""
         throttled = within(self.throttled, since, until)
         return 100.0 * throttled / max(1, throttled + within(self.accepted, since, until))
 
+    def rps(self, since: float, until: float) -> float:
+        """Accepted calls a second in a span."""
+        return within(self.accepted, since, until) / (until - since)
+
 
 def within(times: Sequence[float], since: float, until: float) -> int:
-    """How many of the times lie in [since, until)."""
-    return sum(since <= at < until for at in times)
+    """How many of the sorted times lie in [since, until)."""
+    return bisect_left(times, until) - bisect_left(times, since)
 
 
-def simulate(
-    service: Service,
-    clients: Sequence[Client],
-    *,
-    round_trip: float,
-    randomness: random.Random,
-    until: float = math.inf,
-    background_rps: float = 0.0,
-    most_attempts: int = 10,
-) -> None:
-    """Run until all calls are made, or until a time. Round trips are log-normal; half of one is the way there."""
-    number = count()
-    events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+class Simulation:
+    """Clients against one service. Round trips are log-normal; half of one is the way there.
 
-    def at(when: float, what: Callable[..., None], *arguments: Any) -> None:
-        heapq.heappush(events, (when, next(number), what, arguments))
+    Args:
+        round_trip: seconds, the median.
+        background_rps: of somebody else, at random times.
+    """
 
-    now = 0.0
+    def __init__(
+        self,
+        service: Service,
+        clients: Sequence[Client],
+        *,
+        round_trip: float,
+        randomness: random.Random,
+        background_rps: float = 0.0,
+    ) -> None:
+        self.now = 0.0
+        self._service = service
+        self._clients = clients
+        self._round_trip = round_trip
+        self._randomness = randomness
+        self._background_rps = background_rps
+        self._number = count()
+        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
 
-    def dispatch(client: Client) -> None:
-        client.dispatching_at = math.inf
-        offer(client)
+    def run(self, until: float = math.inf) -> None:
+        """Until all calls are made, or until a time."""
+        for client in self._clients:
+            self._at(client.begins, self._offer, client)
+        if self._background_rps:
+            self._at(0.0, self._background)
+        events = self._events
+        while events and events[0][0] <= until:
+            self.now, _, what, arguments = heapq.heappop(events)
+            what(*arguments)
+        for client in self._clients:
+            client.accepted.sort()
+            client.throttled.sort()
 
-    def offer(client: Client) -> None:
+    def _at(self, when: float, what: Callable[..., None], *arguments: Any) -> None:
+        heapq.heappush(self._events, (when, next(self._number), what, arguments))
+
+    def _dispatch(self, client: Client) -> None:
+        if self.now == client.dispatching_at:  # else an earlier time was found meanwhile: that one goes on
+            client.dispatching_at = math.inf
+            self._offer(client)
+
+    def _offer(self, client: Client) -> None:
+        now, rate = self.now, client.rate
         while client.in_flight < client.at_once and (client.again or client.calls > 0):
-            due = client.rate.due(now)
+            due = rate.due(now)
             if due > now:
                 if due < client.dispatching_at - 1e-9:
                     client.dispatching_at = due
-                    at(due, dispatch, client)
+                    self._at(due, self._dispatch, client)
                 return
-            client.rate.reserve(now)
-            if client.again:
-                attempt = client.again.pop()
-            else:
-                attempt = 1
-                client.calls -= 1
-            client.in_flight += 1
-            trip = round_trip * math.exp(randomness.gauss(0.0, 0.3))
-            at(now + trip / 2, arrive, client, now, trip / 2, attempt)
+            rate.reserve(now)
+            self._send(client)
 
-    def arrive(client: Client, sent_at: float, back: float, attempt: int) -> None:
-        at(now + back, answer, client, sent_at, service.accepts(now), attempt)
-
-    def answer(client: Client, sent_at: float, accepted: bool, attempt: int) -> None:
-        client.rate.answered(sent_at=sent_at, now=now, feedback=Feedback.ACCEPTED if accepted else Feedback.THROTTLED)
-        (client.accepted if accepted else client.throttled).append(sent_at)
-        wait = None if accepted else min(20.0, randomness.random() * 2.0 ** (attempt - 1))
-        if wait is not None and client.threads:
-            at(now + wait, back_again, client, attempt)
+    def _send(self, client: Client) -> None:
+        attempt = 1
+        if client.again:
+            attempt = client.again.pop()
         else:
-            client.in_flight -= 1
-            if wait is not None:
-                at(now + wait, back_again, client, attempt)
-        if client.calls <= 0 and client.in_flight == 0:
-            client.finished_at = now
-        offer(client)
+            client.calls -= 1
+        client.in_flight += 1
+        way = 0.5 * self._round_trip * math.exp(self._randomness.gauss(0.0, 0.3))
+        self._at(self.now + way, self._arrive, client, self.now, way, attempt)
 
-    def back_again(client: Client, attempt: int) -> None:
+    def _arrive(self, client: Client, sent_at: float, way: float, attempt: int) -> None:
+        accepted = self._service.accepts(self.now)
+        self._at(self.now + way, self._answer, client, sent_at, accepted, attempt)
+
+    def _answer(self, client: Client, sent_at: float, accepted: bool, attempt: int) -> None:
+        feedback = Feedback.ACCEPTED if accepted else Feedback.THROTTLED
+        client.rate.answered(sent_at=sent_at, now=self.now, feedback=feedback)
+        (client.accepted if accepted else client.throttled).append(sent_at)
+        if not accepted:
+            wait = client.backoff(attempt, self._randomness)
+            self._at(self.now + wait, self._back_again, client, attempt)
+        if accepted or not client.threads:
+            client.in_flight -= 1
+        client.finished_at = self.now
+        self._offer(client)
+
+    def _back_again(self, client: Client, attempt: int) -> None:
         client.in_flight -= client.threads
-        if client.threads and attempt >= most_attempts:
+        if attempt >= client.most_attempts:
             client.lost += 1
         elif client.calls < math.inf:
             client.again.append(attempt + 1)
-        offer(client)
+        self._offer(client)
 
-    def background() -> None:
-        service.accepts(now)
-        at(now + randomness.expovariate(background_rps), background)
+    def _background(self) -> None:
+        self._service.accepts(self.now)
+        self._at(self.now + self._randomness.expovariate(self._background_rps), self._background)
 
-    for client in clients:
-        at(client.begins, offer, client)
-    if background_rps:
-        at(0.0, background)
-    while events and events[0][0] <= until:
-        now, _, what, arguments = heapq.heappop(events)
-        what(*arguments)
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """Who takes part, by name: its rate, and how it treats calls that were throttled."""
+
+    name: str
+    rate: Callable[[], Rate]
+    threads: bool = False
+    backoff: Callable[[int, random.Random], float] = sdk_backoff
+
+    def client(self, at_once: int, *, calls: float = math.inf, begins: float = 0.0) -> Client:
+        """A client of this kind. Threads give up after ten attempts, as the peers' scripts were set."""
+        most = 10 if self.threads else math.inf
+        return Client(
+            self.rate(), at_once, calls, threads=self.threads, most_attempts=most, backoff=self.backoff, begins=begins
+        )
+
+
+OURS = Contender("ours", AdaptiveRate, backoff=paced_backoff)
+BOTOCORE = Contender("botocore", BotocoreAdaptive, threads=True)
+AIMD = Contender("AIMD", Aimd)
+CONTENDERS = (OURS, BOTOCORE, AIMD)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One service, and who else is there.
+
+    Attributes:
+        changes: (time, new limit).
+    """
+
+    limit: float
+    burst: float
+    round_trip: float = QUICK
+    changes: tuple[tuple[float, float], ...] = ()
+    fixed_window: bool = False
+    random_share: float = 0.0
+    background_rps: float = 0.0
+
+    @property
+    def at_once(self) -> int:
+        """Threads, or places in flight: never what holds a client back, and no more than that."""
+        fastest = max([self.limit, *(limit for _, limit in self.changes)])
+        return 256 if math.isinf(fastest) else max(50, math.ceil(3.0 * fastest * self.round_trip))
+
+    def run(self, clients: Sequence[Client], seed: object, until: float = math.inf) -> None:
+        """Let them call."""
+        randomness = random.Random(f"{SEED} {self} {seed}")
+        service = Service(self.limit, self.burst, randomness, list(self.changes), self.fixed_window, self.random_share)
+        simulation = Simulation(
+            service,
+            clients,
+            round_trip=self.round_trip,
+            randomness=randomness,
+            background_rps=self.background_rps,
+        )
+        simulation.run(until)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of a table: what was tried, what each contender made of it (in the table's measures), the verdict."""
+
+    name: str
+    results: tuple[tuple[float, ...], ...]
+    verdict: str
+
+
+def mean(values: Iterable[Sequence[float]]) -> tuple[float, ...]:
+    """The mean of several runs, measure by measure."""
+    return tuple(math.fsum(column) / len(column) for column in zip(*values, strict=True))
+
+
+def seeds(limit: float) -> range:
+    """Few calls make a noisy measure: the slower the limit, the more runs are averaged."""
+    return range(8 if limit < 10 else 3 if limit < 50 else 1)
+
+
+def label(world: World) -> str:
+    """What the world is like, in the table's first column."""
+    if math.isinf(world.limit):
+        return f"no limit, {world.round_trip:g} s"
+    kind = f"window of {world.limit:g}/s" if world.fixed_window else f"{world.limit:g}/s, burst {world.burst:g}"
+    if world.random_share:
+        kind += f", {100 * world.random_share:g} % random"
+    if world.background_rps:
+        kind += f", {world.background_rps:g}/s by others"
+    return kind + (f", {world.round_trip:g} s" if world.round_trip != QUICK else "")
+
+
+def verdict(*checks: tuple[bool, str]) -> str:
+    """``met``, or what is missed."""
+    missed = [what for met, what in checks if not met]
+    return "missed: " + ", ".join(missed) if missed else "met"
+
+
+def ahead(use: float, share: float, peer_use: float, peer_share: float) -> bool:
+    """Whether more of the limit is used at no more than 3 % throttled, or the bar is met that the peer misses."""
+    if use >= peer_use - 0.5 and share <= max(peer_share, 3.0):
+        return True
+    return use >= 95.0 and share <= 3.0 < peer_share
+
+
+# Steady: a limit that stays.
+
+
+def steady_measures(contender: Contender, world: World) -> tuple[float, ...]:
+    """Use and throttle share in percent over the first minute (burst counted as limit), and after it."""
+    until = 180.0 if world.limit < 50 else 120.0
+    limit = world.limit - world.background_rps
+    burst = 0.0 if world.fixed_window or world.background_rps else world.burst
+
+    def once(seed: int) -> tuple[float, ...]:
+        client = contender.client(world.at_once)
+        world.run([client], f"{contender.name} {seed}", until + 2.0 * world.round_trip)
+        first = 100.0 * within(client.accepted, 0.0, 60.0) / (60.0 * limit + burst)
+        return first, client.share(0.0, 60.0), 100.0 * client.rps(60.0, until) / limit, client.share(60.0, until)
+
+    return mean(once(seed) for seed in seeds(world.limit))
+
+
+def steady(world: World) -> Row:
+    """Is the limit used, from the start, with few throttles?"""
+    results = tuple(steady_measures(contender, world) for contender in CONTENDERS)
+    # Who knows the limit and stays 3 % below it: where even that is throttled often, nobody can do it.
+    pace = 0.97 * (world.limit - world.background_rps) / (1.0 - world.random_share)
+    knowing = Contender("knowing", partial(FixedRate, pace))
+    _, _, known_use, known_share = steady_measures(knowing, world)
+    (first, first_share, use, share), (_, _, peer_use, peer_share), _ = results
+    judged = verdict(
+        (first >= 95.0, "95 % from the start"),
+        (first_share <= 5.0, "5 % throttled from the start"),
+        (use >= 95.0, "95 % steady"),
+        (share <= 3.0, "3 % throttled steady"),
+        (ahead(use, share, peer_use, peer_share), "ahead of botocore"),
+    )
+    if judged != "met" and (known_share > 3.0 + 100.0 * world.random_share or known_use < 95.0):
+        judged = f"not feasible: knowing the limit {known_use:.0f} / {known_share:.1f}; " + judged
+    return Row(label(world), results, judged)
+
+
+def steady_worlds() -> Iterator[World]:
+    """Limits and bursts of every size."""
+    for round_trip in (QUICK, SLOW):
+        for limit, bursts in ((5, (2, 10, 100)), (20, (2, 20, 100)), (100, (5, 20, 100)), (500, (10, 50, 100))):
+            for burst in bursts:
+                yield World(limit, burst, round_trip)
+
+
+def odd_worlds() -> Iterator[World]:
+    """Limits that are no token bucket, or not ours alone."""
+    for limit in (5, 20, 50, 500):
+        yield World(limit, limit, fixed_window=True)
+    for limit, burst in ((5, 10), (20, 20), (100, 50), (500, 100)):
+        for share in (0.01, 0.02):
+            yield World(limit, burst, random_share=share)
+    yield World(100, 50, SLOW, random_share=0.02)
+    for limit, burst in ((20, 20), (100, 50), (500, 100)):
+        yield World(limit, burst, background_rps=limit / 2)
+
+
+# Changes: a limit that moves after a minute.
+
+CHANGE_AT = 60.0
+
+
+def change_measures(contender: Contender, world: World) -> tuple[float, ...]:
+    """Seconds until 90 % of the new limit is used; share throttled from 3 s to 13 s after; use and share after 20 s."""
+    until = CHANGE_AT + 90.0
+    limit = world.changes[0][1]
+    span = max(2.0, 20.0 / limit)
+
+    def once(seed: int) -> tuple[float, ...]:
+        client = contender.client(world.at_once)
+        world.run([client], f"{contender.name} {seed}", until + span + 2.0 * world.round_trip)
+        tries = (CHANGE_AT + 0.25 * step for step in range(360))
+        reached = next((at for at in tries if client.rps(at, at + span) >= 0.9 * limit), until) - CHANGE_AT
+        return (
+            reached,
+            client.share(CHANGE_AT + 3.0, CHANGE_AT + 13.0),
+            100.0 * client.rps(CHANGE_AT + 20.0, until) / limit,
+            client.share(CHANGE_AT + 20.0, until),
+        )
+
+    return mean(once(seed) for seed in seeds(limit))
+
+
+def changing(world: World) -> Row:
+    """Is the new limit found?"""
+    results = tuple(change_measures(contender, world) for contender in CONTENDERS)
+    new = world.changes[0][1]
+    reached, soon, use, share = results[0]
+    _, _, peer_use, peer_share = results[1]
+    checks = [
+        (ahead(use, share, peer_use, peer_share), "ahead of botocore"),
+        (share <= 3.0, "3 % throttled after"),
+    ]
+    if new == world.limit / 2:
+        checks.append((soon <= 5.0, "5 % within 3 s"))
+    if new == world.limit * 2:
+        bar = 20.0 if world.limit >= 50 else 60.0
+        checks.append((reached <= bar, f"90 % within {bar:g} s"))
+    return Row(f"{world.limit:g} to {new:g}/s, burst {world.burst:g}", results, verdict(*checks))
+
+
+def changing_worlds() -> Iterator[World]:
+    """Half, a tenth, twice, ten times."""
+    for factor in (0.5, 0.1, 2.0, 10.0):
+        for limit, burst in ((5, 10), (20, 20), (50, 20), (100, 50), (500, 100)):
+            if 0.5 <= limit * factor <= 1000:
+                yield World(limit, burst, changes=((CHANGE_AT, limit * factor),))
+
+
+# Company: three of a kind on one key.
+
+
+def company_measures(contender: Contender, world: World) -> tuple[float, ...]:
+    """Use and throttle share of all three, the least one's part of a third, and Jain's index, from 60 s to 180 s."""
+    clients = [contender.client(world.at_once, begins=begins) for begins in (0.0, 7.0, 20.0)]
+    world.run(clients, contender.name, 182.0)
+    each = [client.rps(60.0, 180.0) for client in clients]
+    throttled = sum(within(client.throttled, 60.0, 180.0) for client in clients)
+    share = 100.0 * throttled / (throttled + 120.0 * sum(each))
+    jain = sum(each) ** 2 / (3.0 * sum(rps * rps for rps in each))
+    return 100.0 * sum(each) / world.limit, share, 300.0 * min(each) / sum(each), 100.0 * jain
+
+
+def company(world: World) -> Row:
+    """Do three instances share?"""
+    results = tuple(company_measures(contender, world) for contender in CONTENDERS)
+    (use, share, least, jain), (peer_use, _, _, peer_jain), _ = results
+    judged = verdict(
+        (use >= 95.0, "95 % together"),
+        (share <= 3.0, "3 % throttled"),
+        (least >= 70.0, "the least has 70 % of its third"),
+        (use >= peer_use - 0.5 and jain >= peer_jain - 1.0, "ahead of botocore"),
+    )
+    return Row(label(world), results, judged)
+
+
+def company_worlds() -> Iterator[World]:
+    """Limits that three share."""
+    for limit, burst in ((20, 20), (100, 50), (500, 100)):
+        yield World(limit, burst)
+
+
+# Jobs: a number of calls, from nothing known to the last answer.
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """So many calls, and the bar: seconds, or in percent of the ideal where that is None."""
+
+    world: World
+    calls: int
+    most_seconds: float | None = None
+
+    @property
+    def ideal(self) -> float:
+        """Seconds that the limit itself takes."""
+        return (self.calls - self.world.burst) / self.world.limit
+
+
+def job_measures(contender: Contender, job: Job) -> tuple[float, ...]:
+    """Seconds, percent of the ideal speed, share throttled, calls lost."""
+
+    def once(seed: int) -> tuple[float, ...]:
+        at_once = 50 if contender.threads else job.world.at_once
+        client = contender.client(at_once, calls=job.calls)
+        job.world.run([client], f"{contender.name} {seed}")
+        return client.finished_at, 100.0 * job.ideal / client.finished_at, client.share(), client.lost
+
+    return mean(once(seed) for seed in range(8))
+
+
+def short(job: Job) -> Row:
+    """Is a short job done quickly?"""
+    results = tuple(job_measures(contender, job) for contender in CONTENDERS)
+    (seconds, speed, share, lost), (peer_seconds, *_), _ = results
+    most = job.most_seconds if job.most_seconds is not None else job.ideal / 0.9
+    judged = verdict(
+        (seconds <= most, f"{most:.1f} s"),
+        (share <= 5.0, "5 % throttled"),
+        (not lost, "none lost"),
+        (seconds <= peer_seconds, "ahead of botocore"),
+    )
+    return Row(f"{job.calls:,} calls, {label(job.world)}", results, judged)
+
+
+def jobs() -> Iterator[Job]:
+    """The issue's own, and their neighbours."""
+    yield Job(World(20, 20), 300, 15.0)
+    yield Job(World(20, 20, random_share=0.01), 300, 15.5)
+    yield Job(World(100, 50), 1_000)
+    yield Job(World(500, 100), 5_000)
+    yield Job(World(500, 50), 5_000)
+    yield Job(World(math.inf, 0, 0.004), 6_000, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One table: its heading, what its figures are, and its rows as things to measure."""
+
+    heading: str
+    figures: str
+    measure: Callable[[Any], Row]
+    worlds: Callable[[], Iterator[Any]]
+    places: tuple[int, ...]
+
+
+PARTS = {
+    "steady": Part(
+        "A limit that stays",
+        "use of the limit in % / throttled in %: the first minute, burst counted; then after it",
+        steady,
+        steady_worlds,
+        (1, 1, 1, 1),
+    ),
+    "odd": Part(
+        "Fixed windows, throttles at random, others who call",
+        "use of the limit in % / throttled in %: the first minute; then after it",
+        steady,
+        odd_worlds,
+        (1, 1, 1, 1),
+    ),
+    "changes": Part(
+        "A limit that moves",
+        "seconds to 90 % of the new limit / throttled in % from 3 s to 13 s after; then use in % / throttled in % "
+        "from 20 s to 90 s after",
+        changing,
+        changing_worlds,
+        (1, 1, 1, 1),
+    ),
+    "company": Part(
+        "Three instances on one key",
+        "use by all in % / throttled in %; the least one's part of its third in % / Jain's index in %",
+        company,
+        company_worlds,
+        (1, 1, 0, 1),
+    ),
+    "jobs": Part(
+        "Short jobs", "seconds / % of the ideal speed; throttled in % / calls lost", short, jobs, (1, 1, 1, 1)
+    ),
+}
+
+
+def measured(part_and_world: tuple[str, Any]) -> Row:
+    """One row; a function of its own so that another process can be asked for it."""
+    name, world = part_and_world
+    return PARTS[name].measure(world)
+
+
+def lines(names: Sequence[str], processes: int) -> Iterator[str]:
+    """The tables, as Markdown."""
+    asked = [(name, world) for name in names for world in PARTS[name].worlds()]
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        rows = pool.imap(measured, asked)
+        for name in names:
+            part = PARTS[name]
+            yield f"## {part.heading}\n\nFigures: {part.figures}.\n"
+            yield "| case | " + " | ".join(contender.name for contender in CONTENDERS) + " | bar |"
+            yield "|---|" + "---|" * (len(CONTENDERS) + 1)
+            for _ in part.worlds():
+                row = next(rows)
+                cells = [figures(result, part.places) for result in row.results]
+                yield f"| {row.name} | " + " | ".join(cells) + f" | {row.verdict} |"
+            yield ""
+
+
+def figures(result: Sequence[float], places: Sequence[int]) -> str:
+    """Four figures in a cell."""
+    a, b, c, d = (f"{value:.{digits}f}" for value, digits in zip(result, places, strict=True))
+    return f"{a} / {b}; {c} / {d}"
+
+
+def main() -> None:
+    """Print the table, and keep it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all by default; some are printed alone")
+    parser.add_argument("--processes", type=int, default=2)
+    arguments = parser.parse_args()
+    names = arguments.parts or list(PARTS)
+    text = []
+    for line in lines(names, arguments.processes):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+        text.append(line)
+    if not arguments.parts:
+        TABLE.write_text(INTRODUCTION + "\n".join(text), encoding="utf-8")
+
+
+INTRODUCTION = """\
+# The rate controller on a virtual clock
+
+Made by `python -m tests.bench.rate_grid`; the same seed gives the same figures. Round trips are log-normal around 60 ms
+(sigma 0.3) where a case does not say 1.5 s. "botocore" is botocore's own adaptive mode with as many threads as are
+never in its way; AIMD is one more a second each second and half after a throttle.
+
+"""
+
+
+if __name__ == "__main__":
+    main()
