@@ -1,6 +1,7 @@
 """``report``: renders a run directory again from its ledger. Calls nothing."""
 
 import io
+import sys
 from pathlib import Path
 
 import click
@@ -33,22 +34,21 @@ def report(run_dir: Path, form: str | None, out: str | None) -> None:
 
     Calls no AWS. A run that was killed, or is still at work, is reported as it stands.
     """
-    from batch_cancel.report.files import opened, render, write_report, write_reports  # noqa: PLC0415  # SQLite
+    from batch_cancel.report import files  # noqa: PLC0415  # SQLite, which --help can do without
 
     chosen = _chosen(form, out)
     if chosen is None:
-        for path in write_reports(run_dir, ReportFormat):
+        for path in files.write_reports(run_dir, tuple(ReportFormat)):
             click.echo(str(path))
         return
-    with opened(run_dir) as document:
+    with files.opened(run_dir) as document:
         if out is not None and out != "-":
-            click.echo(str(write_report(document, chosen, run_dir, Path(out))))
+            click.echo(str(files.write_report(document, chosen, run_dir, Path(out))))
             return
-        text = io.TextIOWrapper(
-            click.get_binary_stream("stdout"), "utf-8", "backslashreplace", newline="", write_through=False
-        )
+        # UTF-8 whatever the terminal's encoding is, as in the files.
+        text = io.TextIOWrapper(sys.stdout.buffer, "utf-8", "backslashreplace", newline="")
         try:
-            render(document, chosen, run_dir, text)
+            files.render(document, chosen, run_dir, text)
             text.flush()
         finally:
             text.detach()  # standard output stays open for others

@@ -220,7 +220,7 @@ class Document:
             "stop_cause": facts.get("stop_cause"),
             "exit_code": facts.get("exit_code"),
             "source": facts.get("source"),
-            "targets": [self._target(row) for row in self.targets.values()],
+            "targets": self.summary_of_targets(),
             "totals": {
                 "runs": self.whole.outcomes.total(),
                 "duplicates": facts.get("duplicates", 0),
@@ -254,6 +254,10 @@ class Document:
             "price_per_dpu_hour": price["price_per_dpu_hour"],
             "source": price["source"],
         }
+
+    def summary_of_targets(self) -> list[dict[str, Any]]:
+        """The report's ``targets``."""
+        return [self._target(row) for row in self.targets.values()]
 
     def _target(self, row: TargetRow) -> dict[str, Any]:
         part = self.by_target[row.id]

@@ -103,8 +103,8 @@ def headline(document: Document) -> Headline:
     if open_runs:
         return Headline(Level.BAD, f"Not all is stopped: {left}")
     if unread := _unread_targets(document):
-        what = "1 target was" if unread == 1 else f"{unread:,} targets were"
-        return Headline(Level.BAD, f"Not complete: {what} not read to the end, so what still runs there is not known.")
+        what = "1 target is" if unread == 1 else f"{unread:,} targets are"
+        return Headline(Level.BAD, f"Not complete: {what} in trouble, so what still runs there is not known.")
     return _clear_headline(document, wanted)
 
 
@@ -149,7 +149,8 @@ def troubles(document: Document) -> Iterator[Trouble]:
     for row in document.targets.values():
         if row.error_code is not None or not row.complete:
             words = ": ".join(word for word in (row.error_code, row.error_message) if word)
-            yield Trouble(place(document, row.id), "not read to the end", words or None)
+            what = "in trouble" if row.listed else "not read to the end"
+            yield Trouble(place(document, row.id), what, words or None)
     for cause in document.causes:
         words = ": ".join(word for word in (cause.error_code, cause.message) if word)
         yield Trouble(place(document, cause.target_id), f"{cause.runs:,} {cause.outcome}", words or None)

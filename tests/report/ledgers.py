@@ -97,7 +97,11 @@ async def cancel(ledger: Ledger, target: int, run: TaskRun, outcome: Outcome, **
 
 def a_run(transform_id: str, task_run_id: str, *, hours: float = 6, **fields: Any) -> TaskRun:  # noqa: ANN401  # of a TaskRun
     """A running task run that has gone on for so long."""
-    known = {"status": Status.RUNNING, "task_type": "FIND_MATCHES", "started_on": START - timedelta(hours=hours)}
+    known: dict[str, Any] = {
+        "status": Status.RUNNING,
+        "task_type": "FIND_MATCHES",
+        "started_on": START - timedelta(hours=hours),
+    }
     return TaskRun(transform_id, task_run_id, **(known | fields))
 
 

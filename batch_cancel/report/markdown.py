@@ -1,0 +1,183 @@
+"""``report.md``: for a ticket, a pull request or ``$GITHUB_STEP_SUMMARY``; trouble first, long lists folded and cut."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.report.document import TROUBLE, Document
+from batch_cancel.report.story import MEANING, Level, facts_in_words, headline, next_steps, runs, troubles
+
+LARGEST_BYTES = 850_000
+"""GitHub takes a step summary of up to 1 MiB; past it, it shows nothing at all."""
+MOST_ROWS = 500
+"""Of one folded list."""
+MOST_TROUBLES = 50
+_LONGEST_CELL = 300
+_KEPT_BYTES = 8_000
+"""Of the room, for what closes a list and stands after the last one."""
+
+_MARKS = {Level.GOOD: "✅", Level.WARN: "⚠️", Level.BAD: "❌"}
+_SPECIAL = re.compile(r"[\\`*_\[\]|~<>&@$]|:(?=//|[\w+-]+:)|(?<=[wW])\.")
+_LISTED = (*TROUBLE, Outcome.STOPPING, Outcome.WOULD_CANCEL, Outcome.FINISHED_FIRST)
+"""Outcomes whose runs are listed; the others are in the CSV."""
+
+
+def write_markdown(document: Document, directory: Path, out: TextIO) -> None:
+    """Write the report. ``directory`` is what its commands name."""
+    _Page(out).write(document, directory)
+
+
+class _Page:
+    """Writes lines and knows how much room is left."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._room = LARGEST_BYTES
+
+    def write(self, document: Document, directory: Path) -> None:
+        first = headline(document)
+        name = document.facts.get("name") or document.facts.get("sweep_id") or "sweep"
+        self.line(f"## {_MARKS[first.level]} batch-cancel: {foreign(str(name))}", "", f"**{escaped(first.text)}**", "")
+        if document.outcomes:
+            self.line("| outcome | runs | what it means |", "|---|--:|---|")
+            for outcome, count in document.outcomes.items():
+                self.line(f"| {outcome.replace('_', ' ')} | {count:,} | {MEANING[outcome]} |")
+        self._troubles(document)
+        self._steps(document, directory)
+        words = list(facts_in_words(document))
+        if words:
+            self.line("", "### In figures", "", *(f"- {escaped(sentence)}" for sentence in words))
+        self._targets(document)
+        self._runs(document)
+        self._rejected(document)
+        self.line("", f"<sub>{' · '.join(_identity(document))}</sub>")
+
+    def line(self, *lines: str) -> None:
+        for line in lines:
+            self._room -= len(line.encode("utf-8", "backslashreplace")) + 1
+            self._out.write(line + "\n")
+
+    def _troubles(self, document: Document) -> None:
+        rows = [
+            (foreign(trouble.place), trouble.what.replace("_", " "), foreign(trouble.detail) if trouble.detail else "")
+            for trouble in troubles(document)
+        ]
+        if rows:
+            self.line("", "### What went wrong", "")
+            self._table(("where", "what", "in the service's words"), rows, MOST_TROUBLES, len(rows))
+
+    def _steps(self, document: Document, directory: Path) -> None:
+        steps = list(next_steps(document, directory))
+        if steps:
+            self.line("", "### Next")
+        for step in steps:
+            self.line("", escaped(step.text))
+            if step.command is not None:
+                command = _printable(step.command)
+                fence = "`" * max(3, 1 + max((len(ticks) for ticks in re.findall("`+", command)), default=0))
+                self.line("", f"{fence}sh", command, fence)
+
+    def _targets(self, document: Document) -> None:
+        targets = document.summary_of_targets()
+        if not targets:
+            return
+        rows = (
+            (
+                foreign(f"{target['account_id'] or 'not known'}/{target['region']}"),
+                "yes" if target["complete"] else "**no**",
+                _number(target["active_runs"]),
+                ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in target["outcomes"].items()),
+                _number(target["estimated_dpu_hours"]),
+                foreign(target["identity_arn"]) if target["identity_arn"] else "",
+            )
+            for target in targets
+        )
+        header = ("target", "read to the end", "active runs", "outcomes", "estimated DPU-hours", "identity")
+        self._folded(f"Targets ({len(targets):,})", header, rows, len(targets))
+
+    def _runs(self, document: Document) -> None:
+        header = ("target", "transform", "task run", "type", "started", "status", "error")
+        for outcome in _LISTED:
+            count = document.outcomes.get(outcome, 0)
+            if count:
+                title = f"{runs(count)} {outcome.replace('_', ' ')}"
+                self._folded(title, header, (_cells(run) for run in document.runs(outcome)), count)
+
+    def _rejected(self, document: Document) -> None:
+        count = document.reader.rejected_count()
+        if count:
+            rows = (
+                (_number(row["line"]), foreign(row["text"] or ""), foreign(row["error"])) for row in document.rejected()
+            )
+            self._folded(f"Rows of the manifest that were left out ({count:,})", ("line", "text", "why"), rows, count)
+
+    def _folded(self, title: str, header: Sequence[str], rows: Iterable[Sequence[str]], count: int) -> None:
+        if self._room < 2 * _KEPT_BYTES:  # hardly a row would fit
+            self.line("", f"{title}: see report.csv.")
+            return
+        self.line("", f"<details><summary>{title}</summary>", "")
+        self._table(header, rows, MOST_ROWS, count)
+        self.line("", "</details>")
+
+    def _table(self, header: Sequence[str], rows: Iterable[Sequence[str]], most: int, count: int) -> None:
+        self.line(f"| {' | '.join(header)} |", "|---" * len(header) + "|")
+        shown = 0
+        for cells in rows:
+            line = f"| {' | '.join(cells)} |"
+            if shown == most or self._room - len(line.encode("utf-8", "backslashreplace")) < _KEPT_BYTES:
+                break
+            self.line(line)
+            shown += 1
+        if shown < count:
+            self.line("", f"… and {count - shown:,} more, in report.json and report.csv.")
+
+
+def _cells(run: dict[str, Any]) -> Sequence[str]:
+    transform = foreign(run["transform_id"])
+    if run["transform_name"]:
+        transform = f"{foreign(run['transform_name'])} {transform}"
+    before, after = run["status_before"], run["status_after"]
+    return (
+        foreign(f"{run['account_id'] or 'not known'}/{run['region']}"),
+        transform,
+        foreign(run["task_run_id"]),
+        foreign(run["task_type"] or ""),
+        (run["started_on"] or "")[:19].replace("T", " "),
+        " → ".join(status for status in (before, after) if status),
+        foreign(": ".join(word for word in (run["error_code"], run["error_message"]) if word)),
+    )
+
+
+def _identity(document: Document) -> Iterator[str]:
+    facts = document.facts
+    for label, key in (("sweep", "sweep_id"), ("mode", "mode"), ("reason", "reason"), ("digest", "digest")):
+        if facts.get(key):
+            yield f"{label} {foreign(str(facts[key]))}"
+    for label, key in (("started", "started_at"), ("finished", "finished_at"), ("exit code", "exit_code")):
+        value = facts.get(key)
+        yield f"{label} {'not yet' if value is None else escaped(str(value))}"
+    yield f"batch-cancel {escaped(str(facts.get('tool_version') or ''))}".rstrip()
+
+
+def foreign(text: str) -> str:
+    """Text from outside: cut, on one line, as code, in which GitHub looks for no mention, link or reference."""
+    if not text:
+        return ""
+    cut = text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"
+    return f"<code>{escaped(cut)}</code>"
+
+
+def escaped(text: str) -> str:
+    """Text in which nothing is taken for Markdown or HTML: every character that could be is a character reference."""
+    return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", _printable(text))
+
+
+def _number(number: float | None) -> str:
+    return "" if number is None else f"{number:,}"
+
+
+def _printable(text: str) -> str:
+    """One line, without controls or marks that turn text round."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

@@ -1,0 +1,111 @@
+import io
+import re
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.ledger.ledger import Ledger, NewRun
+from batch_cancel.report import markdown
+from batch_cancel.report.files import opened
+from batch_cancel.report.markdown import LARGEST_BYTES, MOST_ROWS, write_markdown
+from tests.report.ledgers import ODD_IDS, a_run, add_target, build, every_outcome, set_facts
+
+
+def markdown_of(directory: Path) -> str:
+    with opened(directory) as document:
+        out = io.StringIO()
+        write_markdown(document, directory, out)
+    return out.getvalue()
+
+
+def test_trouble_stands_before_what_went_well(tmp_path: Path) -> None:
+    text = markdown_of(build(tmp_path / "run", every_outcome))
+    assert text.startswith("## ❌ batch-cancel: <code>nightly</code>\n\n**Not all is stopped: 37 of 42 runs are")
+    headings = re.findall("^### .*|<summary>.*?</summary>", text, re.MULTILINE)
+    assert headings[:5] == [
+        *("### What went wrong", "### Next", "### In figures"),
+        *("<summary>Targets (2)</summary>", "<summary>1 run failed</summary>"),
+    ]
+    assert text.index("| failed |") < text.index("| stopped |")
+
+
+def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
+    html = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(
+        markdown_of(build(tmp_path / "run", every_outcome))
+    )
+    tags = set(re.findall(r"</?([a-z0-9]+)", html))
+    assert tags == {
+        *("h2", "h3", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "code", "pre", "ul", "li"),
+        *("details", "summary", "sub"),
+    }
+    for row in re.findall("<tr>(.*?)</tr>", html, re.DOTALL):
+        assert len(re.findall("<t[dh]", row)) in (3, 6, 7)  # no id made a cell of its own
+
+
+def test_ids_come_out_of_the_renderer_as_they_are(tmp_path: Path) -> None:
+    from html import unescape
+
+    html = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(
+        markdown_of(build(tmp_path / "run", every_outcome))
+    )
+    codes = {unescape(code) for code in re.findall("<code>(.*?)</code>", html)}
+    shown = {odd for odd in ODD_IDS if odd.isprintable()}
+    assert len(shown) > 8
+    assert codes >= shown
+    assert r"\u202egnp.exe\u202c \u200f\u2067" in codes
+
+
+def test_links_and_mentions_are_taken_apart() -> None:
+    assert markdown.escaped("see https://x and www.x.org, @team :tada: <b>") == (
+        "see https&#58;//x and www&#46;x.org, &#64;team &#58;tada: &#60;b&#62;"
+    )
+
+
+def test_a_command_stays_whole_whatever_the_directory(tmp_path: Path) -> None:
+    text = markdown_of(build(tmp_path / "a```b\n# c", every_outcome))
+    assert "````sh\nbatch-cancel resume '" in text
+    assert "\n# c" not in text
+
+
+def test_long_lists_are_cut_with_a_count(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger)
+        target = await add_target(ledger)
+        runs = [NewRun(a_run("t", f"tsk-{at}"), outcome=Outcome.FAILED) for at in range(MOST_ROWS + 7)]
+        await ledger.add_runs(target, runs)
+
+    text = markdown_of(build(tmp_path / "run", fill))
+    assert text.count("<code>tsk-") == MOST_ROWS
+    assert "… and 7 more, in report.json and report.csv." in text
+    assert text.count("<details>") == text.count("</details>") == 2
+
+
+@pytest.mark.parametrize("outcomes", [5, 8])
+def test_it_never_grows_past_what_github_takes(tmp_path: Path, outcomes: int) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger)
+        target = await add_target(ledger)
+        for number, outcome in enumerate(list(Outcome)[2 : 2 + outcomes]):
+            runs = [
+                NewRun(a_run("&" * 255, f"{number}-{at}" + "😀" * 240), outcome=outcome, rule="x")
+                for at in range(MOST_ROWS)
+            ]
+            await ledger.add_runs(target, runs)
+
+    text = markdown_of(build(tmp_path / "run", fill))
+    assert LARGEST_BYTES - 20_000 < len(text.encode()) < LARGEST_BYTES
+    assert text.count("<details>") == text.count("</details>")
+    assert "see report.csv." in text
+    assert text.rstrip().endswith("</sub>")
+
+
+def test_an_empty_sweep_is_short(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger, name=None, exit_code=0)
+        await add_target(ledger)
+
+    text = markdown_of(build(tmp_path / "run", fill))
+    assert text.startswith("## ✅ batch-cancel: <code>20261124T101500Z-4f2a</code>\n\n**Nothing to do: ")
+    assert "###" not in text

@@ -1,0 +1,165 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.task_run import TaskRun
+from batch_cancel.ledger.ledger import Ledger, NewRun
+from batch_cancel.ledger.reader import LedgerReader
+from batch_cancel.report.story import MEANING
+from batch_cancel.report.text import MOST_TROUBLES, WIDTH, text_summary
+from tests.report.ledgers import a_run, add_target, build, every_outcome, set_facts
+
+
+def summary_of(tmp_path: Path, *outcomes: Outcome, complete: bool = True, rejected: int = 0, **facts: Any) -> str:  # noqa: ANN401
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger, **facts)
+        target = await add_target(ledger, complete=complete)
+        runs = [NewRun(a_run("t", str(at)), outcome=outcome) for at, outcome in enumerate(outcomes)]
+        await ledger.add_runs(target, runs)
+        for line in range(rejected):
+            ledger.reject(line, "text", "why")
+
+    reader = LedgerReader(build(tmp_path / "run", fill) / "ledger.db")
+    try:
+        return text_summary(reader, Path("runs/night's"), [Path("runs/report.html")])
+    finally:
+        reader.close()
+
+
+STOPPED, FAILED = Outcome.STOPPED, Outcome.FAILED
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "facts", "first_line"),
+    [
+        ([STOPPED], {}, "All stopped: nothing that was asked for is still running."),
+        ([], {}, "Nothing to do: no run that was to be cancelled was found."),
+        ([Outcome.EXCLUDED], {}, "Nothing to do: no run that was to be cancelled was found."),
+        ([STOPPED, FAILED], {}, "Not all is stopped: 1 of 2 runs is, or may be, still running."),
+        ([FAILED, Outcome.UNKNOWN], {}, "Not all is stopped: 2 of 2 runs are, or may be, still running."),
+        ([Outcome.STOPPING], {}, "Accepted, not yet seen stopped: 1 of 1 run is, or may be, still running."),
+        (
+            [STOPPED, Outcome.NOT_ATTEMPTED],
+            {"stop_cause": "deadline"},
+            "Stopped early: its deadline came. 1 of 2 runs is, or may be, still running.",
+        ),
+        (
+            [STOPPED, Outcome.NOT_ATTEMPTED],
+            {"finished_at": None},
+            "Unfinished: the sweep is still at work, or was killed. 1 of 2 runs is, or may be, still running.",
+        ),
+        (
+            [Outcome.NOT_ATTEMPTED],
+            {"stop_cause": "guardrail", "refusal": "max-runs allows 0"},
+            "Refused, and so nothing was cancelled. Max-runs allows 0.",
+        ),
+        (
+            [Outcome.NOT_FOUND],
+            {},
+            "Nothing is known to be still running, but Glue does not know 1 run.",
+        ),
+        ([Outcome.NOT_FOUND], {"exit_code": 0}, "All stopped: nothing that was asked for is still running."),
+        ([Outcome.WOULD_CANCEL], {"mode": "dry-run"}, "Dry run: 1 run would be cancelled; nothing was."),
+        (
+            [Outcome.WOULD_CANCEL],
+            {"mode": "dry-run", "refusal": "max-runs allows 0"},
+            "Dry run: 1 run would be cancelled; nothing was. A guardrail would refuse: Max-runs allows 0.",
+        ),
+        (
+            [Outcome.WOULD_CANCEL],
+            {"mode": "dry-run", "finished_at": None},
+            "Dry run: 1 run would be cancelled; nothing was. It is unfinished: still at work, or killed.",
+        ),
+    ],
+)
+def test_the_first_sentence_says_whether_all_is_stopped(
+    tmp_path: Path, outcomes: list[Outcome], facts: dict[str, Any], first_line: str
+) -> None:
+    assert " ".join(summary_of(tmp_path, *outcomes, **facts).split("\n\n")[0].split()) == first_line
+
+
+def test_a_target_that_was_not_read_is_never_clean(tmp_path: Path) -> None:
+    text = " ".join(summary_of(tmp_path, complete=False).split())
+    assert text.startswith("Not complete: 1 target is in trouble, so what still runs there is not known.")
+
+
+def test_a_dry_run_that_saw_too_little_says_so(tmp_path: Path) -> None:
+    text = summary_of(tmp_path, Outcome.WOULD_CANCEL, complete=False, mode="dry-run")
+    assert text.startswith("Dry run: 1 run would be cancelled; nothing was. It is not complete: there may be more.\n")
+
+
+def test_rows_left_out_are_not_forgotten(tmp_path: Path) -> None:
+    text = summary_of(tmp_path, STOPPED, rejected=2)
+    assert text.startswith(
+        "Nothing that could be asked for is still running, but 2 rows of the manifest were left out."
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "facts", "command"),
+    [
+        (FAILED, {}, "batch-cancel resume 'runs/night'\"'\"'s'"),
+        (Outcome.UNKNOWN, {}, "batch-cancel resume"),
+        (Outcome.STUCK_STOPPING, {}, "batch-cancel resume"),
+        (Outcome.NOT_ATTEMPTED, {"stop_cause": "interrupted"}, "batch-cancel resume"),
+        (Outcome.DENIED, {}, "batch-cancel iam-policy"),
+        (Outcome.STOPPING, {}, "batch-cancel run --manifest 'runs/night'\"'\"'s/report.json'"),
+        (Outcome.WOULD_CANCEL, {"mode": "dry-run"}, "batch-cancel run --manifest"),
+    ],
+)
+def test_the_next_command_is_there_to_copy(
+    tmp_path: Path, outcome: Outcome, facts: dict[str, Any], command: str
+) -> None:
+    lines = summary_of(tmp_path, outcome, **facts).splitlines()
+    assert any(line.startswith("    " + command) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "facts", "hint"),
+    [
+        (Outcome.NOT_ATTEMPTED, {"stop_cause": "credentials"}, "Renew the credentials first."),
+        (Outcome.NOT_ATTEMPTED, {"refusal": "too many"}, "raise the guardrail and run again"),
+        (Outcome.INVALID, {}, "Check the ids"),
+    ],
+)
+def test_what_a_command_cannot_mend_is_told(tmp_path: Path, outcome: Outcome, facts: dict[str, Any], hint: str) -> None:
+    assert hint in summary_of(tmp_path, outcome, **facts)
+
+
+@pytest.mark.parametrize("outcome", [STOPPED, Outcome.EXCLUDED, Outcome.ALREADY_FINISHED, Outcome.FINISHED_FIRST])
+def test_where_nothing_is_left_nothing_is_to_be_done(tmp_path: Path, outcome: Outcome) -> None:
+    text = summary_of(tmp_path, outcome)
+    assert "Next" not in text
+    assert "What went wrong" not in text
+    assert "runs/report.html" in text
+
+
+def test_trouble_comes_first_and_everything_is_printable(tmp_path: Path) -> None:
+    reader = LedgerReader(build(tmp_path / "run", every_outcome) / "ledger.db")
+    text = text_summary(reader, tmp_path / "run")
+    reader.close()
+    order = [line.split()[1] for line in text.splitlines() if line[9:11] == "  " and line[:9].strip().isdigit()]
+    assert order[0] == "failed"
+    assert order[-1] == "excluded"
+    assert set(order) == set(Outcome) == set(MEANING)
+    assert all(line.isprintable() for line in text.splitlines())
+    assert all(len(line) <= WIDTH for line in text.splitlines() if "batch-cancel resume" not in line)
+    assert r"no <b>ListMLTransforms</b> | for\nyou" in " ".join(text.split())
+
+
+def test_a_flood_of_troubles_is_counted(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger)
+        for at in range(MOST_TROUBLES + 5):
+            target = await add_target(ledger, f"region-{at}", complete=False)
+            ledger.set_target_error(target, "AccessDeniedException", "x" * 5000 + "\x1b[2J")
+            await ledger.add_runs(target, [NewRun(TaskRun("t", str(at)))])
+
+    reader = LedgerReader(build(tmp_path / "run", fill) / "ledger.db")
+    text = text_summary(reader, tmp_path)
+    reader.close()
+    assert f"and {5 + MOST_TROUBLES + 5} more; the reports have them all" in text
+    assert "\x1b" not in text
+    assert len(text) < 8000
