@@ -139,7 +139,7 @@ class Run:
             "Properties": {"TaskType": self.task_type.value},
             "StartedOn": round(self.started_at, 3),
             "LastModifiedOn": round(changed_at, 3),
-            "ExecutionTime": max(0, int((changed_at if status.ended else at) - self.running_at)),
+            "ExecutionTime": self._execution_seconds(changed_at if status.ended else at),
         }
         if status.ended:
             told["CompletedOn"] = round(changed_at, 3)
@@ -148,6 +148,10 @@ class Run:
         elif status is Status.TIMEOUT:
             told["ErrorString"] = "Task run exceeded its timeout"
         return told
+
+    def _execution_seconds(self, at: float) -> int:
+        never_ran = bool(self.cancels) and self.cancels[0] <= self.running_at
+        return 0 if never_ran else max(0, int(at - self.running_at))
 
     def _last_change(self, at: float) -> tuple[float, Status]:
         if self.cancels and at >= self.cancels[0]:

@@ -9,13 +9,6 @@ from batch_cancel.simulator.settings import OrganizationSettings
 LARGEST_PAGE = 20
 ORGANIZATION_ID = "o-simulated1"
 ROOT_ID = "r-sim1"
-OPERATIONS = (
-    "DescribeOrganization",
-    "ListAccounts",
-    "ListAccountsForParent",
-    "ListOrganizationalUnitsForParent",
-    "ListRoots",
-)
 
 
 class Organization:

@@ -8,8 +8,29 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+from batch_cancel.core.wording import did_you_mean, quoted
+
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
 """How pydantic is to read these classes from a file; kept as data so that nothing here imports pydantic."""
+
+GLUE_OPERATIONS = (
+    "CancelMLTaskRun",
+    "GetMLTaskRun",
+    "GetMLTaskRuns",
+    "ListMLTransforms",
+    "GetMLTransforms",
+    "GetMLTransform",
+    "GetTags",
+)
+STS_OPERATIONS = ("GetCallerIdentity", "AssumeRole")
+ORGANIZATION_OPERATIONS = (
+    "DescribeOrganization",
+    "ListAccounts",
+    "ListAccountsForParent",
+    "ListOrganizationalUnitsForParent",
+    "ListRoots",
+)
+OPERATIONS = GLUE_OPERATIONS + STS_OPERATIONS + ORGANIZATION_OPERATIONS
 
 Span = tuple[float, float]
 """From, to: each case draws its own value in between, evenly."""
@@ -159,7 +180,7 @@ class Limit:
     The last limit in a list that fits the operation and whose time has come is the one that holds.
 
     Attributes:
-        operations: which; none named means all.
+        operations: which; none named means all of Glue's.
         window_seconds: count in fixed windows of this length (``rps`` times its length each) instead of a token bucket.
     """
 
@@ -174,7 +195,11 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A kind of failure, how often, of what, and when. An outage is a fault of probability 1 with an end."""
+    """A kind of failure, how often, of what, and when. An outage is a fault of probability 1 with an end.
+
+    Attributes:
+        operations, accounts, regions: which; none named means all (of Glue's operations: STS fails only by name).
+    """
 
     __pydantic_config__ = STRICT
 
@@ -272,7 +297,19 @@ def trouble_in(settings: WorldSettings) -> Trouble:
     for at, fault in enumerate(settings.faults):
         if not 0 <= fault.probability <= 1:
             found.append((("faults", at, "probability"), "a probability is from 0 to 1"))
-    return found + _fleet_trouble(settings.fleet)
+    return found + _operation_trouble(settings) + _fleet_trouble(settings.fleet)
+
+
+def _operation_trouble(settings: WorldSettings) -> Trouble:
+    found: Trouble = []
+    named: list[tuple[str, tuple[Limit | Fault, ...]]] = [("limits", settings.limits), ("faults", settings.faults)]
+    for name, rules in named:
+        for at, rule in enumerate(rules):
+            for operation in rule.operations:
+                if operation not in OPERATIONS:
+                    message = f"unknown operation {quoted(operation)}{did_you_mean(operation, OPERATIONS)}"
+                    found.append(((name, at, "operations"), message))
+    return found
 
 
 def _fleet_trouble(fleet: FleetSettings) -> Trouble:

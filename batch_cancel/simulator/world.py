@@ -18,12 +18,20 @@ from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
 from batch_cancel.core.task_run import Status
-from batch_cancel.simulator import organization
 from batch_cancel.simulator.fleet import Fleet, MLTransform, Run
 from batch_cancel.simulator.limits import Limits
 from batch_cancel.simulator.organization import Organization
 from batch_cancel.simulator.requests import Parameters, Refused, check
-from batch_cancel.simulator.settings import CancelEnded, Fault, FaultKind, Limit, RetryAfter, TagsMatch, WorldSettings
+from batch_cancel.simulator.settings import (
+    ORGANIZATION_OPERATIONS,
+    CancelEnded,
+    Fault,
+    FaultKind,
+    Limit,
+    RetryAfter,
+    TagsMatch,
+    WorldSettings,
+)
 
 T = TypeVar("T")
 
@@ -316,7 +324,7 @@ class World:
         if work is not None:
             check(operation, parameters)
             return work(caller, parameters)
-        if operation in organization.OPERATIONS:
+        if operation in ORGANIZATION_OPERATIONS:
             return self._organization.answer(caller.account_id, operation, parameters)
         if operation in self._sts:
             return self._sts[operation](caller, parameters)

@@ -93,6 +93,15 @@ def test_a_cancelled_run_is_stopping_and_then_stopped(status: Status) -> None:
     ]
 
 
+def test_a_run_that_was_stopped_before_it_ran_took_no_time() -> None:
+    clock = Clock()
+    world = world_of(clock=clock)
+    run = run_with(world, Status.STARTING)
+    cancel(world, run)
+    clock.seconds = run.running_at + 500
+    assert read(world, ids(run))["ExecutionTime"] == 0
+
+
 def test_a_second_cancel_is_accepted_and_changes_nothing() -> None:
     clock = Clock()
     world = world_of(clock=clock, behaviour=Behaviour(stopping_seconds=(5.0, 5.0)))
