@@ -19,6 +19,7 @@ from batch_cancel.core.task_run import Access, Status, Target, TaskRun, Transfor
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger, NewRun
 from batch_cancel.settings import DiscoverySource, ManifestSource, Settings, to_json
 
+ODD = ["\u202egnp.exe", "a\tb", "'; DROP", "\\x1b[31m", "😀" * 200, "ä b", '"q"']
 DAY = datetime(2026, 11, 20, 1, 0, tzinfo=UTC)
 LONG_AGO = DAY - timedelta(days=30)
 HOME = Target("us-east-1", "222222222222")
@@ -168,6 +169,14 @@ def test_runs_that_had_ended_are_no_changes(sweeps: Sweeps) -> None:
     assert sweeps.changes() == {}
 
 
+def test_the_order_in_which_runs_were_found_is_no_difference(sweeps: Sweeps) -> None:
+    names = [*ODD, *"zyxabc", "\ufffd", "\U00010000", "Z", "é"]  # by code points and by bytes the order is the same
+    sweeps.add(Listing(runs=[run(name, transform=name[::-1]) for name in names]), Listing(ABROAD, [run("a")]))
+    sweeps.add(Listing(ABROAD, [run("a")]), Listing(runs=[run(name, transform=name[::-1]) for name in reversed(names)]))
+    document = sweeps.json()
+    assert (document["differs"], len(document["runs"])) == (False, len(names) + 1)
+
+
 def test_for_how_many_sweeps_a_run_has_been_running_is_told(sweeps: Sweeps) -> None:
     sweeps.add(Listing(runs=[run("a"), run("once")]))
     sweeps.add(Listing(runs=[run("a"), run("b")]))
@@ -294,8 +303,6 @@ def test_profiles_without_a_known_account_are_told_apart(sweeps: Sweeps) -> None
 
 
 # -- what is printed --------------------------------------------------------------------------------------------------
-
-ODD = ["\u202egnp.exe", "a\tb", "'; DROP", "\\x1b[31m", "😀" * 200, "ä b", '"q"']
 
 
 def test_json_keeps_ids_exactly_and_text_lets_none_of_them_touch_the_terminal(sweeps: Sweeps) -> None:

@@ -96,6 +96,7 @@ def test_a_tag_is_a_condition_of_what_names_one_transform_and_of_nothing_else() 
     assert by_sid["CancelTaskRuns"]["Condition"] == by_sid["ReadTaskRuns"]["Condition"] == expected
     assert "Condition" not in by_sid["ListTransforms"]
     assert "Condition" not in by_sid["ReadTags"]
+    assert by_sid["ReadTags"]["Resource"] == ["*"]  # a transform is not documented to be what GetTags is judged by
 
 
 def test_a_tags_value_is_no_policy_variable() -> None:
