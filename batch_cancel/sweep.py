@@ -12,9 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-
-from batch_cancel.core.errors import AccessStopped, CallFailed, ErrorKind, GuardrailRefused, LedgerError, UsageError
+from batch_cancel.core.errors import AccessStopped, CallFailed, GuardrailRefused, LedgerError, UsageError
 from batch_cancel.core.events import (
     Event,
     OnEvent,
@@ -28,8 +26,10 @@ from batch_cancel.core.events import (
 )
 from batch_cancel.core.outcome import NOT_STOPPED, Outcome
 from batch_cancel.core.selection import max_percent_refusal, max_runs_refusal
-from batch_cancel.core.task_run import Access, Identity, Target
+from batch_cancel.core.task_run import Identity, Target
+from batch_cancel.engine import identities
 from batch_cancel.engine.examination import Examination
+from batch_cancel.engine.identities import Identities
 from batch_cancel.engine.intake import Places, take_in
 from batch_cancel.engine.target_work import Surroundings, TargetWork, in_turn
 from batch_cancel.engine.targets import Resolved, resolve
@@ -44,11 +44,9 @@ from batch_cancel.version import __version__
 
 TARGETS_AT_ONCE = 64
 """Targets that are listed side by side."""
-IDENTITIES_AT_ONCE = 16
-IDENTITY_AFTER_SECONDS = 0.5
-"""Who we are is nice to know: it does not compete with the first request."""
+OPTIONAL_AFTER_SECONDS = 0.5
+"""Who we are and what transforms are called is nice to know: it does not compete with the first request."""
 IDENTITY_PATIENCE_SECONDS = 3.0
-IDENTITY_ATTEMPTS = 5
 DRAIN_SECONDS = 30.0
 """Calls in flight may take so long to end after a stop."""
 COUNT_SECONDS = 1.0
@@ -118,8 +116,7 @@ class Sweep:
         self._works: list[TargetWork] = []
         self._errors = 0
         self._to_cancel = 0
-        self._identities: dict[Access, asyncio.Task[Identity]] = {}
-        self._identity_places = asyncio.Semaphore(IDENTITIES_AT_ONCE)
+        self._who = Identities(service)
         self._identifying: asyncio.Task[None] | None = None
         self._around = Surroundings(settings, ledger, now, self._cancelling, self._count_error, self._tell)
 
@@ -267,12 +264,12 @@ class Sweep:
         asked = [work for work in self._works if allowed is not None or _names_an_account_of_its_own(work.target)]
         if not asked:
             return
-        await in_turn(asked, self._check_account, IDENTITIES_AT_ONCE)
+        await in_turn(asked, self._check_account, identities.AT_ONCE)
 
     async def _check_account(self, work: TargetWork) -> None:
         allowed = self._settings.guardrails.allow_accounts
         try:
-            identity = await asyncio.shield(self._identity(work.target))
+            identity = await self._who.of(work.target)
         except CallFailed as failure:
             work.on_trouble(failure.code, f"who we are there could not be found out: {failure.message}", failure.kind)
             work.stop.request(StopCause.CREDENTIALS)
@@ -294,7 +291,7 @@ class Sweep:
         known = [work for work in self._works if rows[work.target_id].identity_arn is not None]
         for work in known:
             try:
-                identity = await asyncio.shield(self._identity(work.target))
+                identity = await self._who.of(work.target)
             except CallFailed as failure:
                 raise AccessStopped(
                     f"{work.target}: {failure.code}: {failure.message}; nothing was called"
@@ -306,24 +303,6 @@ class Sweep:
                     " use the credentials of that account"
                 )
 
-    def _identity(self, target: Target) -> "asyncio.Task[Identity]":
-        """Asked once for each way in."""
-        task = self._identities.get(target.access)
-        if task is None:
-            tries = AsyncRetrying(
-                retry=retry_if_exception(_may_pass),
-                wait=wait_random_exponential(multiplier=0.2, max=5.0),
-                stop=stop_after_attempt(IDENTITY_ATTEMPTS),
-                reraise=True,
-            )
-
-            async def ask() -> Identity:
-                async with self._identity_places:
-                    return await tries(self._service.identify, target.access, target.region)
-
-            task = self._identities[target.access] = asyncio.create_task(ask())
-        return task
-
     def _identified(self, work: TargetWork, identity: Identity) -> None:
         self._ledger.set_identity(work.target_id, identity.account_id, identity.arn)
         self._tell(TargetOpened(replace(work.target, account_id=identity.account_id)))
@@ -333,11 +312,11 @@ class Sweep:
 
         async def one(work: TargetWork) -> None:
             with contextlib.suppress(CallFailed):
-                self._identified(work, await asyncio.shield(self._identity(work.target)))
+                self._identified(work, await self._who.of(work.target))
 
         async def all_of_them() -> None:
-            await asyncio.sleep(IDENTITY_AFTER_SECONDS)
-            await in_turn(self._works, one, IDENTITIES_AT_ONCE)
+            await asyncio.sleep(OPTIONAL_AFTER_SECONDS)
+            await in_turn(self._works, one, identities.AT_ONCE)
 
         self._identifying = asyncio.create_task(all_of_them())
 
@@ -456,9 +435,15 @@ class Sweep:
                 work.no_more()
                 group.create_task(work.stop_runs())
                 if describe:
-                    group.create_task(_unless_stopped(work.describe()))
+                    group.create_task(self._describe(work))
         self._tell(PhaseEnded(Phase.CANCEL))
         self._tell(PhaseEnded(Phase.VERIFY))
+
+    async def _describe(self, work: TargetWork) -> None:
+        with contextlib.suppress(Stopped):
+            with work.stop.interruptible():
+                await asyncio.sleep(OPTIONAL_AFTER_SECONDS)
+            await work.describe()
 
     async def _stream(self) -> None:
         """Cancel while discovery goes on; with ``--until-clear`` again and again, until there is nothing to cancel."""
@@ -536,7 +521,7 @@ class Sweep:
         finally:
             if timer is not None:
                 timer.cancel()
-            for task in (counting, self._identifying, *self._identities.values()):
+            for task in (counting, self._identifying, *self._who.tasks()):
                 await _cancelled(task)
             self._pacers.save()
         self._flush_counts()
@@ -639,20 +624,11 @@ def _told_cause(cause: StopCause | None) -> str | None:
     return None if cause is None else str(cause)
 
 
-def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, CallFailed) and error.kind in (ErrorKind.THROTTLE, ErrorKind.TRANSIENT)
-
-
 def _text(moment: datetime) -> str:
     """RFC 3339 in UTC with Z, to the millisecond."""
     return (moment - (moment.utcoffset() or timedelta())).strftime(
         "%Y-%m-%dT%H:%M:%S."
     ) + f"{moment.microsecond // 1000:03}Z"
-
-
-async def _unless_stopped(step: Awaitable[None]) -> None:
-    with contextlib.suppress(Stopped):
-        await step
 
 
 async def _cancelled(task: "asyncio.Future[Any] | None") -> None:

@@ -15,6 +15,8 @@ COMMANDS = {
     "report": "batch_cancel.cli.report",
     "validate": "batch_cancel.cli.validate",
     "schema": "batch_cancel.cli.validate",
+    "diff": "batch_cancel.cli.diff",
+    "iam-policy": "batch_cancel.cli.iam_policy",
     "simulate": "batch_cancel.cli.simulate",
     "demo": "batch_cancel.cli.demo",
 }
@@ -33,7 +35,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(COMMANDS[cmd_name])
-        command = getattr(module, cmd_name)
+        command = getattr(module, cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)  # noqa: S101  # COMMANDS names click commands only
         return command
 

@@ -1,6 +1,7 @@
 """``run`` and ``resume``: a sweep from its arguments to its exit code."""
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -9,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -20,7 +20,7 @@ from batch_cancel.cli.progress import Progress, progress
 from batch_cancel.cli.settings_from import Output, output_from, renewed, settings_from
 from batch_cancel.cli.signals import exit_code_of, handle_signals, say
 from batch_cancel.cli.wording import is_terminal
-from batch_cancel.core.errors import BatchCancelError, InputError, LedgerError, RecordLost, UsageError
+from batch_cancel.core.errors import InputError, LedgerError, RecordLost, UsageError
 from batch_cancel.glue.api import Service
 from batch_cancel.glue.learned import LearnedRates, state_file
 from batch_cancel.glue.pace import Pacers
@@ -198,10 +198,8 @@ def _conclude(execution: Execution, result: Result) -> int:
 
 
 async def _close_after_failure(ledger: Ledger) -> None:
-    try:
+    with contextlib.suppress(RecordLost):  # the failure under way says more
         await ledger.close()
-    except RecordLost:
-        pass  # the failure under way says more
 
 
 def _check_consent(settings: Settings) -> None:

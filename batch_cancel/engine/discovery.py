@@ -5,7 +5,7 @@ can miss a run that starts in between. What was seen twice counts once. A listin
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -60,7 +60,7 @@ class Discovery:
     Args:
         dry_run: a run to be cancelled enters with the outcome ``would_cancel``.
         describe: fetch names and capacity for the report too where no rule needs them; it may fail without harm.
-        on_found: gets the decided runs of one transform at a time.
+        on_found: gets the decided runs of one page at a time.
     """
 
     def __init__(
@@ -124,20 +124,24 @@ class Discovery:
                 # Otherwise it was deleted since it was listed, and its runs went with it.
 
     async def _look_into(self, transform_id: str) -> None:
-        runs = await _active_runs(self._line, transform_id, self._selection)
-        self._listing.active_runs += len(runs)
-        new: list[NewRun] = []
-        if runs:
-            try:
-                transform = await self._transforms.transform(transform_id)
-            except CallFailed as failure:
-                # What cannot be shown to be unprotected is left alone, by name of the rule; and the listing failed.
-                self._listing.failed(failure)
-                transform = Transform(transform_id)
+        """Hand on what each page shows, before the next one is asked for."""
+        found = excluded = 0
+        async for runs in _active_runs(self._line, transform_id, self._selection):
+            self._listing.active_runs += len(runs)
+            transform = await self._transform(transform_id)
             new = [self._decided(run, transform) for run in runs]
+            found += len(new)
+            excluded += sum(run.outcome is Outcome.EXCLUDED for run in new)
             await self._on_found(new)
-        excluded = sum(run.outcome is Outcome.EXCLUDED for run in new)
-        self._line.on_event(TransformListed(self._line.target, transform_id, len(new) - excluded, excluded))
+        self._line.on_event(TransformListed(self._line.target, transform_id, found - excluded, excluded))
+
+    async def _transform(self, transform_id: str) -> Transform:
+        try:
+            return await self._transforms.transform(transform_id)
+        except CallFailed as failure:
+            # What cannot be shown to be unprotected is left alone, by name of the rule; and the listing failed.
+            self._listing.failed(failure)
+            return Transform(transform_id)
 
     def _decided(self, run: TaskRun, transform: Transform) -> NewRun:
         decision = decide(run, transform, self._selection, self._protection, self._now())
@@ -146,9 +150,9 @@ class Discovery:
         return NewRun(run, outcome=Outcome.WOULD_CANCEL if self._dry_run else None, priority=dpu(transform) or 0.0)
 
 
-async def _active_runs(line: Line[R], transform_id: str, selection: Selection) -> list[TaskRun]:
-    """The active runs of one transform, each once, with the status that was seen last."""
-    runs: dict[str, TaskRun] = {}
+async def _active_runs(line: Line[R], transform_id: str, selection: Selection) -> AsyncIterator[list[TaskRun]]:
+    """The active runs of one transform, page by page, each once, with the status that was seen first."""
+    seen: set[str] = set()
     for status in ACTIVE_STATUSES:  # STARTING first, to its end
         if status not in selection.statuses:
             continue
@@ -158,8 +162,12 @@ async def _active_runs(line: Line[R], transform_id: str, selection: Selection) -
             lambda glue, token, status=status: glue.list_task_runs(transform_id, status=status, next_token=token),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         )
         async for items in listing:
-            for run in items:
-                # The filter is the service's; a run that it says is over needs nothing from us.
-                if run.status is None or run.status.active:
-                    runs[run.task_run_id] = run if run.status else replace(run, status=status)
-    return list(runs.values())
+            # The filter is the service's; a run that it says is over needs nothing from us.
+            runs = [
+                run if run.status else replace(run, status=status)
+                for run in items
+                if run.task_run_id not in seen and (run.status is None or run.status.active)
+            ]
+            seen.update(run.task_run_id for run in runs)
+            if runs:
+                yield runs

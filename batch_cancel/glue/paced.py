@@ -124,7 +124,7 @@ class Line(Generic[G]):
         max_attempts: int,
         stop: Stop,
         on_event: OnEvent,
-        on_trouble: Callable[[str, str], None],
+        on_trouble: Callable[[str, str, ErrorKind | None], None],
         jitter: random.Random,
     ) -> None:
         self.target = target
@@ -240,7 +240,7 @@ class Line(Generic[G]):
     def give_up(self, cause: StopCause, code: str, message: str) -> None:
         """Stop this target alone, and say why."""
         if self.stop.cause is None:
-            self._on_trouble(code, message)
+            self._on_trouble(code, message, ErrorKind.CREDENTIALS if cause is StopCause.CREDENTIALS else None)
             self.stop.request(cause, AccessStopped(f"{self.target}: {code}: {message}"))
 
     async def renew(self, generation: int, failure: CallFailed) -> None:

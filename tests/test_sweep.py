@@ -1,0 +1,408 @@
+"""Whole sweeps in memory: every use, every way to stop early, and what each tells."""
+
+import signal
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from batch_cancel.core.errors import InputError, LedgerError, UsageError
+from batch_cancel.core.events import SweepStarted
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.selection import Protection, Selection
+from batch_cancel.settings import (
+    Consent,
+    Guardrails,
+    ManifestSource,
+    MaxErrors,
+    Rate,
+    Retry,
+    Settings,
+    TargetSettings,
+    Verify,
+)
+from batch_cancel.simulator.latency import always
+from batch_cancel.simulator.settings import (
+    AccessSettings,
+    Behaviour,
+    CancelEnded,
+    Fault,
+    FaultKind,
+    FleetSettings,
+    Limit,
+    WorldSettings,
+)
+from batch_cancel.simulator.world import World
+from batch_cancel.stop import Stop, StopCause
+from tests.sweeps import Play, no, settings, yes
+
+FLEET = FleetSettings(transforms=6, runs=40)
+ACCOUNTS = ("111111111111", "222222222222", "333333333333")
+
+
+def world(*faults: Fault, fleet: FleetSettings = FLEET, **parts: object) -> WorldSettings:
+    return WorldSettings(fleet=fleet, faults=faults, **parts)  # type: ignore[arg-type]  # a test's own words
+
+
+def manifest_of(play: Play, *extra: str, active_only: bool = True) -> Settings:
+    """A manifest in the play's directory that names the world's runs."""
+    rows = [
+        f"{run.transform_id},{run.task_run_id}"
+        for _, _, run in play.world.runs()
+        if not active_only or run.status(play.now()).active
+    ]
+    path = play.directory.parent / "runs.csv"
+    path.write_text("\n".join(["transform_id,task_run_id", *rows, *extra]) + "\n", encoding="utf-8")
+    return settings(source=ManifestSource(path=str(path)))
+
+
+# The three uses
+
+
+def test_a_sweep_stops_every_active_run_and_says_so() -> None:
+    play = Play()
+    active = play.active()
+    result = play.sweep(settings())
+    assert (result.exit_code, play.active()) == (0, 0)
+    assert play.outcomes() == {Outcome.STOPPED: active}
+    assert all(row.confirmed_at and row.requested_at and row.request_id for row in play.rows())
+
+
+def test_a_manifest_is_cancelled_without_a_read_before() -> None:
+    play = Play()
+    active = play.active()
+    assert play.sweep(manifest_of(play)).exit_code == 0
+    assert play.outcomes() == {Outcome.STOPPED: active}
+    first = next(call.operation for call in play.world.log if call.operation != "GetCallerIdentity")
+    assert first == "CancelMLTaskRun"
+
+
+@pytest.mark.parametrize("from_manifest", [False, True])
+def test_a_dry_run_cancels_nothing_and_names_what_it_would(from_manifest: bool) -> None:  # a parameter
+    play = Play()
+    active = play.active()
+    chosen = manifest_of(play, active_only=False) if from_manifest else settings()
+    assert play.sweep(replace(chosen, dry_run=True, consent=Consent())).exit_code == 0
+    assert play.calls() == 0
+    assert play.outcomes()[Outcome.WOULD_CANCEL] == active
+    assert play.outcomes().get(Outcome.ALREADY_FINISHED, 0) == (40 - active if from_manifest else 0)
+
+
+@pytest.mark.parametrize("answer", list(CancelEnded))
+def test_runs_that_were_over_are_told_apart_whatever_the_service_answers(answer: CancelEnded) -> None:
+    play = Play(world(behaviour=Behaviour(cancel_ended=answer)))
+    active = play.active()
+    assert play.sweep(manifest_of(play, active_only=False)).exit_code == 0
+    assert play.outcomes() == {Outcome.STOPPED: active, Outcome.ALREADY_FINISHED: 40 - active}
+
+
+def test_a_run_that_glue_does_not_know_is_not_found() -> None:
+    play = Play()
+    chosen = manifest_of(play, "no-such-transform,tr-1")
+    assert play.sweep(chosen).exit_code == 1
+    assert play.outcomes()[Outcome.NOT_FOUND] == 1
+    forgiving = Play()
+    assert forgiving.sweep(replace(manifest_of(forgiving, "none,tr-1"), ignore_not_found=True)).exit_code == 0
+
+
+def test_runs_that_finish_first_or_hang_are_told_apart() -> None:
+    play = Play(world(behaviour=Behaviour(stuck_share=0.3, finishes_first_share=0.3)))
+    result = play.sweep(settings(verify=Verify(timeout_seconds=9 * 3600)))
+    truth = {run.task_run_id: run for _, _, run in play.world.runs()}
+    for row in play.rows():
+        run = truth[row.task_run_id]
+        assert row.outcome is not Outcome.STOPPED or not (run.finishes_first or run.stops_after == float("inf"))
+    assert set(play.outcomes()) == {Outcome.STOPPED, Outcome.FINISHED_FIRST, Outcome.STUCK_STOPPING}
+    assert result.exit_code == 1
+
+
+def test_without_waiting_accepted_runs_are_stopping() -> None:
+    play = Play()
+    assert play.sweep(settings(verify=Verify(wait=False))).exit_code == 0
+    assert set(play.outcomes()) == {Outcome.STOPPING}
+
+
+def test_with_many_faults_every_verdict_is_true() -> None:
+    kinds = (
+        FaultKind.TIMEOUT,
+        FaultKind.INTERNAL,
+        FaultKind.UNAVAILABLE,
+        FaultKind.APPLIED_500,
+        FaultKind.APPLIED_DROP,
+        FaultKind.DROP,
+        FaultKind.GARBAGE_200,
+        FaultKind.THROTTLE,
+    )
+    play = Play(world(*(Fault(kind, 0.05) for kind in kinds), limits=(Limit(20.0, 20.0),)))
+    active = play.active()
+    assert play.sweep(settings()).exit_code == 0
+    assert play.outcomes() == {Outcome.STOPPED: active}
+
+
+# Selection and protection
+
+
+def test_protection_wins_and_names_its_rule() -> None:
+    play = Play(world(fleet=FleetSettings(transforms=12, runs=80)))
+    active = play.active()
+    play.sweep(settings(protection=Protection(transform_names=("critical-*",))))
+    spared = [row for row in play.rows() if row.outcome is Outcome.EXCLUDED]
+    assert spared and len(spared) == play.active() < active
+    assert all(row.rule and "critical-*" in row.rule for row in spared)
+
+
+def test_names_that_cannot_be_listed_protect_everything() -> None:
+    play = Play(world(Fault(FaultKind.DENIED, 1.0, operations=("GetMLTransforms",))))
+    result = play.sweep(settings(protection=Protection(transform_names=("critical-*",))))
+    assert (result.exit_code, play.calls()) == (4, 0)
+    assert set(play.outcomes()) == {Outcome.EXCLUDED}
+
+
+def test_an_empty_list_selects_nothing() -> None:
+    play = Play()
+    assert play.sweep(settings(selection=Selection(transform_ids=()))).exit_code == 0
+    assert (play.calls(), set(play.outcomes())) == (0, {Outcome.EXCLUDED})
+
+
+def test_a_manifest_is_selected_from_by_age() -> None:
+    play = Play()
+    old = sum(run.status(play.now()).active and play.now() - run.started_at > 21600 for _, _, run in play.world.runs())
+    chosen = replace(manifest_of(play), selection=Selection(older_than=timedelta(hours=6)))
+    play.sweep(chosen)
+    assert 0 < old == play.outcomes()[Outcome.STOPPED]
+    assert play.outcomes()[Outcome.EXCLUDED] == len(play.rows()) - old
+
+
+# Guardrails and consent
+
+
+@pytest.mark.parametrize("guardrails", [Guardrails(max_runs=5), Guardrails(max_percent=50.0)])
+def test_a_cap_refuses_whole(guardrails: Guardrails) -> None:
+    play = Play()
+    result = play.sweep(settings(guardrails=guardrails))
+    assert (result.exit_code, result.stop_cause, play.calls()) == (3, StopCause.GUARDRAIL, 0)
+    assert set(play.outcomes()) == {Outcome.NOT_ATTEMPTED}
+    assert "nothing was cancelled" in play.facts()["refusal"]
+
+
+def test_a_dry_run_tells_a_breach_and_still_lists_everything() -> None:
+    play = Play()
+    result = play.sweep(settings(guardrails=Guardrails(max_runs=5), dry_run=True))
+    assert (result.exit_code, set(play.outcomes())) == (3, {Outcome.WOULD_CANCEL})
+
+
+def test_an_account_that_is_not_allowed_is_not_even_listed() -> None:
+    play = Play()
+    result = play.sweep(settings(guardrails=Guardrails(allow_accounts=("999999999999",))))
+    assert (result.exit_code, play.calls("ListMLTransforms")) == (3, 0)
+    assert "111111111111" in (result.says or "")
+
+
+def test_the_count_that_was_consented_to_has_to_be_the_count() -> None:
+    play = Play()
+    active = play.active()
+    assert play.sweep(settings(consent=Consent(confirm_count=active + 1))).exit_code == 3
+    assert play.calls() == 0
+    again = Play()
+    assert again.sweep(settings(consent=Consent(confirm_count=active))).exit_code == 0
+
+
+def test_a_no_at_the_question_cancels_nothing() -> None:
+    play = Play()
+    assert play.sweep(settings(consent=Consent()), ask=no).exit_code == 2
+    assert play.calls() == 0
+    again = Play()
+    assert again.sweep(settings(consent=Consent()), ask=yes).exit_code == 0
+
+
+def test_nobody_to_ask_is_no_consent() -> None:
+    with pytest.raises(UsageError, match="--confirm-count"):
+        Play().sweep(settings(consent=Consent()))
+
+
+def test_nothing_to_do_needs_no_consent() -> None:
+    play = Play(world(fleet=FleetSettings(transforms=3, runs=0)))
+    assert play.sweep(settings(consent=Consent())).exit_code == 0
+
+
+# Stopping early, and going on
+
+
+def test_an_interruption_leaves_the_rest_untouched_and_resume_finishes() -> None:
+    def interrupt(stop: Stop, _world: World) -> None:
+        import asyncio
+
+        asyncio.get_running_loop().call_later(1.0, stop.request, StopCause.INTERRUPTED)
+
+    play = Play(at_once=interrupt)
+    result = play.sweep(settings(rate=Rate(rps=10.0)))
+    assert (result.exit_code, result.stop_cause) == (130, StopCause.INTERRUPTED)
+    assert {Outcome.NOT_ATTEMPTED, Outcome.STOPPING} >= set(play.outcomes())
+    assert play.outcomes()[Outcome.NOT_ATTEMPTED] > 10
+    play.at_once = lambda _stop, _world: None
+    assert play.resume(settings(rate=Rate(rps=10.0))).exit_code == 0
+    assert set(play.outcomes()) == {Outcome.STOPPED}
+    assert all(row.attempts == 1 for row in play.rows())
+
+
+def test_a_deadline_ends_with_five_and_resume_finishes() -> None:
+    play = Play()
+    result = play.sweep(settings(rate=Rate(rps=5.0), retry=Retry(deadline_seconds=3.0)))
+    assert (result.exit_code, result.stop_cause) == (5, StopCause.DEADLINE)
+    assert play.outcomes()[Outcome.NOT_ATTEMPTED] > 0
+    assert play.resume(settings(rate=Rate(rps=5.0))).exit_code == 0
+
+
+def test_too_many_errors_stop_the_cancelling() -> None:
+    play = Play(world(Fault(FaultKind.INVALID, 0.4, operations=("CancelMLTaskRun",))))
+    guardrails = Guardrails(max_errors=MaxErrors(count=2))
+    result = play.sweep(settings(guardrails=guardrails, rate=Rate(rps=4.0)))
+    assert (result.exit_code, result.stop_cause) == (5, StopCause.MAX_ERRORS)
+    assert 3 <= play.outcomes()[Outcome.INVALID] <= 5
+    assert play.outcomes()[Outcome.NOT_ATTEMPTED] > 0
+    assert Outcome.STOPPING not in play.outcomes()  # what was asked is seen through
+
+
+def test_missing_permission_is_found_out_early() -> None:
+    play = Play(world(Fault(FaultKind.DENIED, 1.0, operations=("CancelMLTaskRun",))))
+    result = play.sweep(settings(rate=Rate(rps=5.0)))
+    assert (result.exit_code, result.stop_cause) == (4, StopCause.CREDENTIALS)
+    assert "glue:CancelMLTaskRun" in (result.says or "")
+    assert play.calls() <= 6 and play.outcomes()[Outcome.NOT_ATTEMPTED] > 5
+
+
+def test_credentials_that_expire_stop_it_within_seconds_and_fresh_ones_finish_it() -> None:
+    expired = Fault(FaultKind.EXPIRED, 1.0, from_seconds=3.0)
+    play = Play(world(expired, fleet=FleetSettings(transforms=20, runs=300)))
+    began = play.now()
+    result = play.sweep(settings(rate=Rate(rps=20.0)))
+    assert (result.exit_code, result.stop_cause) == (4, StopCause.CREDENTIALS)
+    assert play.now() - began < 10.0
+    assert set(play.outcomes()) == {Outcome.NOT_ATTEMPTED, Outcome.STOPPING}
+    play.world.change_faults(())
+    assert play.resume(settings(rate=Rate(rps=100.0))).exit_code == 0
+    assert set(play.outcomes()) == {Outcome.STOPPED}
+
+
+def test_keys_that_can_be_refreshed_are() -> None:
+    play = Play(world(access=AccessSettings(keys_end_at_seconds=1.0)))
+    assert play.sweep(settings(rate=Rate(rps=20.0))).exit_code == 0
+
+
+def test_a_resume_with_another_accounts_credentials_is_refused() -> None:
+    fleet = FleetSettings(accounts=ACCOUNTS[:2], transforms=6, runs=80)
+    play = Play(world(fleet=fleet), profiles={"ops": ACCOUNTS[0]})
+    chosen = settings(
+        targets=(TargetSettings(profile="ops", regions=("us-east-1",)),),
+        retry=Retry(deadline_seconds=3.0),
+        rate=Rate(rps=5.0),
+    )
+    assert play.sweep(chosen).exit_code == 5
+    asked = play.calls()
+    play.service._profiles["ops"] = ACCOUNTS[1]
+    play.service.forget(next(iter(play.service._keys)))
+    with pytest.raises(LedgerError, match=ACCOUNTS[1]):
+        play.resume(chosen)
+    assert play.calls() == asked
+
+
+# Many targets
+
+
+def test_a_denied_account_stops_no_other() -> None:
+    fleet = FleetSettings(accounts=ACCOUNTS, transforms=3, runs=60)
+    play = Play(world(fleet=fleet, access=AccessSettings(denied_accounts=(ACCOUNTS[1],))))
+    targets = (TargetSettings(accounts=ACCOUNTS, role_name="BatchCancel", regions=("us-east-1",)),)
+    result = play.sweep(settings(targets=targets))
+    assert result.exit_code == 1
+    left = {account for account, _, run in play.world.runs() if run.status(play.now()).active}
+    assert left == {ACCOUNTS[1]}
+
+
+def test_a_manifest_names_accounts_and_regions() -> None:
+    fleet = FleetSettings(accounts=ACCOUNTS[:2], regions=("us-east-1", "eu-west-1"), transforms=2, runs=40)
+    play = Play(world(fleet=fleet))
+    rows = [
+        f"{account},{region},{run.transform_id},{run.task_run_id}"
+        for account, region, run in play.world.runs()
+        if run.status(play.now()).active
+    ]
+    path = play.directory.parent / "runs.csv"
+    path.write_text("\n".join(["account_id,region,transform_id,task_run_id", *rows]), encoding="utf-8")
+    targets = (TargetSettings(accounts=ACCOUNTS[:2], role_name="BatchCancel"),)
+    result = play.sweep(settings(source=ManifestSource(path=str(path)), targets=targets))
+    assert (result.exit_code, play.active()) == (0, 0)
+
+
+def test_a_manifest_for_another_account_than_ours_is_refused() -> None:
+    play = Play()
+    path = play.directory.parent / "runs.csv"
+    path.write_text("account_id,transform_id,task_run_id\n999999999999,tfm-1,tr-1\n", encoding="utf-8")
+    result = play.sweep(settings(source=ManifestSource(path=str(path))))
+    assert (result.exit_code, play.calls()) == (3, 0)
+
+
+def test_a_bad_row_calls_nothing_unless_it_may_be_skipped() -> None:
+    play = Play()
+    chosen = manifest_of(play, "only-one-field")
+    with pytest.raises(InputError, match=r"runs\.csv:"):
+        play.sweep(chosen)
+    assert not play.world.log
+    again = Play()
+    chosen = manifest_of(again, "only-one-field")
+    assert isinstance(chosen.source, ManifestSource)
+    assert again.sweep(replace(chosen, source=replace(chosen.source, skip_invalid=True))).exit_code == 1
+    assert set(again.outcomes()) == {Outcome.STOPPED}
+
+
+def test_a_run_that_is_listed_twice_is_cancelled_once() -> None:
+    play = Play()
+    run = next(run for _, _, run in play.world.runs() if run.status(play.now()).active)
+    play.sweep(manifest_of(play, f"{run.transform_id},{run.task_run_id}"))
+    assert play.facts()["duplicates"] == 1
+    assert all(row.attempts == 1 for row in play.rows())
+
+
+# Incident
+
+
+def test_until_clear_goes_on_until_nothing_is_active() -> None:
+    behaviour = Behaviour(new_runs_per_second=0.7, new_runs_until_seconds=20.0, restart_share=0.3)
+    play = Play(world(behaviour=behaviour))
+    result = play.sweep(settings(until_clear=True))
+    assert (result.exit_code, play.active()) == (0, 0)
+    came_back = [row for row in play.rows() if row.sweep_number > 1]
+    known = {row.task_run_id for row in play.rows()}
+    started = {run.task_run_id for _, _, run in play.world.runs() if run.origin != "fleet"}
+    assert came_back and started <= known
+    assert play.facts()["sweeps"] == sum(isinstance(event, SweepStarted) for event in play.events) > 2
+
+
+def test_until_clear_ends_although_a_run_cannot_be_stopped() -> None:
+    play = Play(world(Fault(FaultKind.INVALID, 1.0, operations=("CancelMLTaskRun",))))
+    result = play.sweep(settings(until_clear=True))
+    assert result.exit_code == 1
+    assert set(play.outcomes()) == {Outcome.INVALID}
+
+
+def test_the_first_request_leaves_while_discovery_goes_on() -> None:
+    play = Play(world(fleet=FleetSettings(transforms=200, runs=400)), latency=always(0.2))
+    play.sweep(settings(until_clear=True))
+    first_cancel = next(call.at for call in play.world.log if call.operation == "CancelMLTaskRun")
+    listings = [call for call in play.world.log if call.operation == "GetMLTaskRuns"]
+    looked: set[str | None] = set()
+    for call in listings:  # STARTING comes first at each transform, then RUNNING
+        status = "RUNNING" if call.transform_id in looked else "STARTING"
+        looked.add(call.transform_id)
+        if any(
+            run.transform_id == call.transform_id and run.status(call.at) == status for _, _, run in play.world.runs()
+        ):
+            break
+    assert first_cancel - call.at <= 2 * 0.2
+    assert first_cancel < listings[399].at
+
+
+def test_signals_have_their_own_exit_codes() -> None:
+    from batch_cancel.cli.signals import exit_code_of
+
+    assert [exit_code_of(signal.SIGINT), exit_code_of(signal.SIGTERM)] == [130, 143]
