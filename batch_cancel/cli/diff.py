@@ -10,6 +10,7 @@ import click
 
 from batch_cancel.cli.options import Value
 from batch_cancel.cli.wording import cells, counted, padded, printable
+from batch_cancel.core.outcome import Outcome
 from batch_cancel.report.diff import Change, Comparison, RunChange, Sweep, TransformChange, TransformKey
 
 MOST_SHOWN = 100
@@ -32,10 +33,10 @@ Examples:
 What the words mean:
   active         the sweep found the run STARTING or RUNNING; or, where it did not read it first,
                  the outcome shows that it ran (would_cancel, stopped, stopping, stuck_stopping,
-                 finished_first, failed). It does not matter what the sweep did with it.
+                 finished_first, failed)
   new            active in the last sweep alone
   gone           active earlier, and not in the last sweep, which listed its account and region
-                 completely or saw the run itself over
+                 completely; or the last sweep saw it over, as when it stopped it
   still running  active in the last sweep and in earlier ones: in how many of them, is said
   newly seen     active in the last sweep; the one before did not list its target completely
   not seen       active earlier; the last sweep could not tell
@@ -112,12 +113,21 @@ def _most_changed_first(item: tuple[TransformKey, TransformChange]) -> tuple[int
 def _run(run: RunChange, sweeps: int) -> list[str]:
     key, latest = run.latest.key, run.latest
     started = f"started {_when(latest.started_on)}" if latest.started_on else ""
-    says = run.reason or ""
+    says = [run.reason] if run.reason else []
     if run.change is Change.STILL_RUNNING:
-        says = f"in {run.sweeps} of {counted(sweeps, 'sweep')}, since that of {_when(run.first_seen_at)}"
+        says.append(f"in {run.sweeps} of {counted(sweeps, 'sweep')}, since that of {_when(run.first_seen_at)}")
     elif run.change is Change.GONE:
-        says = f"last seen by the sweep of {_when(run.last_seen_at)}"
-    return [f"{key.place}/{key.region}", key.transform_id, key.task_run_id, latest.task_type or "", started, says]
+        says.append(f"last seen by the sweep of {_when(run.last_seen_at)}")
+    if latest.outcome not in (Outcome.WOULD_CANCEL, Outcome.EXCLUDED):
+        says.append(f"there {latest.outcome}")
+    return [
+        f"{key.place}/{key.region}",
+        key.transform_id,
+        key.task_run_id,
+        latest.task_type or "",
+        started,
+        "; ".join(says),
+    ]
 
 
 def _caution(caution: dict[str, Any]) -> str:

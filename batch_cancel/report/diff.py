@@ -1,7 +1,8 @@
 """What changed between sweeps: runs that are new, gone, or still running, made from the ledgers of two or more of them.
 
 A run is *active* in a sweep when the sweep found it STARTING or RUNNING, or, where it was not read before it was asked
-to stop, when the outcome shows that it was running then. It does not matter what the sweep did with it.
+to stop, when the outcome shows that it was running then. A run that the last sweep found active and then saw end (most
+often because it stopped it) is gone if an earlier sweep had it too; else it is new, and its outcome tells the rest.
 
 What a sweep did not look at it cannot tell: a run is gone only where the last sweep listed its target completely or saw
 the run itself over, else it is *not seen*; it is new only where the sweep before listed its target completely or the
@@ -339,6 +340,8 @@ class Comparison:
         last = len(self.sweeps) - 1
         if seen[-1] != last:
             change, reason = self._since(sightings, seen[-1])
+        elif len(seen) > 1 and sightings[last].outcome in _SEEN_OVER:
+            change, reason = Change.GONE, None
         elif len(seen) > 1:
             change, reason = Change.STILL_RUNNING, None
         else:

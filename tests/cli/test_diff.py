@@ -278,6 +278,16 @@ def test_trouble_after_a_complete_listing_hides_no_run(sweeps: Sweeps) -> None:
     assert sweeps.json()["cautions"] == []
 
 
+def test_what_the_last_sweep_stopped_is_not_called_still_running(sweeps: Sweeps) -> None:
+    sweeps.add(Listing(runs=[run("old"), run("stuck")]))
+    stopped = [run(name, outcome=Outcome.STOPPED) for name in ("old", "fresh")]
+    sweeps.add(Listing(runs=[*stopped, run("stuck", outcome=Outcome.STUCK_STOPPING)]), mode="cancel")
+    assert sweeps.changes() == {"old": "gone", "fresh": "new", "stuck": "still_running"}
+    text = sweeps.compared().stdout
+    assert "last seen by the sweep of 2026-11-21 01:00:00Z; there stopped" in text
+    assert "there stuck_stopping" in text
+
+
 def test_a_sweep_that_did_not_finish_is_told(sweeps: Sweeps) -> None:
     sweeps.add(Listing())
     sweeps.add(Listing(), finished=False)
