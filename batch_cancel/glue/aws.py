@@ -6,8 +6,8 @@ the first look-up of credentials by many at once is a stampede.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -130,10 +130,18 @@ class Aws:
     def _session(self, access: Access) -> aioboto3.Session:
         session = self._sessions.get(access)
         if session is None:
-            session = aioboto3.Session(profile_name=access.profile)
+            session = self._source_session(access.profile)
             if access.role_arn:
                 session = self._role_session(session, access.role_arn, access.external_id)
             self._sessions[access] = session
+        return session
+
+    def _source_session(self, profile: str | None) -> aioboto3.Session:
+        core = AioSession()
+        session = aioboto3.Session(botocore_session=core, profile_name=profile)
+        if self._endpoint_url:
+            # A profile that assumes a role does so with a client of botocore's own, which reads its endpoint here.
+            core.get_scoped_config()["endpoint_url"] = self._endpoint_url
         return session
 
     def _role_session(self, source: aioboto3.Session, role_arn: str, external_id: str | None) -> aioboto3.Session:
@@ -198,10 +206,11 @@ class AwsOrganization:
         response = await _answer(
             "ListAccountsForParent", self._client.list_accounts_for_parent, ParentId=unit_id, **_token(next_token)
         )
-        accounts = [
-            Account(str(item["Id"]), item.get("State") or item.get("Status"))
-            for item in _items("ListAccountsForParent", response, "Accounts")
-        ]
+        with _reading("ListAccountsForParent"):
+            accounts = [
+                Account(str(item["Id"]), item.get("State") or item.get("Status"))
+                for item in _items("ListAccountsForParent", response, "Accounts")
+            ]
         return Page(accounts, response.get("NextToken"))
 
     async def units_of_unit(self, unit_id: str, *, next_token: str | None = None) -> Page[str]:
@@ -210,7 +219,8 @@ class AwsOrganization:
         response = await _answer(
             operation, self._client.list_organizational_units_for_parent, ParentId=unit_id, **_token(next_token)
         )
-        units = [str(item["Id"]) for item in _items(operation, response, "OrganizationalUnits")]
+        with _reading(operation):
+            units = [str(item["Id"]) for item in _items(operation, response, "OrganizationalUnits")]
         return Page(units, response.get("NextToken"))
 
 
@@ -229,13 +239,16 @@ class AwsGlueReader:
         if tags:
             request["Tags"] = dict(tags)
         response = await _answer("ListMLTransforms", self._client.list_ml_transforms, **request)
-        return Page(_items("ListMLTransforms", response, "TransformIds"), response.get("NextToken"))
+        with _reading("ListMLTransforms"):
+            items = [_id(item) for item in _items("ListMLTransforms", response, "TransformIds")]
+        return Page(items, response.get("NextToken"))
 
     async def list_transforms(self, *, next_token: str | None = None) -> Page[Transform]:
         """GetMLTransforms."""
         request = {"MaxResults": PAGE_SIZE, **_token(next_token)}
         response = await _answer("GetMLTransforms", self._client.get_ml_transforms, **request)
-        items = [_transform(item) for item in _items("GetMLTransforms", response, "Transforms")]
+        with _reading("GetMLTransforms"):
+            items = [_transform(item) for item in _items("GetMLTransforms", response, "Transforms")]
         return Page(items, response.get("NextToken"))
 
     async def get_transform(self, transform_id: str) -> Transform:
@@ -243,7 +256,8 @@ class AwsGlueReader:
         response = await _answer("GetMLTransform", self._client.get_ml_transform, TransformId=transform_id)
         if response.get("TransformId") != transform_id:
             raise _no_answer("GetMLTransform")
-        return _transform(response)
+        with _reading("GetMLTransform"):
+            return _transform(response)
 
     async def get_tags(self, transform_id: str) -> Mapping[str, str]:
         """GetTags. The account must be known: it is part of the resource's name."""
@@ -272,7 +286,8 @@ class AwsGlueReader:
         if conditions:
             request["Filter"] = conditions
         response = await _answer("GetMLTaskRuns", self._client.get_ml_task_runs, **request)
-        items = [_task_run(item, transform_id) for item in _items("GetMLTaskRuns", response, "TaskRuns")]
+        with _reading("GetMLTaskRuns"):
+            items = [_task_run(item, transform_id) for item in _items("GetMLTaskRuns", response, "TaskRuns")]
         return Page(items, response.get("NextToken"))
 
     async def get_task_run(self, transform_id: str, task_run_id: str) -> TaskRun:
@@ -280,7 +295,8 @@ class AwsGlueReader:
         response = await _answer(
             "GetMLTaskRun", self._client.get_ml_task_run, TransformId=transform_id, TaskRunId=task_run_id
         )
-        run = _task_run(response, transform_id)
+        with _reading("GetMLTaskRun"):
+            run = _task_run(response, transform_id)
         if response.get("TransformId") != transform_id or run.task_run_id != task_run_id or run.status is None:
             raise _no_answer("GetMLTaskRun")
         return run
@@ -316,6 +332,15 @@ def _no_answer(operation: str) -> CallFailed:
     )
 
 
+@contextmanager
+def _reading(operation: str) -> Iterator[None]:
+    """Inside, a field that is missing or of the wrong kind makes the answer none."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _no_answer(operation) from error
+
+
 def _items(operation: str, response: Response, name: str) -> list[Any]:
     items = response.get(name)
     if not isinstance(items, list):  # never taken for "nothing there"
@@ -327,14 +352,20 @@ def _token(next_token: str | None) -> dict[str, str]:
     return {"NextToken": next_token} if next_token else {}
 
 
-def _status(text: str | None) -> Status | None:
-    return Status(text) if text is not None and text in Status.__members__ else None
+def _id(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError("an id is text")
+    return value
+
+
+def _status(text: object) -> Status | None:
+    return Status(text) if isinstance(text, str) and text in Status.__members__ else None
 
 
 def _task_run(item: Response, transform_id: str) -> TaskRun:
     return TaskRun(
         transform_id=transform_id,
-        task_run_id=item.get("TaskRunId") or "",
+        task_run_id=_id(item.get("TaskRunId")),
         status=_status(item.get("Status")),
         task_type=(item.get("Properties") or {}).get("TaskType"),
         started_on=item.get("StartedOn"),
@@ -347,7 +378,7 @@ def _task_run(item: Response, transform_id: str) -> TaskRun:
 
 def _transform(item: Response) -> Transform:
     return Transform(
-        transform_id=item["TransformId"],
+        transform_id=_id(item.get("TransformId")),
         name=item.get("Name"),
         max_capacity=item.get("MaxCapacity"),
         worker_type=item.get("WorkerType"),

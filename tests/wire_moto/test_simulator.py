@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_cancel.core.errors import CallFailed
+from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.task_run import Access, Target
 from batch_cancel.engine.targets import Refusal, Resolved, refusals, resolve
 from batch_cancel.glue.aws import Aws
@@ -31,7 +31,7 @@ def _nothing_else_is_reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
 
 
-def at(access: AccessSettings, work: Callable[[Aws], Awaitable[None]]) -> None:
+def at(access: AccessSettings, work: Callable[[Aws], Awaitable[None]], now: Callable[[], float] = time.time) -> None:
     units = (
         Unit("ou-sim1-top00000", "top", MEMBERS[:25]),
         Unit("ou-sim1-below000", "below", MEMBERS[25:], parent="ou-sim1-top00000"),
@@ -43,7 +43,7 @@ def at(access: AccessSettings, work: Callable[[Aws], Awaitable[None]]) -> None:
     )
 
     async def main() -> None:
-        async with serve(World(settings, now=time.time)) as url:
+        async with serve(World(settings, now=now)) as url:
             await work(Aws("s-1", endpoint_url=url))
 
     asyncio.run(main())
@@ -85,3 +85,19 @@ def test_a_disabled_region_is_told_from_credentials_that_are_wrong() -> None:
         assert refusals({there: caught.value.code}, []) == {there: Refusal.UNDECIDED}
 
     at(AccessSettings(disabled_regions=("af-south-1",)), work)
+
+
+def test_a_session_that_expired_is_told_and_replaced_once_it_is_forgotten() -> None:
+    passed = [0.0]
+    access = Access(role_arn=f"arn:aws:iam::{MEMBERS[1]}:role/Sweep")
+
+    async def work(aws: Aws) -> None:
+        assert (await aws.identify(access, "us-east-1")).account_id == MEMBERS[1]
+        passed[0] = 2 * 3600  # for the service; our own clock still takes the session for good
+        with pytest.raises(CallFailed) as caught:
+            await aws.identify(access, "us-east-1")
+        assert (caught.value.kind, caught.value.code) == (ErrorKind.CREDENTIALS, "ExpiredToken")
+        aws.forget(access)
+        assert (await aws.identify(access, "us-east-1")).account_id == MEMBERS[1]
+
+    at(AccessSettings(), work, lambda: time.time() + passed[0])

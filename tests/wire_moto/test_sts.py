@@ -81,7 +81,6 @@ def test_a_role_is_assumed_once_with_the_external_id_and_a_session_that_carries_
 def test_a_chain_of_roles_a_profiles_own_and_then_ours(
     endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)  # what a profile assumes by itself reads this, and no flag
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     (tmp_path / "config").write_text(
         "[profile base]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = made-up\n"
