@@ -1,10 +1,14 @@
 """The question before anything is cancelled: what it would be, what is spared and why, and then the count, typed.
 
-Anything but the count is a no: another word, the end of the input, Ctrl-C.
+Anything but the count is a no: another word, the end of the input, a terminal that is gone, a signal.
 """
 
+import contextlib
 import os
+import select
 import signal
+import termios
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,13 +18,30 @@ from typing import TextIO
 
 import click
 
-from batch_cancel.cli.wording import ago, cells, columns_of, counted, fit, fit_id, padded, printable, wants_colour
+from batch_cancel.cli.wording import (
+    ago,
+    cells,
+    columns_of,
+    counted,
+    fit,
+    fit_id,
+    is_terminal,
+    padded,
+    printable,
+    wants_colour,
+)
+from batch_cancel.core.cost import Tally, at_most_dpu_hours, dpu
 from batch_cancel.ledger.reader import LedgerReader, PendingGroup
 
 MOST_GROUPS = 15
 MOST_RULES = 8
 TRIES = 2
 WIDEST = 120
+NARROWEST = 12
+"""Columns that a name gets at least; it is cut in its middle."""
+NAME_BEFORE_TYPES = 36
+"""A name gets so many columns, if it needs them, before the task types get any."""
+LEAST_OF_TYPES = 20
 GAP = "  "
 
 
@@ -34,8 +55,8 @@ def consent(
 ) -> bool:
     """Show what would be cancelled and ask; True only if the user typed the number of runs.
 
-    Call it from the main thread: while it asks, Ctrl-C means no, and SIGTERM ends the question and is then delivered
-    to whoever handled it before.
+    Call it from the main thread. SIGINT (Ctrl-C) and SIGTERM end the question; they are then delivered to whoever
+    handled them before, so that the sweep ends as an interrupted one.
 
     Args:
         reader: of a ledger in which the decision stands: runs to cancel are pending, the others excluded.
@@ -48,35 +69,45 @@ def consent(
     paint = wants_colour(terminal, no_color=no_color)
     text = decision_text(reader, columns=min(columns_of(terminal), WIDEST), now=now or datetime.now(UTC), paint=paint)
     try:
-        with _signals_end_the_question():
+        with _signals_end_the_question() as signalled:
             terminal.write(text)
-            return _asked(runs, stdin, terminal, paint=paint)
-    except (KeyboardInterrupt, OSError):  # a terminal that is gone gives no consent
+            return _asked(runs, stdin, terminal, signalled, paint=paint)
+    except (OSError, ValueError):  # a terminal that is gone, or that sends no text, gives no consent
         return False
-    except _Terminated:
-        os.kill(os.getpid(), signal.SIGTERM)
+    except _Interrupted as interrupted:
+        with contextlib.suppress(OSError, ValueError):
+            terminal.write("\n")  # below the question, where the cursor stood
+        os.kill(os.getpid(), interrupted.signum)
         return False
 
 
-def _asked(runs: int, stdin: TextIO, terminal: TextIO, *, paint: bool) -> bool:
-    question = (
-        f"Type {_bold(str(runs), paint=paint)} to cancel {'it' if runs == 1 else 'them'}, or press Enter to leave "
-    )
-    question += f"{'it' if runs == 1 else 'them'} alone: "
+def _asked(runs: int, stdin: TextIO, terminal: TextIO, signalled: int, *, paint: bool) -> bool:
+    them = "it" if runs == 1 else "them"
+    question = f"Type {_bold(str(runs), paint=paint)} to cancel {them}, or press Enter to leave {them} alone: "
+    _forget_what_was_typed_before(stdin)
     for attempt in range(TRIES):
         terminal.write(question)
         terminal.flush()
+        if is_terminal(stdin):  # a signal between a look for signals and the reading of a line would go unheard
+            select.select([stdin.fileno(), signalled], [], [])
         line = stdin.readline()
         if not line:
             terminal.write("\n")
             return False
         answer = line.strip()
-        if answer.replace(",", "") == str(runs) and answer[0] != ",":
+        if answer in (str(runs), f"{runs:,}"):
             return True
         if not answer or attempt == TRIES - 1:
             return False
         terminal.write(f"{fit(printable(answer), 40)} is not the number of runs.\n")
     return False
+
+
+def _forget_what_was_typed_before(stdin: TextIO) -> None:
+    """A key pressed while the runs were looked for is no answer to a question that nobody had read."""
+    if is_terminal(stdin):
+        with contextlib.suppress(termios.error):
+            termios.tcflush(stdin.fileno(), termios.TCIFLUSH)
 
 
 # What is shown
@@ -98,21 +129,27 @@ def decision_text(reader: LedgerReader, *, columns: int, now: datetime, paint: b
     largest: list[PendingGroup] = []
     runs = transforms = 0
     targets = set()
+    hours = Tally()
     for group in reader.pending_groups():
         runs += group.runs
         transforms += 1
         targets.add(group.target)
+        hours.add(_dpu_hours(group, now))
         if transforms <= MOST_GROUPS:
             largest.append(group)
     headline = f"{counted(runs, 'task run')} of {counted(transforms, 'transform')} would be cancelled"
-    lines = ["", _bold(f"{headline} in {_place(largest, len(targets))}", paint=paint) + ":", ""]
+    headline = f"{headline} in {_place(largest, len(targets))}:"
+    lines = ["", *(_bold(line, paint=paint) for line in _wrapped(headline, columns)), ""]
     lines += _table(largest, now, columns, paint=paint)
     if transforms > len(largest):
         rest = runs - sum(group.runs for group in largest)
         lines.append(f"{GAP}and {counted(transforms - len(largest), 'transform')} more with {counted(rest, 'run')}")
     lines += ["", *_spared(reader.excluded_by_rule(), columns, paint=paint)]
-    lines += ["A cancelled run cannot be continued: its work has to be started anew.", ""]
-    return "\n".join(lines) + "\n"
+    if hours.total is not None:
+        known = "" if not hours.unknown else f", as far as is known of {hours.known:,} of the transforms"
+        lines += _wrapped(f"Used so far: an estimated {_amount(hours.total)} DPU-hours{known}.", columns)
+    lines += _wrapped("A cancelled run cannot be continued: its work has to be started anew.", columns)
+    return "\n".join([*lines, "", ""])
 
 
 def _place(groups: list[PendingGroup], targets: int) -> str:
@@ -120,34 +157,43 @@ def _place(groups: list[PendingGroup], targets: int) -> str:
 
 
 def _table(groups: list[PendingGroup], now: datetime, columns: int, *, paint: bool) -> list[str]:
+    """A line for each group. What is told last gives way first where the terminal is narrow."""
     if not groups:
         return []
     room = columns - 1
     oldest = [group.oldest_started_on for group in groups]
+    hours = [_dpu_hours(group, now) for group in groups]
     figures = [
         _Column("runs", [f"{group.runs:,}" for group in groups], right=True),
         _Column("oldest", ["?" if start is None else ago(now - start) for start in oldest], right=True),
+        _Column("DPU-hours", ["?" if hour is None else _amount(hour) for hour in hours], right=True),
     ]
-    hours = [_dpu_hours(group, now) for group in groups]
-    if any(hour is not None for hour in hours):
-        figures.append(_Column("DPU-h", ["?" if hour is None else f"{hour:,.1f}" for hour in hours], right=True))
-    types = _Column("task types", [fit(printable(", ".join(group.task_types)) or "?", 40) for group in groups])
-    figures.append(types)
-    if len({group.target for group in groups}) > 1:
-        where = [_Column("target", [fit_id(printable(str(group.target)), 40) for group in groups])]
-    else:
-        where = []
-    taken = sum(column.width + len(GAP) for column in [*where, *figures])
-    width = max(12, room - taken - len(GAP))
-    names = _Column("transform", [_transform(group, width) for group in groups])
-    table = [*where, names, *figures]
-    excess = sum(column.width + len(GAP) for column in table) - room
-    if excess > 0:  # task types are the first to give way
-        short = max(len(types.title), types.width - excess)
-        table[-1] = _Column(types.title, [fit(value, short) for value in types.values])
+    several = len({group.target for group in groups}) > 1
+    while len(figures) > 1 and _width(figures) + (1 + several) * (NARROWEST + len(GAP)) > room:
+        figures.pop()
+    left = room - _width(figures)
+    where: list[_Column] = []
+    if several:
+        names = [printable(str(group.target)) for group in groups]
+        most = max(NARROWEST, min(40, left - NARROWEST - 2 * len(GAP)))
+        where = [_Column("target", [fit_id(name, most) for name in names])]
+        left -= _width(where)
+    types = _Column("task types", [printable(", ".join(group.task_types)) or "?" for group in groups])
+    wanted = max(cells(_transform(group, WIDEST)) for group in groups)
+    spare = left - max(NARROWEST, min(wanted, NAME_BEFORE_TYPES)) - 2 * len(GAP)
+    if spare >= min(types.width, LEAST_OF_TYPES):
+        types = _Column(types.title, [fit(value, spare) for value in types.values])
+        figures.append(types)
+        left -= _width([types])
+    transforms = _Column("transform", [_transform(group, max(NARROWEST, left - len(GAP))) for group in groups])
+    table = [*where, transforms, *figures]
     header = _row(table, [column.title for column in table])
     rows = [_row(table, list(values)) for values in zip(*(column.values for column in table), strict=True)]
     return [_dim(fit(header, room), paint=paint), *(fit(row, room) for row in rows)]
+
+
+def _width(columns: list[_Column]) -> int:
+    return sum(column.width + len(GAP) for column in columns)
 
 
 def _row(table: list[_Column], values: list[str]) -> str:
@@ -169,8 +215,24 @@ def _transform(group: PendingGroup, width: int) -> str:
 
 
 def _dpu_hours(group: PendingGroup, now: datetime) -> float | None:
-    """What the runs have used so far, as far as their capacity and starts are known."""
-    return None
+    """What the runs have used so far by their capacity and starts; None unless all of those are known.
+
+    A run that Glue has ended by its time-out would no longer be active, so none counts for more than that.
+    """
+    capacity = dpu(group.transform)
+    if capacity is None or group.started_runs < group.runs:
+        return None
+    used = capacity * max(0.0, group.runs * now.timestamp() - group.started_seconds) / 3600
+    most = at_most_dpu_hours(group.transform)
+    return used if most is None else min(used, most * group.runs)
+
+
+def _amount(hours: float) -> str:
+    return f"{hours:,.1f}" if hours < 100 else f"{hours:,.0f}"
+
+
+def _wrapped(sentence: str, columns: int) -> list[str]:
+    return textwrap.wrap(sentence, max(20, columns - 1), break_on_hyphens=False)
 
 
 def _spared(rules: list[tuple[str | None, int]], columns: int, *, paint: bool) -> list[str]:
@@ -201,26 +263,37 @@ def _dim(text: str, *, paint: bool) -> str:
 # Signals at the question
 
 
-class _Terminated(Exception):
-    """SIGTERM came while the question stood."""
+class _Interrupted(Exception):
+    """A signal came while the question stood."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
 
 
 @contextmanager
-def _signals_end_the_question() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM interrupt the reading of a line.
+def _signals_end_the_question() -> Iterator[int]:
+    """Let SIGINT and SIGTERM interrupt the reading of a line; one that was ignored before stays ignored.
 
     asyncio's handlers only wake its loop, which is not running while a line is read: the question would outlast them.
+    Gives a file descriptor that can be read from as soon as a signal came.
     """
-    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _terminated}
-    wakeup_fd = signal.set_wakeup_fd(-1)
-    before = {signum: signal.signal(signum, handler) for signum, handler in handlers.items()}
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    heard = [signum for signum, handler in before.items() if handler is not signal.SIG_IGN]
+    signalled, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    wakeup_before = signal.set_wakeup_fd(wakeup)
     try:
-        yield
+        for signum in heard:
+            signal.signal(signum, _interrupt)
+        yield signalled
     finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-        signal.set_wakeup_fd(wakeup_fd, warn_on_full_buffer=False)
+        for signum in heard:
+            signal.signal(signum, before[signum])
+        signal.set_wakeup_fd(wakeup_before, warn_on_full_buffer=False)
+        os.close(signalled)
+        os.close(wakeup)
 
 
-def _terminated(signum: int, frame: FrameType | None) -> None:
-    raise _Terminated
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise _Interrupted(signum)
