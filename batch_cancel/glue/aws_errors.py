@@ -117,7 +117,7 @@ def _from_answer(operation: str, error: exceptions.ClientError) -> CallFailed:
     response: Mapping[str, Any] = error.response
     details = response.get("Error", {})
     metadata = response.get("ResponseMetadata", {})
-    code = str(details.get("Code", "Unknown"))
+    code = _code(str(details.get("Code", "Unknown")), metadata.get("HTTPHeaders", {}))
     http_status = metadata.get("HTTPStatusCode")
     kind = kind_of(code, http_status)
     # Signature errors quote the request, session token and all: the first sentence is all that anyone needs.
@@ -133,6 +133,12 @@ def _from_answer(operation: str, error: exceptions.ClientError) -> CallFailed:
         reached=(error.operation_name or operation) == operation,
         retry_after_seconds=_retry_after(metadata.get("HTTPHeaders", {})),
     )
+
+
+def _code(code: str, headers: Mapping[str, str]) -> str:
+    """The code of the body; where it has none, botocore gives the HTTP status, and a header may say more."""
+    named = headers.get("x-amzn-errortype", "").partition(":")[0].rpartition("#")[2]
+    return named if named and code.isdigit() else code
 
 
 def _may_have_reached(error: Exception) -> bool:

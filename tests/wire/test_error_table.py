@@ -1,0 +1,357 @@
+"""The real client against a server that sends every row of GLUE.md's tables: what it becomes in our terms."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_cancel.core.errors import CallFailed, ErrorKind
+from batch_cancel.core.task_run import Access, Status, Target
+from batch_cancel.glue import aws
+from batch_cancel.glue.api import CancelAnswer, GlueApi
+from batch_cancel.glue.aws import Aws
+from tests.wire.scripted import Behaviour, answer, close, error, nothing, reset, scripted_server
+
+HERE = Target("us-east-1", "111111111111")
+
+THROTTLE = """Throttling ThrottlingException ThrottledException RequestThrottled RequestThrottledException
+    TooManyRequestsException RequestLimitExceeded ProvisionedThroughputExceededException BandwidthLimitExceeded
+    LimitExceededException SlowDown PriorRequestNotComplete TransactionInProgressException EC2ThrottledException"""
+TRANSIENT = """OperationTimeoutException InternalServiceException InternalFailure RequestTimeout RequestTimeoutException
+    ServiceUnavailable"""
+CREDENTIALS = """ExpiredTokenException ExpiredToken RequestExpired UnrecognizedClientException InvalidClientTokenId
+    InvalidSignatureException SignatureDoesNotMatch IncompleteSignature MissingAuthenticationToken
+    MissingAuthenticationTokenException"""
+ACCESS = "AccessDenied AccessDeniedException NotAuthorized OptInRequired"
+
+
+def cancel(glue: GlueApi) -> Awaitable[CancelAnswer]:
+    return glue.cancel_task_run("tfm-1", "tsk-1")
+
+
+def failures(
+    behaviours: Iterable[Behaviour], call: Callable[[GlueApi], Awaitable[object]] = cancel
+) -> list[CallFailed]:
+    """What each behaviour of the server is raised as; every call is one request."""
+
+    async def main() -> list[CallFailed]:
+        found = []
+        async with scripted_server() as (url, script), Aws("s-1", endpoint_url=url).connect(HERE) as glue:
+            for number, behaviour in enumerate(behaviours, start=1):
+                script.behaviour = behaviour
+                with pytest.raises(CallFailed) as caught:
+                    await call(glue)
+                found.append(caught.value)
+                assert script.requests == number, "botocore has tried again by itself"
+        return found
+
+    return asyncio.run(main())
+
+
+def failure(behaviour: Behaviour, call: Callable[[GlueApi], Awaitable[object]] = cancel) -> CallFailed:
+    return failures([behaviour], call)[0]
+
+
+@pytest.mark.parametrize(
+    ("codes", "kind", "ambiguous"),
+    [
+        (THROTTLE, ErrorKind.THROTTLE, False),
+        (TRANSIENT, ErrorKind.TRANSIENT, True),
+        (CREDENTIALS, ErrorKind.CREDENTIALS, False),
+        (ACCESS, ErrorKind.ACCESS, False),
+        ("EntityNotFoundException", ErrorKind.NOT_FOUND, False),
+        ("InvalidInputException ValidationException", ErrorKind.INVALID, False),
+        ("ConflictException SomethingOfTomorrow", ErrorKind.OTHER, False),
+    ],
+)
+def test_codes_of_the_error_table(codes: str, kind: ErrorKind, ambiguous: bool) -> None:
+    names = codes.split()
+    found = failures(error(name) for name in names)
+    assert [(each.code, each.kind, each.ambiguous, each.reached) for each in found] == [
+        (name, kind, ambiguous, True) for name in names
+    ]
+    assert {(each.operation, each.message, each.http_status, each.request_id) for each in found} == {
+        ("CancelMLTaskRun", "said", 400, "request-1")
+    }
+
+
+def test_a_code_says_more_than_the_http_status() -> None:
+    found = failures(
+        [error("ThrottlingException", 503), error("InternalServiceException", 400), error("SlowDown", 503)]
+    )
+    assert [each.kind for each in found] == [ErrorKind.THROTTLE, ErrorKind.TRANSIENT, ErrorKind.THROTTLE]
+
+
+def test_bare_http_statuses() -> None:
+    page = b"<html><body><h1>Sorry</h1></body></html>"
+    statuses = (429, 500, 502, 503, 504, 403)
+    found = failures([answer(status, body) for status in statuses for body in (page, b"")])
+    assert [(each.code, each.kind, each.http_status) for each in found] == [
+        (str(status), kind, status)
+        for status, kind in zip(
+            statuses, [ErrorKind.THROTTLE, *[ErrorKind.TRANSIENT] * 4, ErrorKind.ACCESS], strict=True
+        )
+        for _ in range(2)
+    ]
+
+
+@pytest.mark.parametrize("status", [400, 404, 413])
+def test_any_other_bare_status_is_a_definite_refusal(status: int) -> None:
+    found = failure(answer(status, b"no"))
+    assert (found.kind, found.ambiguous) == (ErrorKind.OTHER, False)
+
+
+def test_shapes_in_which_services_send_errors() -> None:
+    shapes: list[tuple[dict[str, Any], dict[str, str]]] = [
+        ({"__type": "EntityNotFoundException", "Message": "gone"}, {}),
+        ({"__type": "com.amazonaws.glue#EntityNotFoundException", "message": "gone"}, {}),
+        ({"__type": "EntityNotFoundException:http://internal.example.com/", "message": "gone"}, {}),
+        ({"message": "gone"}, {"x-amzn-ErrorType": "EntityNotFoundException:http://internal.example.com/"}),
+        ({"__type": "EntityNotFoundException", "Message": "gone", "FromFederationSource": False}, {}),
+    ]
+    found = failures(answer(400, json.dumps(body).encode(), headers=headers) for body, headers in shapes)
+    assert [(each.code, each.message) for each in found] == [("EntityNotFoundException", "gone")] * len(shapes)
+
+
+def test_when_to_come_again() -> None:
+    headers: list[dict[str, str]] = [
+        {"Retry-After": "7"},
+        {"x-amz-retry-after": "1500"},
+        {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"},
+        {"Retry-After": "-5"},
+        {},
+    ]
+    found = failures(error("ThrottlingException", headers=each) for each in headers)
+    assert [each.retry_after_seconds for each in found] == [7.0, 1.5, None, None, None]
+
+
+def test_a_message_is_cut_and_a_signature_error_keeps_its_first_sentence() -> None:
+    long = failure(error("InvalidInputException", message="x" * 100_000))
+    assert len(long.message) <= 2000
+    secret = "The signature does not match. The canonical string is\n'secret-token'"
+    assert "secret-token" not in failure(error("SignatureDoesNotMatch", message=secret)).message
+
+
+# -- transport --------------------------------------------------------------------------------------------------------
+
+WHOLE = json.dumps({"TransformId": "tfm-1", "TaskRunId": "tsk-1", "Status": "STOPPING"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code"),
+    [
+        (reset, "EndpointConnectionError"),
+        (close, "ConnectionClosedError"),
+        (answer(200, WHOLE[:20], length=len(WHOLE)), "ConnectionClosedError"),
+        (answer(200, b"", length=len(WHOLE)), "ConnectionClosedError"),
+    ],
+    ids=["reset after the request was read", "closed", "half a body", "no body"],
+)
+def test_a_connection_that_is_lost_may_have_brought_the_request(behaviour: Behaviour, code: str) -> None:
+    found = failure(behaviour)
+    assert (found.kind, found.code, found.reached, found.ambiguous) == (ErrorKind.TRANSIENT, code, True, True)
+
+
+def test_a_reset_of_a_connection_that_was_used_before_is_not_sent_again() -> None:
+    found = failures([error("EntityNotFoundException"), close, error("EntityNotFoundException"), reset])
+    assert [each.ambiguous for each in found] == [False, True, False, True]
+
+
+def test_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aws, "READ_SECONDS", 0.2)
+    found = failure(nothing)
+    assert (found.kind, found.code, found.ambiguous) == (ErrorKind.TRANSIENT, "ReadTimeoutError", True)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", WHOLE[:20], b"<html>Welcome</html>", b"[1]", b"null", b'"x"', b"\xff\xfe"]
+)
+def test_a_200_that_is_none_is_never_taken_for_an_answer(body: bytes) -> None:
+    async def main() -> None:
+        async with scripted_server() as (url, script), Aws("s-1", endpoint_url=url).connect(HERE) as glue:
+            script.behaviour = answer(200, body)
+            try:
+                told = await cancel(glue)
+            except CallFailed as failed:
+                assert failed.ambiguous, failed  # either way is right
+            else:
+                assert (told.transform_id, told.task_run_id, told.status) == (None, None, None)
+            for read in (
+                lambda: glue.get_task_run("tfm-1", "tsk-1"),
+                lambda: glue.list_task_runs("tfm-1"),
+                glue.list_transform_ids,
+                glue.list_transforms,
+                lambda: glue.get_transform("tfm-1"),
+                lambda: glue.get_tags("tfm-1"),
+            ):
+                with pytest.raises(CallFailed) as caught:
+                    await read()
+                assert caught.value.ambiguous, caught.value
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("call", "body"),
+    [
+        (lambda glue: glue.list_task_runs("tfm-1"), '{"TaskRuns": [7]}'),
+        (lambda glue: glue.list_task_runs("tfm-1"), '{"TaskRuns": [{"Status": "RUNNING"}]}'),
+        (lambda glue: glue.list_task_runs("tfm-1"), '{"TaskRuns": [{"TaskRunId": "", "Status": "RUNNING"}]}'),
+        (lambda glue: glue.list_task_runs("tfm-1"), '{"TaskRuns": [{"TaskRunId": "t", "StartedOn": "soon"}]}'),
+        (lambda glue: glue.list_task_runs("tfm-1"), '{"TaskRuns": {"a": 1}}'),
+        (lambda glue: glue.list_transforms(), '{"Transforms": [{"Name": "n"}]}'),
+        (lambda glue: glue.list_transform_ids(), '{"TransformIds": ["t", null]}'),
+        (lambda glue: glue.get_task_run("tfm-1", "tsk-1"), '{"TransformId": "tfm-1", "TaskRunId": "tsk-2"}'),
+        (lambda glue: glue.get_transform("tfm-1"), '{"TransformId": "tfm-2"}'),
+        (lambda glue: glue.get_tags("tfm-1"), '{"Tags": []}'),
+    ],
+)
+def test_fields_of_the_wrong_kind_are_no_answer(call: Callable[[GlueApi], Awaitable[object]], body: str) -> None:
+    assert failure(answer(200, body.encode()), call).ambiguous
+
+
+def test_an_identity_that_is_none() -> None:
+    async def main() -> None:
+        async with scripted_server() as (url, script):
+            for body in (b"", b"<html>Welcome</html>", b"{}", b"<GetCallerIdentityResponse/>"):
+                script.behaviour = answer(200, body)
+                with pytest.raises(CallFailed) as caught:
+                    await Aws("s-1", endpoint_url=url).identify(Access(), "us-east-1")
+                assert caught.value.kind is ErrorKind.TRANSIENT, body
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("word", ['"CANCELLED"', "7", "null", '["STOPPED"]'])
+def test_a_status_that_nobody_knows_is_none(word: str) -> None:
+    body = f'{{"TransformId": "tfm-1", "TaskRunId": "tsk-1", "Status": {word}}}'
+
+    async def main() -> CancelAnswer:
+        async with scripted_server() as (url, script), Aws("s-1", endpoint_url=url).connect(HERE) as glue:
+            script.behaviour = answer(200, body.encode())
+            return await cancel(glue)
+
+    told = asyncio.run(main())
+    assert (told.transform_id, told.task_run_id, told.status) == ("tfm-1", "tsk-1", None)
+
+
+def test_a_whole_answer() -> None:
+    async def main() -> CancelAnswer:
+        async with scripted_server() as (url, script), Aws("s-1", endpoint_url=url).connect(HERE) as glue:
+            script.behaviour = answer(200, WHOLE)
+            return await cancel(glue)
+
+    assert asyncio.run(main()) == CancelAnswer("tfm-1", "tsk-1", Status.STOPPING, "request-1")
+
+
+# -- never sent -------------------------------------------------------------------------------------------------------
+
+
+def refused(url: str, target: Target = HERE) -> CallFailed:
+    async def main() -> CallFailed:
+        with pytest.raises(CallFailed) as caught:
+            async with Aws("s-1", endpoint_url=url).connect(target) as glue:
+                await cancel(glue)
+        return caught.value
+
+    return asyncio.run(main())
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_a_connection_that_is_refused_was_never_sent() -> None:
+    found = refused(f"http://127.0.0.1:{closed_port()}")
+    assert (found.kind, found.code, found.reached) == (ErrorKind.TRANSIENT, "EndpointConnectionError", False)
+
+
+def test_a_name_that_is_not_known_was_never_sent() -> None:
+    found = refused("http://nowhere.invalid:80")
+    assert (found.kind, found.code, found.reached) == (ErrorKind.TRANSIENT, "EndpointConnectionError", False)
+
+
+def test_a_connection_that_does_not_come_about_in_time_was_never_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aws, "CONNECT_SECONDS", 0.2)
+    waiting: list[socket.socket] = []
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)  # nobody accepts: once the queue is full, the kernel answers no more
+        for _ in range(3):
+            waiting.append(socket.socket())
+            waiting[-1].setblocking(False)
+            waiting[-1].connect_ex(listener.getsockname())
+        found = refused(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        for each in waiting:
+            each.close()
+    assert (found.kind, found.code, found.reached) == (ErrorKind.TRANSIENT, "ConnectTimeoutError", False)
+
+
+def test_whatever_else_breaks_on_the_way_may_have_been_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def speak_plainly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async def main() -> CallFailed:
+        async with await asyncio.start_server(speak_plainly, "127.0.0.1", 0) as server:
+            url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with Aws("s-1", endpoint_url=url).connect(HERE) as glue:
+                with pytest.raises(CallFailed) as caught:
+                    await cancel(glue)
+                return caught.value
+
+    tls = asyncio.run(main())
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port()}")
+    proxy = refused("http://glue.example.com")
+    assert (tls.code, proxy.code) == ("SSLError", "ProxyConnectionError")
+    for found in (tls, proxy):
+        assert (found.kind, found.reached) == (ErrorKind.TRANSIENT, True), found
+
+
+UNSET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+SSO = """[profile sso]
+sso_start_url = https://example.com/start
+sso_region = us-east-1
+sso_account_id = 111111111111
+sso_role_name = R
+"""
+SSO_SESSION = """[profile sso]
+sso_session = s
+sso_account_id = 111111111111
+sso_role_name = R
+[sso-session s]
+sso_start_url = https://example.com/start
+sso_region = us-east-1
+"""
+PROCESS = "[profile process]\ncredential_process = false\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "profile", "code"),
+    [
+        ("", None, "NoCredentialsError"),
+        ("", "gone", "ProfileNotFound"),
+        (SSO, "sso", "SSOTokenLoadError"),
+        (SSO_SESSION, "sso", "SSOTokenLoadError"),
+        (PROCESS, "process", "CredentialRetrievalError"),
+        ("[default]\naws_access_key_id = AKIA\n", None, "PartialCredentialsError"),
+    ],
+)
+def test_without_credentials_nothing_is_sent(
+    config: str, profile: str | None, code: str, aws_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in UNSET:
+        monkeypatch.delenv(name)
+    aws_config.write_text(config)
+    target = Target("us-east-1", access=Access(profile=profile))
+    found = refused(f"http://127.0.0.1:{closed_port()}", target)
+    assert (found.kind, found.reached, found.ambiguous) == (ErrorKind.CREDENTIALS, False, False), found
+    assert found.code == code
+    assert found.message
