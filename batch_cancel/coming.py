@@ -10,11 +10,7 @@ Path = tuple[str | int, ...]
 
 def not_yet(settings: Settings) -> list[tuple[Path, str]]:
     """The sweep-file keys (and the flags behind them) that cannot be honoured, each with the sentence that says so."""
-    refusals: list[tuple[Path, str]] = [
-        (("targets", at, "organization_units"), "organization units are not supported yet: name the accounts")
-        for at, target in enumerate(settings.targets)
-        if target.organization_units is not None
-    ]
+    refusals: list[tuple[Path, str]] = []
     if settings.report.s3 is not None:
         refusals.append((("report", "s3"), "copies of reports in S3 are not supported yet: copy the run directory"))
     if settings.notify is not None:

@@ -75,6 +75,18 @@ class DiscoverySource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSource:
+    """The runs are those that a reviewed plan names; ``digest`` says which one it was."""
+
+    path: str
+    digest: str
+    kind: Literal["plan"] = "plan"
+
+
+Source = ManifestSource | DiscoverySource | PlanSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MaxErrors:
     """How many runs may end in an error before the sweep stops; exactly one of the two is set."""
 
@@ -167,7 +179,7 @@ class Settings:
         protection: holds whatever is selected.
     """
 
-    source: ManifestSource | DiscoverySource
+    source: Source
     name: str | None = None
     reason: str | None = None
     targets: tuple[TargetSettings, ...] = (TargetSettings(),)

@@ -10,6 +10,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from batch_cancel.core.errors import AccessStopped, CallFailed, GuardrailRefused, LedgerError, UsageError
@@ -30,7 +31,7 @@ from batch_cancel.core.task_run import Identity, Target
 from batch_cancel.engine import identities
 from batch_cancel.engine.examination import Examination
 from batch_cancel.engine.identities import Identities
-from batch_cancel.engine.intake import Places, take_in
+from batch_cancel.engine.intake import Places, take_in, take_in_plan
 from batch_cancel.engine.target_work import Surroundings, TargetWork, in_turn
 from batch_cancel.engine.targets import Resolved, resolve
 from batch_cancel.glue.api import Service
@@ -38,7 +39,8 @@ from batch_cancel.glue.pace import InFlight, Pacers
 from batch_cancel.glue.paced import Connection, Line
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.manifest import read_manifest
-from batch_cancel.settings import ManifestSource, Settings, to_json
+from batch_cancel.plan import read_plan
+from batch_cancel.settings import DiscoverySource, ManifestSource, PlanSource, Settings, to_json
 from batch_cancel.stop import Stop, StopCause, Stopped, task_group
 from batch_cancel.version import __version__
 
@@ -139,8 +141,8 @@ class Sweep:
             RecordLost: the ledger cannot be written; what is in it is true.
         """
         facts = self._ledger.reader.facts()
-        if isinstance(self._settings.source, ManifestSource) and not facts.get("found"):
-            raise LedgerError("the manifest had not been read to its end, and nothing was called: start a new sweep")
+        if self._listed and not facts.get("found"):
+            raise LedgerError("the list of runs had not been read to its end, and nothing was called: start anew")
         await self._ledger.reopen()
         await self._ledger.set_facts(finished_at=None, stop_cause=None, exit_code=None, refusal=None)
         for row in self._ledger.reader.targets():
@@ -152,15 +154,14 @@ class Sweep:
 
     async def _steps(self, *, resumed: bool) -> Result | None:
         settings = self._settings
-        manifest = isinstance(settings.source, ManifestSource)
         if not resumed:
             await self._connect()
         await self._check_accounts()
         self._identify_soon()
         facts = self._ledger.reader.facts()
         decided = bool(facts.get("decided"))
-        if manifest:
-            if not decided and Examination.needed(settings.selection, settings.protection, dry_run=settings.dry_run):
+        if self._listed:
+            if not decided and self._has_to_look:
                 await self._phase(Phase.DISCOVER, self._examine())
         elif self._streams:
             await self._stream()
@@ -173,9 +174,24 @@ class Sweep:
             return None
         if not decided and not await self._consented():
             return Result(2, says="not confirmed: nothing was cancelled")
+        if isinstance(settings.source, PlanSource) and not decided:
+            read_plan(Path(settings.source.path)).use_up(self._ledger.directory, self._now())
         await self._ledger.set_facts(decided=True)
-        await self._cancel_all(describe=manifest)
+        await self._cancel_all(describe=self._listed)
         return None
+
+    @property
+    def _listed(self) -> bool:
+        """Whether the runs stand in a list, rather than having to be discovered."""
+        return not isinstance(self._settings.source, DiscoverySource)
+
+    @property
+    def _has_to_look(self) -> bool:
+        """Whether the listed runs have to be looked at before the decision; those of a plan always."""
+        settings = self._settings
+        return isinstance(settings.source, PlanSource) or Examination.needed(
+            settings.selection, settings.protection, dry_run=settings.dry_run
+        )
 
     @property
     def _streams(self) -> bool:
@@ -192,9 +208,9 @@ class Sweep:
     async def _begin(self) -> None:
         settings = self._settings
         source = settings.source
-        told: dict[str, object] = {"kind": source.kind}
-        if isinstance(source, ManifestSource):
-            told["path"] = source.path
+        told = (
+            {"kind": source.kind} if isinstance(source, DiscoverySource) else {"kind": source.kind, "path": source.path}
+        )
         await self._ledger.set_facts(
             sweep_id=self._sweep_id,
             tool_version=__version__,
@@ -212,27 +228,36 @@ class Sweep:
     async def _connect(self) -> None:
         """From the settings to the targets; a manifest is read whole before anything is called."""
         self._tell(PhaseBegan(Phase.CONNECT))
-        source = self._settings.source
-        if isinstance(source, ManifestSource):
-            intake = await take_in(
-                read_manifest(source.path, source.format),
-                source.path if source.path != "-" else "<stdin>",
-                Places(self._settings.targets, self._service.default_region),
-                self._ledger,
-                skip_invalid=source.skip_invalid,
-                on_event=self._tell,
-            )
-            await self._ledger.set_facts(
-                duplicates=intake.duplicates,
-                found=True,
-                source={"kind": source.kind, "path": source.path, "rows": intake.rows},
-            )
-            for row in self._ledger.reader.targets():
-                self._ledger.set_listed(row.id, transforms=None, active_runs=None, complete=True)
-                self._add_work(row.id, row.target)
-        else:
-            await self._enter(await resolve(self._settings.targets, self._service, stop=self._stop))
+        match self._settings.source:
+            case ManifestSource() as source:
+                intake = await take_in(
+                    read_manifest(source.path, source.format),
+                    source.path if source.path != "-" else "<stdin>",
+                    Places(self._settings.targets, self._service.default_region),
+                    self._ledger,
+                    skip_invalid=source.skip_invalid,
+                    on_event=self._tell,
+                )
+                await self._take_up_listed(
+                    duplicates=intake.duplicates,
+                    source={"kind": source.kind, "path": source.path, "rows": intake.rows},
+                )
+            case PlanSource() as source:
+                plan = read_plan(Path(source.path))
+                await take_in_plan(plan.runs(), self._ledger)
+                await self._take_up_listed(
+                    duplicates=0,
+                    source={"kind": source.kind, "path": source.path, "digest": source.digest, "plan_id": plan.plan_id},
+                )
+            case DiscoverySource():
+                await self._enter(await resolve(self._settings.targets, self._service, stop=self._stop))
         self._tell(PhaseEnded(Phase.CONNECT))
+
+    async def _take_up_listed(self, **facts: object) -> None:
+        await self._ledger.set_facts(found=True, **facts)
+        for row in self._ledger.reader.targets():
+            self._ledger.set_listed(row.id, transforms=None, active_runs=None, complete=True)
+            self._add_work(row.id, row.target)
 
     async def _enter(self, resolved: Resolved) -> None:
         for target in resolved.targets:
@@ -261,7 +286,14 @@ class Sweep:
             GuardrailRefused: credentials lead to an account that is not allowed, or not the one that was meant.
         """
         allowed = self._settings.guardrails.allow_accounts
-        asked = [work for work in self._works if allowed is not None or _names_an_account_of_its_own(work.target)]
+        planned = isinstance(self._settings.source, PlanSource)
+        asked = [
+            work
+            for work in self._works
+            if allowed is not None
+            or _names_an_account_of_its_own(work.target)
+            or (planned and work.target.account_id is not None)
+        ]
         if not asked:
             return
         await in_turn(asked, self._check_account, identities.AT_ONCE)
@@ -388,6 +420,12 @@ class Sweep:
             refusal = max_runs_refusal(guardrails.max_runs, to_cancel)
         if refusal is None and guardrails.max_percent is not None:
             refusal = max_percent_refusal(guardrails.max_percent, to_cancel, active)
+        expected = self._settings.consent.confirm_count
+        if refusal is None and expected is not None and expected != to_cancel:
+            refusal = (
+                f"{to_cancel:,} runs would be cancelled, and --confirm-count expects {expected:,}:"
+                " nothing was cancelled"
+            )
         return refusal
 
     async def _refused(self, refusal: str) -> Result:
@@ -398,18 +436,10 @@ class Sweep:
         """Whether what was found may be cancelled.
 
         Raises:
-            GuardrailRefused: it is not the number of runs that was consented to.
             UsageError: nobody consented, and nobody can be asked.
         """
-        consent, count = self._settings.consent, self._to_cancel
-        if consent.yes or count == 0:
-            return True
-        if consent.confirm_count is not None:
-            if consent.confirm_count != count:
-                raise GuardrailRefused(
-                    f"{count:,} runs would be cancelled, and --confirm-count expects {consent.confirm_count:,}:"
-                    " nothing was cancelled"
-                )
+        consent = self._settings.consent
+        if consent.yes or consent.confirm_count is not None or self._to_cancel == 0:
             return True
         if self._ask is None:
             raise UsageError("nobody consented, and there is no terminal to ask on: give --yes or --confirm-count N")

@@ -56,7 +56,6 @@ report: {formats: [json, csv, md, html]}
 COMING = """\
 report: {s3: "s3://ops-reports/batch-cancel/"}
 notify: {sns_topic_arn: "arn:aws:sns:us-east-1:222222222222:ops", on: [failure, change]}
-targets: [{role_name: x, organization_units: [ou-1]}]
 """
 
 
@@ -257,7 +256,6 @@ def test_what_a_later_version_brings_is_refused_with_its_place(tmp_path: Path) -
     assert faults(tmp_path, COMING) == [
         "sweep.yaml:1:14: copies of reports in S3 are not supported yet: copy the run directory",
         "sweep.yaml:2:9: notifications are not supported yet: act on the exit code",
-        "sweep.yaml:3:46: organization units are not supported yet: name the accounts",
     ]
 
 

@@ -10,17 +10,20 @@ from batch_cancel.core.errors import BatchCancelError
 from batch_cancel.version import __version__
 
 COMMANDS = {
-    "run": "batch_cancel.cli.run",
-    "resume": "batch_cancel.cli.run",
-    "report": "batch_cancel.cli.report",
-    "validate": "batch_cancel.cli.validate",
-    "schema": "batch_cancel.cli.validate",
-    "diff": "batch_cancel.cli.diff",
-    "iam-policy": "batch_cancel.cli.iam_policy",
-    "simulate": "batch_cancel.cli.simulate",
-    "demo": "batch_cancel.cli.demo",
+    "run": ("run", "Find the task runs, decide, ask, cancel, verify, report."),
+    "plan": ("plan", "Decide what would be cancelled, and save the decision for review."),
+    "apply": ("plan", "Cancel what a plan names and nothing else."),
+    "resume": ("run", "Go on with a sweep that was interrupted, killed or stopped early."),
+    "report": ("report", "Render a sweep's reports again, from its ledger."),
+    "diff": ("diff", "What is new, gone or still running between two sweeps."),
+    "validate": ("validate", "Check sweep files and manifests: every fault, with its place."),
+    "schema": ("validate", "Print the JSON Schema of the sweep file."),
+    "iam-policy": ("iam_policy", "Print the least-privilege IAM policy for sweeps or audits."),
+    "simulate": ("simulate", "Serve a made-up Glue fleet on this machine, for drills and tests."),
+    "demo": ("demo", "Watch a whole sweep against a made-up fleet."),
 }
-"""Where each command lives: a room is entered only when its command is called, so ``--help`` loads nothing heavy."""
+"""Each command's module in this package, and what it does: a room is entered only when its command is called, so that
+``--help`` loads nothing heavy."""
 
 
 class LazyGroup(click.Group):
@@ -34,10 +37,15 @@ class LazyGroup(click.Group):
         """The command, from the attribute of its module that carries its name."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(COMMANDS[cmd_name])
+        module = importlib.import_module(f"{__name__}.{COMMANDS[cmd_name][0]}")
         command = getattr(module, cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)  # noqa: S101  # COMMANDS names click commands only
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List them without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, does) for name, (_, does) in COMMANDS.items()])
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

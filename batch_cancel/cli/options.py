@@ -136,7 +136,14 @@ _SCOPE = [
         help="Sweep this account through --role-name; repeatable.",
     ),
     _option("scope", "--role-name", type=Value("NAME", check_role_name), help="The role to assume in each account."),
-    _option("scope", "--organization-unit", type=TEXT, metavar="OU", multiple=True, help="Not supported yet."),
+    _option(
+        "scope",
+        "--organization-unit",
+        type=TEXT,
+        metavar="OU",
+        multiple=True,
+        help="Its accounts, through --role-name; r-... is the whole organization; repeatable.",
+    ),
 ]
 
 _ENDPOINT = [
@@ -289,6 +296,17 @@ sweep_options: Decorator[Any] = _all(
     ]
 )
 """Everything that ``run`` and ``plan`` take."""
+
+plan_options: Decorator[Any] = _all(
+    [
+        _option("plan", "--plan-out", type=TEXT, metavar="PLAN.json", required=True, help="Where to save the plan."),
+        _option("plan", "--expires-after", type=DURATION, help="How long it can be applied (default 24h)."),
+    ]
+)
+"""What ``plan`` takes besides."""
+
+apply_options: Decorator[Any] = _all([*_CONSENT[:2], *_RATE, *_RETRY, *_VERIFY, *_OUTPUT, *_LOOKS])
+"""What may be given to a plan that is applied; everything else stands in it."""
 
 resume_options: Decorator[Any] = _all([*_RATE, *_RETRY, *_VERIFY[:2], *_LOOKS])
 """What may be given anew to a sweep that goes on."""

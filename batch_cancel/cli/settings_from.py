@@ -23,6 +23,7 @@ from batch_cancel.settings import (
     ManifestFormat,
     ManifestSource,
     Settings,
+    Source,
     TargetSettings,
 )
 
@@ -144,6 +145,26 @@ def renewed(settings: Settings, ctx: click.Context) -> Settings:
     )
 
 
+def settings_of_plan(settings: Settings, ctx: click.Context) -> Settings:
+    """A plan's settings with what ``apply_options`` gave anew. A plan that was reviewed needs no question.
+
+    Raises:
+        UsageError: options that do not go together.
+    """
+    given = Given(ctx)
+    if "yes" in given and "confirm_count" in given:
+        raise UsageError("--yes and --confirm-count exclude each other: give one of them")
+    consent = Consent(yes=given["confirm_count"] is None, confirm_count=given["confirm_count"])
+    settings = replace(
+        settings,
+        consent=consent,
+        reason=given.otherwise("reason", settings.reason),
+        report=replace(settings.report, formats=given.otherwise("report", settings.report.formats)),
+        ignore_not_found=given["ignore_not_found"],
+    )
+    return renewed(settings, ctx)
+
+
 def output_from(ctx: click.Context) -> Output:
     """How a command with ``sweep_options`` or ``resume_options`` is to look.
 
@@ -182,7 +203,7 @@ def _from_file(given: Given) -> Settings | None:
     return sweep.settings
 
 
-def _source(given: Given, in_file: Settings | None) -> ManifestSource | DiscoverySource:
+def _source(given: Given, in_file: Settings | None) -> Source:
     chosen = given.nearer("manifest", "discover", "--manifest and --discover exclude each other: give one of them")
     if chosen is None and in_file is None:
         raise UsageError("which runs? Give --manifest FILE, or --discover, or a sweep file")

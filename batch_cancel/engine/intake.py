@@ -150,6 +150,22 @@ async def take_in(
     return Intake(rows=count, runs=ledger.reader.count_runs(), rejected=rejected)
 
 
+async def take_in_plan(runs: Iterable[tuple[Target, TaskRun]], ledger: Ledger) -> None:
+    """Enter what a plan would cancel, to be looked at once more.
+
+    Raises:
+        RecordLost: the ledger cannot be written.
+    """
+    target_ids: dict[Target, int] = {}
+    batches: dict[int, list[NewRun]] = {}
+    for target, run in runs:
+        target_id = target_ids.get(target)
+        if target_id is None:
+            target_id = target_ids[target] = await ledger.add_target(target)
+        batches.setdefault(target_id, []).append(NewRun(run))
+    await _write(ledger, batches)
+
+
 def _located(
     rows: Iterable[ManifestRow | Problem], source: str, places: Places
 ) -> Iterator[tuple[Target, NewRun] | Problem]:

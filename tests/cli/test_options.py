@@ -208,7 +208,6 @@ def test_skipping_can_be_added_to_a_sweep_file_s_manifest(run: Run) -> None:
         ("--discover --role-name x", "--role-name needs --account-id"),
         ("--discover --external-id ab", "--external-id needs"),
         ("--discover --role-arn arn:aws:iam::222222222222:role/x --role-name y --account-id 222222222222", "exclude"),
-        ("--discover --organization-unit ou-1 --role-name x", "organization units are not supported yet"),
         ("--discover --region all --region us-east-1", "give all alone"),
         ("--discover --region us-esat-1", "did you mean 'us-east-1'?"),
         ("--discover --role-arn x", "is not a role's ARN"),

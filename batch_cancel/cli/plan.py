@@ -1,0 +1,95 @@
+"""``plan`` and ``apply``: what was reviewed is what happens, or less."""
+
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from batch_cancel.cli.grouped import GroupedCommand
+from batch_cancel.cli.options import Value, apply_options, plan_options, sweep_options
+from batch_cancel.cli.run import RUNS_DIRECTORY, Execution, execute, new_sweep_id
+from batch_cancel.cli.settings_from import output_from, settings_from, settings_of_plan
+from batch_cancel.core.errors import UsageError
+from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
+from batch_cancel.ledger.reader import LedgerReader
+
+_PLAN_EXAMPLES = """\b
+Examples:
+  batch-cancel plan configs/cost-control.yaml --plan-out plan.json
+  batch-cancel plan --discover --older-than 6h --plan-out plan.json --expires-after 2h
+
+It is a dry run: read calls only, the same exit codes, a run directory with reports. A plan that a guardrail refuses
+is not saved. Review the file, then: batch-cancel apply plan.json
+"""
+_APPLY_EXAMPLES = """\b
+Examples:
+  batch-cancel apply plan.json
+  batch-cancel apply plan.json --confirm-count 40 --rps 20
+
+\b
+A plan can be applied once, until it expires, unedited, with credentials of the accounts that it names.
+Exit code 3 where one of these is not so; then nothing was called.
+"""
+
+
+@click.command(cls=GroupedCommand, epilog=_PLAN_EXAMPLES)
+@sweep_options
+@plan_options
+@click.pass_context
+def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, **_: object) -> None:
+    """Decide what would be cancelled, and save the decision for review.
+
+    Every run to be cancelled, every run left alone with the rule that spares it, the settings, accounts and counts,
+    under a digest. Nothing is cancelled, and nobody is asked.
+    """
+    path = Path(plan_out)
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise UsageError(
+            f"--plan-out {plan_out}: {'is a directory' if path.is_dir() else 'there is no such directory'}"
+        )
+    settings, output = replace(settings_from(ctx), dry_run=True), output_from(ctx)
+    if settings.until_clear:
+        raise UsageError("--until-clear is for run: a plan names its runs beforehand")
+    sweep_id = new_sweep_id()
+    directory = output.directory or RUNS_DIRECTORY / sweep_id
+    code = execute(Execution(directory, sweep_id, settings, output), Ledger.create, resumed=False)
+    if code not in (0, 1):
+        click.echo(f"batch-cancel: no plan was saved (exit code {code})", err=True)
+        sys.exit(code)
+    from batch_cancel.plan import EXPIRES_AFTER, write_plan  # noqa: PLC0415  # with the reports, after the calls
+
+    reader = LedgerReader(directory / LEDGER_NAME)
+    try:
+        count = write_plan(reader, path, now=datetime.now(UTC), expires_after=expires_after or EXPIRES_AFTER)
+    finally:
+        reader.close()
+    incomplete = "; some listing failed: it does not name everything" if code else ""
+    click.echo(
+        f"batch-cancel: {path} names {count:,} run{'' if count == 1 else 's'} to cancel{incomplete}; review it, then:"
+        f" batch-cancel apply {path}",
+        err=True,
+    )
+    sys.exit(code)
+
+
+@click.command(cls=GroupedCommand, epilog=_APPLY_EXAMPLES)
+@click.argument("plan_file", type=Value("PLAN.json", Path))
+@apply_options
+@click.pass_context
+def apply(ctx: click.Context, /, plan_file: Path, **_: object) -> None:
+    """Cancel what a plan names and nothing else.
+
+    Each run is read again and the plan's rules are checked again first, so that it can only shrink; what dropped out
+    stands in the report with the reason.
+    """
+    from batch_cancel.plan import read_plan  # noqa: PLC0415
+
+    reviewed = read_plan(plan_file)
+    reviewed.check_unused()
+    reviewed.check_fresh(datetime.now(UTC))
+    settings, output = settings_of_plan(reviewed.settings, ctx), output_from(ctx)
+    sweep_id = new_sweep_id()
+    directory = output.directory or RUNS_DIRECTORY / sweep_id
+    sys.exit(execute(Execution(directory, sweep_id, settings, output), Ledger.create, resumed=False))

@@ -1,0 +1,232 @@
+"""A decision, saved for review: written by a dry run, sealed by a digest, good once and for a limited time.
+
+The file is JSON for people and programs. Its digest covers every other key, so that what was reviewed is what is
+applied: an edit, however small, is found out.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from batch_cancel.core.errors import GuardrailRefused, InputError, Problem, RecordLost, UsageError
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.task_run import Access, Target, TaskRun
+from batch_cancel.glue.learned import state_file
+from batch_cancel.ledger.reader import LedgerReader
+from batch_cancel.report.document import Document, rfc3339
+from batch_cancel.settings import PlanSource, Settings, from_json
+
+SCHEMA = "batch-cancel/plan/1"
+EXPIRES_AFTER = timedelta(hours=24)
+APPLIED_SUFFIX = ".applied"
+
+_RUN_KEYS = (
+    "account_id",
+    "region",
+    "transform_id",
+    "transform_name",
+    "task_run_id",
+    "task_type",
+    "started_on",
+    "status_before",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan that was read: whole, unedited, and of a version that we know."""
+
+    path: Path
+    document: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """What seals it."""
+        return str(self.document["digest"])
+
+    @property
+    def plan_id(self) -> str:
+        """The sweep id of the dry run that made it."""
+        return str(self.document["plan_id"])
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that it was made with; as a source, the plan itself."""
+        settings = from_json(json.dumps(self.document["settings"]))
+        return settings_for_apply(settings, PlanSource(path=str(self.path), digest=self.digest))
+
+    def runs(self) -> Iterator[tuple[Target, TaskRun]]:
+        """What it would cancel. Their status is left open: it is read again before anything is asked."""
+        targets = {(entry["account_id"], entry["region"]): _target(entry) for entry in self.document["targets"]}
+        for entry in self.document["cancel"]:
+            started_on = entry["started_on"]
+            yield (
+                targets[entry["account_id"], entry["region"]],
+                TaskRun(
+                    entry["transform_id"],
+                    entry["task_run_id"],
+                    task_type=entry["task_type"],
+                    started_on=datetime.fromisoformat(started_on) if started_on else None,
+                ),
+            )
+
+    def check_fresh(self, now: datetime) -> None:
+        """Refuse what is too old.
+
+        Raises:
+            GuardrailRefused: it has expired.
+        """
+        expires_at = datetime.fromisoformat(self.document["expires_at"])
+        if now >= expires_at:
+            raise GuardrailRefused(
+                f"the plan expired at {self.document['expires_at']}: make a new one with `batch-cancel plan`;"
+                " nothing was cancelled"
+            )
+
+    def check_unused(self) -> None:
+        """Refuse what was applied before.
+
+        Raises:
+            GuardrailRefused: it was.
+        """
+        for mark in self._marks():
+            with suppress(OSError):
+                told = mark.read_text(encoding="utf-8").strip()
+                raise GuardrailRefused(
+                    f"the plan was applied before ({told}); if that was cut short, `batch-cancel resume` goes on with"
+                    " it; nothing was cancelled"
+                )
+
+    def use_up(self, directory: Path, now: datetime) -> None:
+        """Mark it as applied, before anything is cancelled.
+
+        Raises:
+            GuardrailRefused: another process was quicker.
+            RecordLost: no mark can be written, neither beside the plan nor in the user's state directory.
+        """
+        told = f"at {rfc3339(now)} in {directory.resolve()}\n"
+        marked = 0
+        for mark in self._marks():
+            try:
+                mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                handle = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                self.check_unused()
+                raise GuardrailRefused("the plan was applied before; nothing was cancelled") from None
+            except OSError:
+                continue  # a read-only place; the other mark serves
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(told)
+            marked += 1
+        if not marked:
+            raise RecordLost(
+                f"the plan cannot be marked as applied, neither beside {self.path} nor in {state_file().parent}:"
+                " make one of them writable; nothing was cancelled"
+            )
+
+    def _marks(self) -> tuple[Path, Path]:
+        """Beside the plan, for who looks there; and by its digest, for who made a copy of it."""
+        by_digest = state_file().parent / "applied-plans" / self.digest.removeprefix("sha256:")
+        return self.path.with_name(self.path.name + APPLIED_SUFFIX), by_digest
+
+
+def settings_for_apply(settings: Settings, source: PlanSource) -> Settings:
+    """The plan's settings as they are applied: its share of the active runs was judged when all of them were known."""
+    return replace(settings, source=source, dry_run=False, guardrails=replace(settings.guardrails, max_percent=None))
+
+
+def write_plan(reader: LedgerReader, path: Path, *, now: datetime, expires_after: timedelta = EXPIRES_AFTER) -> int:
+    """Save the decision of a finished dry run; how many runs it names.
+
+    Raises:
+        RecordLost: the file cannot be written.
+    """
+    report = Document(reader)
+    summary = report.summary()
+    cancel = [_entry(run, "why", "selected, and not protected") for run in report.runs(Outcome.WOULD_CANCEL)]
+    exclude = [_entry(run, "rule", run["rule"]) for run in report.runs(Outcome.EXCLUDED)]
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "tool_version": summary["tool_version"],
+        "plan_id": summary["sweep_id"],
+        "name": summary["name"],
+        "reason": summary["reason"],
+        "created_at": rfc3339(now),
+        "expires_at": rfc3339(now + expires_after),
+        "complete": summary["complete"],
+        "source": summary["source"],
+        "settings": json.loads(str(reader.facts()["settings"])),
+        "targets": [
+            told | {"access": _access(row.target.access)}
+            for told, row in zip(summary["targets"], reader.targets(), strict=True)
+        ],
+        "counts": {"cancel": len(cancel), "exclude": len(exclude)},
+        "estimated_dpu_hours": summary["totals"]["estimated_dpu_hours"],
+        "estimated_cost": summary["totals"]["estimated_cost"],
+        "cancel": cancel,
+        "exclude": exclude,
+    }
+    document["digest"] = digest_of(document)
+    try:
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RecordLost(f"cannot write the plan {path}: {error.strerror or error}") from error
+    return len(cancel)
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        InputError: it is no plan.
+        GuardrailRefused: it was edited.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError([Problem(str(path), f"cannot be read: {error.strerror or error}")]) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError([Problem(str(path), f"is not a plan: not JSON ({error})")]) from error
+    if not isinstance(document, dict) or not str(document.get("schema", "")).startswith("batch-cancel/plan/"):
+        raise InputError([Problem(str(path), "is not a plan: make one with `batch-cancel plan --plan-out`")])
+    if document["schema"] != SCHEMA:
+        message = f"is a plan of another version ({document['schema']}; this program knows {SCHEMA}): make a new one"
+        raise InputError([Problem(str(path), message)])
+    if document.get("digest") != digest_of(document):
+        raise GuardrailRefused(
+            f"{path} was edited after it was made: what was reviewed is not what it says now; make a new plan;"
+            " nothing was cancelled"
+        )
+    plan = Plan(path, document)
+    try:
+        plan.settings  # noqa: B018  # a plan that cannot be used is refused before anything is done
+    except (UsageError, KeyError) as error:
+        raise InputError([Problem(str(path), f"cannot be used: {error}")]) from error
+    return plan
+
+
+def digest_of(document: dict[str, Any]) -> str:
+    """The seal: SHA-256 over every key but the digest itself, in one spelling of JSON."""
+    content = {key: value for key, value in document.items() if key != "digest"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _entry(run: dict[str, Any], key: str, value: object) -> dict[str, Any]:
+    entry = {name: run[name] for name in _RUN_KEYS}
+    return {**entry, "estimated_dpu_hours": run.get("estimated_dpu_hours"), key: value}
+
+
+def _access(access: Access) -> dict[str, str | None]:
+    return {"profile": access.profile, "role_arn": access.role_arn, "external_id": access.external_id}
+
+
+def _target(entry: dict[str, Any]) -> Target:
+    return Target(entry["region"], entry["account_id"], Access(**entry["access"]))

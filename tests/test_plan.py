@@ -1,0 +1,171 @@
+"""Plans: what was reviewed is what happens, or less; and only once."""
+
+import json
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_cancel.core.errors import GuardrailRefused, InputError
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.selection import Protection, Selection
+from batch_cancel.ledger.ledger import LEDGER_NAME
+from batch_cancel.ledger.reader import LedgerReader
+from batch_cancel.plan import Plan, digest_of, read_plan, write_plan
+from batch_cancel.settings import Consent, Guardrails, TargetSettings
+from batch_cancel.simulator.settings import Behaviour, FleetSettings, WorldSettings
+from tests.sweeps import Play, settings
+
+
+@pytest.fixture(autouse=True)
+def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+def planned(play: Play, path: Path, **changes: Any) -> Plan:
+    """A plan of what the play's world shows now."""
+    play.sweep(settings(dry_run=True, consent=Consent(), **changes))
+    reader = LedgerReader(play.directory / LEDGER_NAME)
+    write_plan(reader, path, now=datetime.fromtimestamp(play.now(), UTC))
+    reader.close()
+    play.directory = play.directory.with_name("apply")
+    return read_plan(path)
+
+
+def applied(play: Play, plan: Plan) -> int:
+    return play.sweep(replace(plan.settings, consent=Consent(yes=True))).exit_code
+
+
+def test_apply_cancels_what_the_plan_names(tmp_path: Path) -> None:
+    play = Play()
+    active = play.active()
+    plan = planned(play, tmp_path / "plan.json")
+    assert len(plan.document["cancel"]) == active
+    assert (tmp_path / "plan.json").stat().st_mode & 0o077 == 0
+    assert applied(play, plan) == 0
+    assert play.outcomes() == {Outcome.STOPPED: active}
+    assert play.facts()["source"]["digest"] == plan.digest
+
+
+def test_a_run_that_starts_after_the_plan_is_not_touched_and_one_that_ended_is_reported(tmp_path: Path) -> None:
+    behaviour = Behaviour(new_runs_per_second=0.01, new_runs_until_seconds=7200.0)
+    fleet = FleetSettings(transforms=6, runs=40, ends_in_seconds=(600.0, 7200.0), starting_seconds=(20.0, 30.0))
+    play = Play(WorldSettings(fleet=fleet, behaviour=behaviour))
+    plan = planned(play, tmp_path / "plan.json")
+    play.clock += 3600.0
+    assert applied(play, plan) == 0
+    named = {entry["task_run_id"] for entry in plan.document["cancel"]}
+    assert {row.task_run_id for row in play.rows()} == named
+    assert play.outcomes()[Outcome.ALREADY_FINISHED] > 0 < play.outcomes()[Outcome.STOPPED]
+    assert play.active() > 0
+    assert {call.task_run_id for call in play.world.log if call.operation == "CancelMLTaskRun"} <= named
+
+
+def test_the_rules_are_checked_again(tmp_path: Path) -> None:
+    play = Play()
+    selection = Selection(newer_than=timedelta(hours=12))
+    plan = planned(play, tmp_path / "plan.json", selection=selection)
+    play.clock += 3 * 3600.0
+    applied(play, plan)
+    dropped = [row for row in play.rows() if row.outcome is Outcome.EXCLUDED]
+    assert dropped and all(row.rule == "select: newer_than 12h" for row in dropped)
+
+
+def test_exclusions_stand_in_the_plan_with_their_rule(tmp_path: Path) -> None:
+    play = Play(WorldSettings(fleet=FleetSettings(transforms=12, runs=80)))
+    plan = planned(play, tmp_path / "plan.json", protection=Protection(transform_names=("critical-*",)))
+    assert plan.document["exclude"]
+    assert all("critical-*" in entry["rule"] for entry in plan.document["exclude"])
+    assert plan.document["counts"] == {
+        "cancel": len(plan.document["cancel"]),
+        "exclude": len(plan.document["exclude"]),
+    }
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_edit_is_found_out(tmp_path: Path, seed: int) -> None:
+    play = Play()
+    planned(play, tmp_path / "plan.json")
+    document = json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))
+    draw = random.Random(seed)
+    node: Any = document
+    while isinstance(node, dict | list) and node:  # down to some leaf, and another value there
+        key = draw.choice(
+            [k for k in node if k not in ("digest", "schema")] if isinstance(node, dict) else range(len(node))
+        )
+        parent, node = node, node[key]
+    parent[key] = "edited"
+    (tmp_path / "plan.json").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(GuardrailRefused, match="edited"):
+        read_plan(tmp_path / "plan.json")
+
+
+def test_a_plan_is_good_once_wherever_its_copy_lies(tmp_path: Path) -> None:
+    play = Play()
+    plan = planned(play, tmp_path / "plan.json")
+    copy = tmp_path / "copy.json"
+    copy.write_bytes((tmp_path / "plan.json").read_bytes())
+    assert applied(play, plan) == 0
+    asked = play.calls()
+    for path in (plan.path, copy):
+        with pytest.raises(GuardrailRefused, match="applied before"):
+            read_plan(path).check_unused()
+    play.directory = play.directory.with_name("again")
+    assert applied(play, plan) == 3
+    assert play.calls() == asked
+
+
+def test_a_plan_expires(tmp_path: Path) -> None:
+    play = Play()
+    plan = planned(play, tmp_path / "plan.json")
+    made = datetime.fromtimestamp(play.now(), UTC)
+    plan.check_fresh(made + timedelta(hours=23))
+    with pytest.raises(GuardrailRefused, match="expired"):
+        plan.check_fresh(made + timedelta(hours=24))
+
+
+def test_a_plan_of_another_account_is_refused(tmp_path: Path) -> None:
+    fleet = FleetSettings(accounts=("111111111111", "222222222222"), transforms=4, runs=40)
+    play = Play(WorldSettings(fleet=fleet), profiles={"ops": "111111111111"})
+    targets = (TargetSettings(profile="ops", regions=("us-east-1",)),)
+    plan = planned(play, tmp_path / "plan.json", targets=targets)
+    play.service._profiles["ops"] = "222222222222"
+    for access in list(play.service._keys):
+        play.service.forget(access)
+    assert applied(play, plan) == 3
+    assert play.calls() == 0
+
+
+def test_guardrails_hold_when_a_plan_is_applied(tmp_path: Path) -> None:
+    play = Play()
+    plan = planned(
+        play, tmp_path / "plan.json", guardrails=Guardrails(allow_accounts=("111111111111",), max_percent=100.0)
+    )
+    assert applied(play, plan) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "not JSON"),
+        ("[]", "is not a plan"),
+        ('{"schema": "batch-cancel/report/1"}', "is not a plan"),
+        ('{"schema": "batch-cancel/plan/9"}', "another version"),
+    ],
+)
+def test_what_is_no_plan_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "plan.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=says):
+        read_plan(tmp_path / "plan.json")
+
+
+def test_a_sealed_plan_with_settings_of_another_kind_is_refused(tmp_path: Path) -> None:
+    document: dict[str, Any] = {"schema": "batch-cancel/plan/1", "settings": {"schema": "other"}}
+    document["digest"] = digest_of(document)
+    (tmp_path / "plan.json").write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be used"):
+        read_plan(tmp_path / "plan.json")
