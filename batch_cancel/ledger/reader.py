@@ -163,11 +163,19 @@ class CallCount:
 
 
 RUNS = f"""
-SELECT r.*, {VERDICT} AS verdict, t.account_id, t.region, m.name AS transform_name, m.max_capacity, m.worker_type,
-       m.number_of_workers, m.timeout_minutes, m.glue_version
+SELECT r.id, r.target_id, t.account_id, t.region, r.transform_id, m.name, r.task_run_id, r.task_type,
+       r.started_on, r.status_before, {VERDICT}, r.status_after, r.rule, r.attempts, r.throttled,
+       r.error_code, r.error_message, r.request_id, r.requested_at, r.confirmed_at, r.labels, r.sweep_number,
+       r.execution_time_seconds, m.max_capacity, m.worker_type, m.number_of_workers, m.timeout_minutes,
+       m.glue_version
 FROM runs r JOIN targets t ON t.id = r.target_id
 LEFT JOIN transforms m ON m.target_id = r.target_id AND m.transform_id = r.transform_id
 """  # noqa: S608  # VERDICT is a constant of this module
+"""The columns stand in the order of RunRow's fields."""
+
+STARTED_ON, REQUESTED_AT, CONFIRMED_AT, OUTCOME, LABELS = (
+    RunRow.__match_args__.index(name) for name in ("started_on", "requested_at", "confirmed_at", "outcome", "labels")
+)
 
 
 class LedgerReader:
@@ -392,36 +400,14 @@ class LedgerReader:
 
 
 def _run(row: sqlite3.Row) -> RunRow:
-    return RunRow(
-        id=row["id"],
-        target_id=row["target_id"],
-        account_id=row["account_id"],
-        region=row["region"],
-        transform_id=row["transform_id"],
-        transform_name=row["transform_name"],
-        task_run_id=row["task_run_id"],
-        task_type=row["task_type"],
-        started_on=_moment(row["started_on"]),
-        status_before=row["status_before"],
-        outcome=Outcome(row["verdict"]),
-        status_after=row["status_after"],
-        rule=row["rule"],
-        attempts=row["attempts"],
-        throttled=row["throttled"],
-        error_code=row["error_code"],
-        error_message=row["error_message"],
-        request_id=row["request_id"],
-        requested_at=_moment(row["requested_at"]),
-        confirmed_at=_moment(row["confirmed_at"]),
-        labels=json.loads(row["labels"]) if row["labels"] else {},
-        sweep_number=row["sweep_number"],
-        execution_time_seconds=row["execution_time_seconds"],
-        max_capacity=row["max_capacity"],
-        worker_type=row["worker_type"],
-        number_of_workers=row["number_of_workers"],
-        timeout_minutes=row["timeout_minutes"],
-        glue_version=row["glue_version"],
-    )
+    # By place: reports read every run, and looking up each column by its name took half of their time.
+    values = list(row)
+    values[STARTED_ON] = _moment(values[STARTED_ON])
+    values[REQUESTED_AT] = _moment(values[REQUESTED_AT])
+    values[CONFIRMED_AT] = _moment(values[CONFIRMED_AT])
+    values[OUTCOME] = Outcome(values[OUTCOME])
+    values[LABELS] = json.loads(values[LABELS]) if values[LABELS] else {}
+    return RunRow(*values)
 
 
 def _moment(seconds: float | None) -> datetime | None:

@@ -127,6 +127,7 @@ class Document:
         self.causes: list[Cause] = []
         self.seconds_to_stop: array[float] = array("d")
         self.sweeps: Counter[int] = Counter()
+        self._transforms: dict[tuple[int, str], Transform] = {}
         self._as_of = _moment(self.facts.get("finished_at")) or reader.last_call()
         self._survey()
 
@@ -304,13 +305,16 @@ class Document:
     def _cost(self, row: RunRow) -> tuple[float | None, float | None]:
         if row.max_capacity is None and row.worker_type is None:
             return None, None
-        transform = Transform(
-            row.transform_id,
-            max_capacity=row.max_capacity,
-            worker_type=row.worker_type,
-            number_of_workers=row.number_of_workers,
-            timeout_minutes=row.timeout_minutes,
-        )
+        key = row.target_id, row.transform_id
+        transform = self._transforms.get(key)
+        if transform is None:
+            transform = self._transforms[key] = Transform(
+                row.transform_id,
+                max_capacity=row.max_capacity,
+                worker_type=row.worker_type,
+                number_of_workers=row.number_of_workers,
+                timeout_minutes=row.timeout_minutes,
+            )
         estimated = estimated_dpu_hours(
             transform, row.execution_time_seconds, started_on=row.started_on, now=self._active_until(row)
         )

@@ -164,8 +164,7 @@ def next_steps(document: Document, directory: Path) -> Iterator[Step]:
     facts, outcomes = document.facts, document.whole.outcomes
     report = shlex.quote(str(directory / "report.json"))
     if facts.get("mode") == "dry-run":
-        if outcomes[Outcome.WOULD_CANCEL]:
-            yield Step("Cancel these runs and no others:", f"batch-cancel run --manifest {report}")
+        yield from _after_a_dry_run(document, report)
         return
     if facts.get("refusal") or facts.get("stop_cause") == "guardrail":
         yield Step("If this many is right, raise the guardrail and run again.")
@@ -184,9 +183,16 @@ def next_steps(document: Document, directory: Path) -> Iterator[Step]:
         yield Step("Mend what keeps targets from being read, and sweep them again.")
 
 
+def _after_a_dry_run(document: Document, report: str) -> Iterator[Step]:
+    if document.facts.get("refusal"):
+        yield Step("If this many is right, raise the guardrail first.")
+    if document.whole.outcomes[Outcome.WOULD_CANCEL]:
+        yield Step("Cancel these runs and no others:", f"batch-cancel run --manifest {report}")
+
+
 def facts_in_words(document: Document) -> Iterator[str]:
     """Time, calls and cost, each in a sentence; only what is known."""
-    yield from _calls_in_words(document)
+    yield from calls_in_words(document)
     seconds = document.seconds_to_stop
     if seconds:
         half, most = seconds[len(seconds) // 2], seconds[min(len(seconds) - 1, len(seconds) * 95 // 100)]
@@ -194,7 +200,8 @@ def facts_in_words(document: Document) -> Iterator[str]:
     yield from cost_in_words(document)
 
 
-def _calls_in_words(document: Document) -> Iterator[str]:
+def calls_in_words(document: Document) -> Iterator[str]:
+    """What was asked of the service; nothing where nothing was."""
     totals = document.reader.call_totals().values()
     calls, throttled, retries = (sum(total[at] for total in totals) for at in range(3))
     if calls:
@@ -216,7 +223,7 @@ def cost_in_words(document: Document) -> Iterator[str]:
             )
         yield text + "."
     if at_most.total is not None:
-        yield f"Had nobody stopped them: at most {at_most.total:,.1f} DPU-hours, until their time-outs."
+        yield f"At most {at_most.total:,.1f} DPU-hours, if every run had gone on until its time-out."
 
 
 def place(document: Document, target_id: int) -> str:
@@ -227,7 +234,12 @@ def place(document: Document, target_id: int) -> str:
 
 def runs(count: int) -> str:
     """``1 run``, ``3,000 runs``."""
-    return f"{count:,} run{'' if count == 1 else 's'}"
+    return counted(count, "run")
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 target``, ``200 targets``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def sentence(text: str) -> str:
