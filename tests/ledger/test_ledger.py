@@ -322,7 +322,7 @@ def test_a_process_killed_at_any_moment_has_on_disk_all_that_it_said(directory: 
                 it.kill()  # and what is still in the pipe was said before
             word, *ids = line.decode().split()
             said.update(dict.fromkeys(map(int, ids), word))
-    on_disk = dict(rows(directory, "SELECT run_id, coalesce(class, 'claimed') FROM attempts"))
+    on_disk = {row[0]: row[1] for row in rows(directory, "SELECT run_id, coalesce(class, 'claimed') FROM attempts")}
     assert len(said) >= 5
     for run_id, word in said.items():
         assert on_disk[run_id] in ((word, "accepted") if word == "claimed" else (word,))
