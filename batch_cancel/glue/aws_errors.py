@@ -94,7 +94,7 @@ def translate(operation: str, error: Exception) -> CallFailed:
         return _from_answer(operation, error)
     code = type(error).__name__
     message = _cut(str(error))
-    if isinstance(error, NO_CREDENTIALS):
+    if isinstance(error, NO_CREDENTIALS) or _still_expired(error):
         return CallFailed(ErrorKind.CREDENTIALS, operation, code, message, reached=False)
     if isinstance(error, NEVER_SENT):
         return CallFailed(ErrorKind.OTHER, operation, code, message, reached=False)
@@ -141,6 +141,11 @@ def _code(code: str, headers: Mapping[str, str]) -> str:
     return named if named and code.isdigit() else code
 
 
+def _still_expired(error: Exception) -> bool:
+    """Keys that were already over when they came, so that nothing was signed; botocore has no class for it."""
+    return isinstance(error, RuntimeError) and "refreshed credentials are still expired" in str(error)
+
+
 def _may_have_reached(error: Exception) -> bool:
     """False only for a connection that never came about: a reset, too, is raised as EndpointConnectionError."""
     if isinstance(error, exceptions.ConnectTimeoutError):
@@ -153,10 +158,10 @@ def _may_have_reached(error: Exception) -> bool:
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Retry-After in seconds, or x-amz-retry-after in milliseconds; anything else is no wish."""
-    for name, unit in (("retry-after", 1.0), ("x-amz-retry-after", 0.001)):
+    for name, units_a_second in (("retry-after", 1), ("x-amz-retry-after", 1000)):
         text = headers.get(name, "")
         if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text):
-            return float(text) * unit
+            return float(text) / units_a_second
     return None
 
 
