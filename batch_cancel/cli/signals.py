@@ -1,13 +1,13 @@
 """SIGINT and SIGTERM for a sweep, and a standard output that nobody reads any more."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
 
 from batch_cancel.core.errors import BatchCancelError
 
@@ -35,18 +35,18 @@ def handle_signals(on_signal: Callable[[int], None], *, farewell: str = "") -> I
     loop = asyncio.get_running_loop()
     handled = [signum for signum in SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
     before = {signum: signal.getsignal(signum) for signum in handled}
+    came: list[int] = []
 
-    def leave(signum: int, frame: FrameType | None) -> NoReturn:
-        _say_last(farewell)
-        os._exit(exit_code_of(signum))
-
-    def first(signum: int) -> None:
-        for each in handled:
-            signal.signal(each, leave)
-        on_signal(signum)
+    def hear(signum: int, frame: FrameType | None) -> None:
+        came.append(signum)
+        if len(came) > 1:
+            _say_last(farewell)
+            os._exit(exit_code_of(signum))
+        loop.call_soon_threadsafe(on_signal, signum)
 
     for signum in handled:
-        loop.add_signal_handler(signum, first, signum)
+        loop.add_signal_handler(signum, _nothing)  # for its other half: a loop that waits is woken by the signal
+        signal.signal(signum, hear)
     try:
         yield
     finally:
@@ -55,20 +55,19 @@ def handle_signals(on_signal: Callable[[int], None], *, farewell: str = "") -> I
             signal.signal(signum, before[signum])
 
 
+def _nothing() -> None:
+    """What is to be done is done by :func:`handle_signals`'s own handler."""
+
+
 def _say_last(farewell: str) -> None:
     """Below the live view, in the terminal's own colours; if nothing can be written without waiting, nothing is."""
     if not farewell:
         return
-    try:
+    with contextlib.suppress(OSError):
         os.set_blocking(STDERR, False)
         os.write(STDERR, f"\r\x1b[0m\n{farewell}\n".encode() if os.isatty(STDERR) else f"{farewell}\n".encode())
-    except OSError:
-        pass
-    finally:
-        try:
-            os.set_blocking(STDERR, True)  # the terminal is shared with the shell that started us
-        except OSError:
-            pass
+    with contextlib.suppress(OSError):
+        os.set_blocking(STDERR, True)  # the terminal is shared with the shell that started us
 
 
 def say(text: str) -> bool:
@@ -81,8 +80,9 @@ def say(text: str) -> bool:
     """
     if sys.stdout is None:
         return False
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
     except BrokenPipeError:
         _forget_stdout()

@@ -1,0 +1,162 @@
+"""Signals to a process of its own: the first asks, the second leaves. Standard output: a closed pipe is no error."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import Terminal
+
+SWEEP = """
+import asyncio, sys, time
+from batch_cancel.cli.signals import exit_code_of, handle_signals
+
+async def story():
+    got = asyncio.get_running_loop().create_future()
+    def asked(signum):
+        print("asked", signum, flush=True)
+        got.set_result(signum)
+    with handle_signals(asked, farewell="mend it"):
+        print("ready", flush=True)
+        STORY
+
+sys.exit(asyncio.run(story()))
+"""
+ENDS = "return exit_code_of(await got)"
+DRAINS_FOR_EVER = "await asyncio.Event().wait()"
+IS_STUCK = """
+        while True:
+            pass
+"""
+
+
+def start(story: str, **keywords: object) -> "subprocess.Popen[bytes]":
+    process: subprocess.Popen[bytes] = subprocess.Popen(
+        [sys.executable, "-c", SWEEP.replace("STORY", story.strip())],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **keywords,  # type: ignore[call-overload]  # what a test wants of it
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def ended(process: "subprocess.Popen[bytes]") -> tuple[int, bytes, bytes]:
+    out, err = process.communicate(timeout=20)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize(("signum", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_signal_asks_the_sweep_which_ends_by_itself(signum: signal.Signals, exit_code: int) -> None:
+    process = start(ENDS)
+    process.send_signal(signum)
+    assert ended(process) == (exit_code, b"asked %d\n" % signum, b"")
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("second", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_second_signal_leaves_at_once_with_a_word_on_what_mends_it(
+    first: signal.Signals, second: signal.Signals, exit_code: int
+) -> None:
+    process = start(DRAINS_FOR_EVER)
+    process.send_signal(first)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"asked %d\n" % first
+    process.send_signal(second)
+    assert ended(process) == (exit_code, b"", b"mend it\n")
+
+
+def test_the_second_signal_leaves_although_the_loop_is_stuck_and_never_heard_the_first() -> None:
+    process = start(IS_STUCK)
+    process.send_signal(signal.SIGINT)
+    while process.poll() is None:  # the two may arrive as one
+        process.send_signal(signal.SIGTERM)
+    assert ended(process) == (143, b"", b"mend it\n")
+
+
+def test_what_was_ignored_stays_ignored() -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    process = start(ENDS, preexec_fn=ignore)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process) == (143, b"asked 15\n", b"")
+
+
+def test_ctrl_c_at_a_terminal_leaves_a_healthy_screen() -> None:
+    with Terminal() as terminal:
+        process = terminal.start("-c", SWEEP.replace("STORY", DRAINS_FOR_EVER))
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        terminal.type("\x03")
+        assert process.stdout.readline() == b"asked 2\n"
+        terminal.type("\x03")
+        process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert terminal.seen("mend it\r\n").endswith("\x1b[0m\r\nmend it\r\n")
+
+
+def test_handlers_are_put_back() -> None:
+    script = SWEEP.replace("STORY", "return 0").replace(
+        "sys.exit(asyncio.run(story()))",
+        "import signal; before = [signal.getsignal(s) for s in (2, 15)]; asyncio.run(story());"
+        "sys.exit(before != [signal.getsignal(s) for s in (2, 15)])",
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False, capture_output=True).returncode == 0
+
+
+# Standard output
+
+SAYS = """
+import sys
+from batch_cancel.cli.signals import say
+from batch_cancel.core.errors import BatchCancelError
+try:
+    heard = say(TEXT)
+except BatchCancelError as error:
+    print("error:", error, file=sys.stderr)
+    sys.exit(7)
+sys.exit(0 if heard else 5)
+"""
+
+
+def says(text: str, **keywords: object) -> "subprocess.Popen[bytes]":
+    process: subprocess.Popen[bytes] = subprocess.Popen(
+        [sys.executable, "-c", SAYS.replace("TEXT", text)],
+        stderr=subprocess.PIPE,
+        **keywords,  # type: ignore[call-overload]  # what a test wants of it
+    )
+    return process
+
+
+def test_a_reader_who_left_changes_nothing() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = says("'x' * 100_000", stdout=writer)
+    os.close(writer)
+    assert ended(process)[::2] == (5, b"")
+
+
+def test_a_closed_standard_output_changes_nothing() -> None:
+    assert ended(says("'x'", preexec_fn=lambda: os.close(1)))[::2] == (5, b"")
+
+
+def test_a_full_disk_is_an_error_with_a_sentence() -> None:
+    with Path("/dev/full").open("wb") as full:
+        code, _, err = ended(says("'x' * 100_000", stdout=full))
+    assert (code, err) == (7, b"error: standard output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [("utf-8", b"\xc3\xa9 \\udc80\n"), ("ascii", b"\\xe9 \\udc80\n"), ("latin-1", b"\xe9 \\udc80\n")],
+)
+def test_what_the_terminals_encoding_has_not_is_escaped(encoding: str, written: bytes) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    process = says(r"'\xe9 \udc80\n'", stdout=subprocess.PIPE, env=environment)
+    assert ended(process) == (0, written, b"")
