@@ -81,7 +81,8 @@ class Endpoint:
         if seconds:
             await asyncio.sleep(seconds / 2)
         if answer.refused is not None:
-            response = wire.refusal(answer.refused, answer.request_id, query=call.query)
+            retry_after = self._world.settings.behaviour.retry_after
+            response = wire.refusal(answer.refused, answer.request_id, query=call.query, retry_after=retry_after)
         else:
             response = wire.answered(call.operation, answer.body or {}, answer.request_id, query=call.query)
         if answer.delivery is Delivery.WHOLE:

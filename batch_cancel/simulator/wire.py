@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from batch_cancel.simulator.requests import Parameters, Refused
+from batch_cancel.simulator.settings import RetryAfter
 
 JSON_TYPE = "application/x-amz-json-1.1"
 XML_TYPE = "text/xml"
@@ -79,14 +80,16 @@ def answered(operation: str, body: dict[str, Any], request_id: str, *, query: bo
     return Response(200, json.dumps(body).encode(), JSON_TYPE, {"x-amzn-RequestId": request_id})
 
 
-def refusal(refused: Refused, request_id: str, *, query: bool) -> Response:
+def refusal(
+    refused: Refused, request_id: str, *, query: bool, retry_after: RetryAfter = RetryAfter.SECONDS
+) -> Response:
     """An error; a code that is a number is a bare HTTP status, as a load balancer sends it."""
     headers = {"x-amzn-RequestId": request_id}
     if refused.retry_after_seconds is not None:
-        if refused.retry_after_seconds.is_integer():
-            headers["Retry-After"] = f"{refused.retry_after_seconds:.0f}"
-        else:
+        if retry_after is RetryAfter.MILLISECONDS:
             headers["x-amz-retry-after"] = f"{refused.retry_after_seconds * 1000:.0f}"
+        else:
+            headers["Retry-After"] = f"{refused.retry_after_seconds:.0f}"
     if refused.code.isdigit():
         return Response(refused.http_status, b"", HTML_TYPE, headers)
     if query:
@@ -138,7 +141,8 @@ def _xml(fields: Mapping[str, Any]) -> str:
 
 def _xml_error(refused: Refused, request_id: str) -> bytes:
     sender = "Sender" if refused.http_status < 500 else "Receiver"
+    code = "InvalidAction" if refused.code == "UnknownOperationException" else refused.code
     return (
-        f'<ErrorResponse xmlns="{_STS_NAMESPACE}"><Error><Type>{sender}</Type><Code>{refused.code}</Code>'
+        f'<ErrorResponse xmlns="{_STS_NAMESPACE}"><Error><Type>{sender}</Type><Code>{code}</Code>'
         f"<Message>{escape(refused.message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
     ).encode()

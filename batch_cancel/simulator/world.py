@@ -422,7 +422,7 @@ class World:
             )
             raise Refused("AccessDeniedException", message)
         key_id = f"{SESSION_PREFIX}{len(self._sessions) % 0x10000:04X}{account_id}"
-        lives_seconds = min(access.session_seconds, float(parameters.get("DurationSeconds") or 3600))
+        lives_seconds = min(access.session_seconds, _duration_seconds(parameters))
         expires_at = caller.now + lives_seconds
         self._sessions[key_id] = Session(role_arn, name, expires_at)
         self._first_use.pop(key_id, None)
@@ -565,6 +565,14 @@ class World:
 def _refuse_by(fault: FaultKind | None) -> None:
     if fault in _REFUSALS:
         raise Refused(*_REFUSALS[fault])
+
+
+def _duration_seconds(parameters: Parameters) -> int:
+    """How long the caller wants a role's keys to live (STS API reference, AssumeRole)."""
+    text = str(parameters.get("DurationSeconds", 3600))
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 900 <= int(text) <= 43200):
+        raise Refused("ValidationException", f"Value '{text}' at 'durationSeconds' is not within 900 and 43200")
+    return int(text)
 
 
 def _no_run(task_run_id: str) -> Refused:

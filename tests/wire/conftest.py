@@ -1,8 +1,22 @@
 """An environment in which the real client finds made-up keys, and nothing of the machine's own."""
 
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from botocore.loaders import JSONFileLoader
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _models_are_read_once() -> Iterator[None]:
+    """Each session of botocore reads the service models anew, half of what a test costs here."""
+    read = JSONFileLoader.load_file
+    loader = JSONFileLoader()
+    with pytest.MonkeyPatch.context() as patch:
+        read_once = cache(lambda path: read(loader, path))
+        patch.setattr(JSONFileLoader, "load_file", lambda self, path: read_once(path))
+        yield
 
 
 @pytest.fixture(autouse=True)

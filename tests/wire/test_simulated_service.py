@@ -121,7 +121,7 @@ def test_a_setting_looks_the_same_in_memory_and_on_the_wire(setting: dict[str, A
     async def main() -> None:
         clocks = Clock(), Clock()
         in_memory, served = (world_of(clock=clock, **setting) for clock in clocks)
-        faces = [(SimulatedService(in_memory), in_memory, clocks[0])]
+        faces: list[tuple[Service, World, Clock]] = [(SimulatedService(in_memory), in_memory, clocks[0])]
         async with serve(served) as url:
             faces.append((Aws("s-1", endpoint_url=url), served, clocks[1]))
             for service, world, clock in faces:
@@ -143,7 +143,7 @@ def test_who_is_not_let_in_looks_the_same_in_memory_and_on_the_wire(access: Acce
         async with serve(worlds[1]) as url:
             for service in (SimulatedService(worlds[0]), Aws("s-1", endpoint_url=url)):
                 with pytest.raises(CallFailed) as caught:
-                    await service.identify(access, REGION)  # type: ignore[attr-defined]  # both are a Service
+                    await service.identify(access, REGION)
                 told.append(fields(caught.value))
 
     asyncio.run(main())
