@@ -30,7 +30,7 @@ def cells(text: str) -> int:
 
 
 def _cells_of(character: str) -> int:
-    if unicodedata.combining(character):
+    if unicodedata.category(character) in ("Mn", "Me"):  # accents and the like stand on the character before
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
