@@ -1,8 +1,10 @@
 # Each target does the set-up that it needs; `make demo` and `make test` are all that a fresh machine wants.
 PYTHON ?= python3
 BIN := .venv/bin
+SEEDS ?= 10000
+ROUNDS ?= 200
 
-.PHONY: setup demo test lint check bench clean
+.PHONY: setup demo test lint check bench rate-grid sim sim-planted crash pictures clean
 
 setup: .venv/.done
 
@@ -15,8 +17,9 @@ setup: .venv/.done
 demo: setup
 	$(BIN)/batch-cancel demo
 
+# Without a browser the tests that need one are left out, and pytest says how many.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: setup
 	$(BIN)/ruff check .
@@ -25,6 +28,22 @@ lint: setup
 	$(BIN)/lint-imports
 
 check: lint test
+
+# Figures, not tests: nothing here can fail for being slow.
+bench: setup
+	$(BIN)/python -m tests.bench
+
+rate-grid: setup
+	$(BIN)/python -m tests.bench.rate_grid
+
+sim: setup
+	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+
+sim-planted: setup
+	$(BIN)/python -m tests.sim.planted
+
+crash: setup
+	$(BIN)/python -m tests.crash --rounds $(ROUNDS)
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

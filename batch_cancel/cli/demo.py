@@ -1,0 +1,168 @@
+"""``demo``: a simulator and a whole sweep against it, in one command; afterwards the two are compared."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.request import urlopen
+
+import click
+
+from batch_cancel.cli.options import Value
+from batch_cancel.cli.run import new_sweep_id
+from batch_cancel.core.errors import BatchCancelError, UsageError
+
+DIRECTORY = Path("batch-cancel-demo")
+PATIENCE_SECONDS = 10
+CANCEL = "CancelMLTaskRun"
+OURS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
+
+_EXAMPLES = """\b
+Examples:
+  batch-cancel demo
+  batch-cancel demo --scenario incident
+  batch-cancel demo --scenario configs/drill.yaml
+
+\b
+Scenarios: demo, incident, throttled, outage, expired-credentials, restarts, organization, or a file.
+Exit code 0 if every verdict of the report agrees with what really happened, whatever the sweep ended with.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A simulator that runs: its address, and the story that it plays."""
+
+    url: str
+    variables: dict[str, str]
+    command: list[str]
+
+
+@click.command(epilog=_EXAMPLES)
+@click.option("--scenario", metavar="NAME|FILE", default="demo", help="What to play (default: demo).")
+@click.option("--out", type=Value("DIR", Path), help=f"Where to leave the reports (default {DIRECTORY}/<sweep id>).")
+def demo(scenario: str, out: Path | None) -> None:
+    """Start a simulator, run a whole sweep against it with live progress, and compare the report with the truth."""
+    from batch_cancel.simulator.scenarios import find_scenario  # noqa: PLC0415  # --help needs none of it
+
+    play = find_scenario(scenario)
+    directory = out or DIRECTORY / new_sweep_id()
+    with _simulator(scenario, play.command) as stage:
+        click.echo(f"{play.name}: {play.story.strip()}\nGoal: {play.goal.strip()}\n", err=True)
+        click.echo(f"$ {shlex.join(['batch-cancel', *stage.command])}\n", err=True)
+        code = _run_in(stage, [*stage.command, "--out", str(directory)])
+        truth = json.load(urlopen(f"{stage.url}/_simulator/truth", timeout=PATIENCE_SECONDS))  # noqa: S310  # ours, http
+    report = directory / "report.json"
+    if not report.is_file():
+        raise BatchCancelError(f"the sweep left no {report} (exit code {code})")
+    agrees = _debrief(truth, json.loads(report.read_text(encoding="utf-8")), code)
+    click.echo(f"\nOpen {directory / 'report.html'} in a browser.")
+    sys.exit(0 if agrees else 1)
+
+
+def _run_in(stage: Stage, arguments: list[str]) -> int:
+    """The sweep as a user would start it; it has the terminal."""
+    environment = {name: value for name, value in os.environ.items() if name not in OURS}
+    nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+    return subprocess.run(  # noqa: S603  # this program, with the arguments of a scenario
+        [sys.executable, "-m", "batch_cancel", *arguments],
+        env=environment | nowhere | stage.variables,
+        check=False,
+    ).returncode
+
+
+@contextmanager
+def _simulator(scenario: str, command: str) -> Iterator[Stage]:
+    process = subprocess.Popen(  # noqa: S603  # this program
+        [sys.executable, "-m", "batch_cancel", "simulate", "--scenario", scenario],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,  # Ctrl-C is for the sweep: the simulator is still needed to compare with
+    )
+    try:
+        assert process.stdout is not None  # noqa: S101  # a pipe was asked for
+        variables = _variables(process.stdout)
+        program, *arguments = shlex.split(command)
+        if program != "batch-cancel":
+            raise UsageError(f"the scenario's command is not one of batch-cancel: {command}")
+        yield Stage(variables["AWS_ENDPOINT_URL"], variables, arguments)
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_SECONDS)
+
+
+def _variables(output: IO[str]) -> dict[str, str]:
+    """What the simulator says to set."""
+    found: dict[str, str] = {}
+    for line in output:
+        if match := re.fullmatch(r"\s*export (\w+)=(.*)\n", line):
+            found[match[1]] = match[2]
+        elif len(found) >= 4:  # endpoint, two keys, region
+            return found
+    raise BatchCancelError("the simulator did not start")
+
+
+def _debrief(truth: dict[str, Any], report: dict[str, Any], code: int) -> bool:
+    """How the drill went: by the simulator's own truth, beside what the report says."""
+    states = {
+        (transform["account_id"], transform["region"], transform["transform_id"], run["task_run_id"]): run
+        for transform in truth["transforms"]
+        for run in transform["runs"]
+    }
+    home = next(iter(states), ("", "", "", ""))[0]
+    wrong = [
+        run
+        for run in report["runs"]
+        if not _is_true(
+            run["outcome"],
+            states.get((run["account_id"] or home, run["region"], run["transform_id"], run["task_run_id"])),
+        )
+    ]
+    calls = Counter[str]()
+    for entry in truth["calls"]:
+        if entry["operation"] == CANCEL:
+            calls[entry["result"]] += entry["count"]
+    active = sum(run["status"] in ("STARTING", "RUNNING") for run in states.values())
+    spared = sum(run["outcome"] == "excluded" for run in report["runs"])
+    click.echo("\nHow it went, by the simulator's own truth")
+    click.echo(f"  Exit code {code}; {active:,} runs are still active there, {spared:,} of them spared by a rule.")
+    throttled = calls.get("ThrottlingException", 0)
+    click.echo(f"  {calls.total():,} cancel requests arrived, {throttled:,} of them throttled.")
+    told = len(report["runs"])
+    click.echo(f"  {told - len(wrong):,} of the report's {told:,} verdicts agree with it.")
+    for run in wrong[:10]:
+        click.echo(f"    not so: {run['transform_id']} {run['task_run_id']}: {run['outcome']}")
+    return not wrong
+
+
+ENDED_BY_ITSELF = frozenset({"SUCCEEDED", "FAILED", "TIMEOUT"})
+BORNE_OUT = {
+    "stopped": (True, frozenset({"STOPPED"})),
+    "finished_first": (True, ENDED_BY_ITSELF),
+    "already_finished": (False, ENDED_BY_ITSELF | {"STOPPED"}),
+    "stopping": (True, None),
+    "stuck_stopping": (True, None),
+    "excluded": (False, None),
+    "would_cancel": (False, None),
+    "not_attempted": (False, None),
+}
+"""For each verdict, whether the world must have accepted a request, and the statuses that fit (None: any)."""
+
+
+def _is_true(outcome: str, run: dict[str, Any] | None) -> bool:
+    """Whether the world's history of a run bears a verdict out."""
+    if run is None or outcome == "not_found":
+        return run is None and outcome == "not_found"
+    if outcome not in BORNE_OUT:
+        return True  # failed, unknown, denied, invalid claim nothing about what the world did
+    accepted, statuses = BORNE_OUT[outcome]
+    return bool(run["accepted_cancels"]) is accepted and (statuses is None or run["status"] in statuses)
