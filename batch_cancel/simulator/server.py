@@ -6,6 +6,7 @@ What the world cannot do is done here: answers that break off, never come, or co
 
 import asyncio
 import json
+import os
 import random
 import socket
 import struct
@@ -47,7 +48,8 @@ async def serve(world: World, *, port: int = 0, latency: Latency = no_latency, s
         try:
             await site.start()
         except OSError as error:
-            raise UsageError(f"port {port} cannot be had ({error.strerror}): choose another with --port") from error
+            why = os.strerror(error.errno or 0).lower()  # asyncio's own sentence says the address twice
+            raise UsageError(f"port {port} cannot be had ({why}): choose another with --port") from error
         yield f"http://{HOST}:{runner.addresses[0][1]}"
     finally:
         endpoint.ended.set()
