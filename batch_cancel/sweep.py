@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from batch_cancel.engine.examination import Examination
 from batch_cancel.engine.identities import Identities
 from batch_cancel.engine.intake import Places, take_in, take_in_plan
 from batch_cancel.engine.target_work import Surroundings, TargetWork, in_turn
-from batch_cancel.engine.targets import Resolved, resolve
+from batch_cancel.engine.targets import Refusal, Resolved, refusals, resolve
 from batch_cancel.glue.api import Service
 from batch_cancel.glue.pace import InFlight, Pacers
 from batch_cancel.glue.paced import Connection, Line
@@ -258,10 +258,12 @@ class Sweep:
         for row in self._ledger.reader.targets():
             self._ledger.set_listed(row.id, transforms=None, active_runs=None, complete=True)
             self._add_work(row.id, row.target)
+            self._tell(TargetOpened(row.target))
 
     async def _enter(self, resolved: Resolved) -> None:
         for target in resolved.targets:
             self._add_work(await self._ledger.add_target(target), target)
+            self._tell(TargetOpened(target))
         for failed in resolved.failed:
             self._tell(Warned(f"{failed.place}: {failed.code}: {failed.message}"))
             if not failed.left_out:
@@ -337,7 +339,6 @@ class Sweep:
 
     def _identified(self, work: TargetWork, identity: Identity) -> None:
         self._ledger.set_identity(work.target_id, identity.account_id, identity.arn)
-        self._tell(TargetOpened(replace(work.target, account_id=identity.account_id)))
 
     def _identify_soon(self) -> None:
         """Find out for the report who we are; it may fail without harm, and holds up nothing."""
@@ -556,6 +557,8 @@ class Sweep:
             self._pacers.save()
         self._flush_counts()
         await self._ledger.writer.commit()
+        self._tell_regions_from_credentials()
+        await self._ledger.writer.commit()
         result = result or self._result()
         await self._ledger.set_facts(
             finished_at=_text(self._now()),
@@ -583,6 +586,17 @@ class Sweep:
         finally:
             await _cancelled(stopping)
             await _cancelled(steps)
+
+    def _tell_regions_from_credentials(self) -> None:
+        """A region that is not enabled refuses good credentials: where they were taken elsewhere, say so."""
+        codes = {row.id: row.error_code for row in self._ledger.reader.targets() if row.error_code}
+        refused = {work.target: codes[work.target_id] for work in self._works if work.target_id in codes}
+        let_in = [work.target for work in self._works if work.line.let_in]
+        for target, why in refusals(refused, let_in).items():
+            if why is Refusal.REGION_UNAVAILABLE:
+                for work in self._works:
+                    if work.target == target:
+                        self._ledger.explain_target_error(work.target_id, f"{why.value}: {refused[target]}")
 
     def _result(self) -> Result:
         """The exit code by the contract, from what the ledger holds."""

@@ -98,9 +98,13 @@ class Play:
 
         return run(main())
 
+    def reader(self) -> LedgerReader:
+        """The ledger as it stands; close it."""
+        return LedgerReader(self.directory / LEDGER_NAME)
+
     def rows(self) -> list[RunRow]:
         """Every run of the ledger."""
-        reader = LedgerReader(self.directory / LEDGER_NAME)
+        reader = self.reader()
         try:
             return list(reader.runs())
         finally:
@@ -108,7 +112,7 @@ class Play:
 
     def facts(self) -> dict[str, Any]:
         """The ledger's facts."""
-        reader = LedgerReader(self.directory / LEDGER_NAME)
+        reader = self.reader()
         try:
             return reader.facts()
         finally:

@@ -406,3 +406,40 @@ def test_signals_have_their_own_exit_codes() -> None:
     from batch_cancel.cli.signals import exit_code_of
 
     assert [exit_code_of(signal.SIGINT), exit_code_of(signal.SIGTERM)] == [130, 143]
+
+
+def test_a_region_that_is_not_enabled_is_told_from_wrong_credentials() -> None:
+    fleet = FleetSettings(regions=("us-east-1", "eu-south-1"), transforms=3, runs=40)
+    play = Play(world(fleet=fleet, access=AccessSettings(disabled_regions=("eu-south-1",))))
+    result = play.sweep(settings(targets=(TargetSettings(regions=("us-east-1", "eu-south-1")),)))
+    assert result.exit_code == 1
+    reader = play.reader()
+    there, disabled = reader.targets()
+    reader.close()
+    assert there.complete and not disabled.complete
+    assert "not enabled" in (disabled.error_message or "")
+
+
+def test_a_large_organization_is_swept_and_what_is_denied_is_named() -> None:
+    accounts = tuple(f"{number:012d}" for number in range(1, 51))
+    regions = ("us-east-1", "eu-west-1", "eu-south-1", "us-west-2")
+    fleet = FleetSettings(accounts=accounts, regions=regions, transforms=2, runs=1200)
+    access = AccessSettings(denied_accounts=accounts[3:6], disabled_regions=("eu-south-1",))
+    play = Play(world(fleet=fleet, access=access))
+    targets = (TargetSettings(accounts=accounts, role_name="BatchCancel", regions=regions),)
+    assert play.sweep(settings(targets=targets)).exit_code == 1
+    left = {(account, region) for account, region, run in play.world.runs() if run.status(play.now()).active}
+    assert left and all(account in accounts[3:6] or region == "eu-south-1" for account, region in left)
+    reader = play.reader()
+    failed = {(row.target.account_id, row.target.region) for row in reader.targets() if not row.complete}
+    reader.close()
+    assert failed == {(a, r) for a in accounts for r in regions if a in accounts[3:6] or r == "eu-south-1"}
+
+
+def test_an_empty_target_costs_one_call_of_glue() -> None:
+    accounts = tuple(f"{number:012d}" for number in range(1, 101))
+    play = Play(world(fleet=FleetSettings(accounts=accounts, transforms=0, runs=0)))
+    targets = (TargetSettings(accounts=accounts, role_name="BatchCancel", regions=("us-east-1",)),)
+    assert play.sweep(settings(targets=targets)).exit_code == 0
+    assert play.calls("ListMLTransforms") == play.calls("AssumeRole") == 100
+    assert play.calls("GetMLTaskRuns") == play.calls("GetMLTransforms") == 0

@@ -112,6 +112,9 @@ class Line(Generic[G]):
         max_attempts: of one call, throttles not counted.
         stop: the target's; a call that has not left when it is requested raises Stopped.
         on_trouble: called once, with what stopped the target, before everybody at it is stopped.
+
+    Attributes:
+        let_in: some call was answered by somebody who had taken the credentials, AccessDenied included.
     """
 
     def __init__(
@@ -142,6 +145,7 @@ class Line(Generic[G]):
         self._told_rps: dict[str, float] = {}
         self._trouble = Trouble()
         self._renewing: asyncio.Lock = asyncio.Lock()
+        self.let_in = False
 
     def pacer(self, operation: str) -> Pacer:
         """The limiter of one operation here."""
@@ -216,6 +220,7 @@ class Line(Generic[G]):
         else:
             tally.failed += kind is not None
             feedback = Feedback.ACCEPTED
+            self.let_in = True
             self._trouble.since, self._trouble.refreshes = None, 0
             self.budget.succeeded()
         if feedback is not Feedback.ACCEPTED and self._trouble.since is None:

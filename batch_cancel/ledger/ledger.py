@@ -264,6 +264,10 @@ class Ledger:
             target_id,
         )
 
+    def explain_target_error(self, target_id: int, message: str) -> None:
+        """What a target's trouble turned out to be."""
+        self.writer.post("UPDATE targets SET error_message = ? WHERE id = ?", message, target_id)
+
     def clear_target_error(self, target_id: int) -> None:
         """The target is tried again."""
         self.writer.post("UPDATE targets SET error_code = NULL, error_message = NULL WHERE id = ?", target_id)
