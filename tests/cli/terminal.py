@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Literal, TextIO
 
 PATIENCE_SECONDS = 20.0
 """How long something that has to come is waited for; no test is about time."""
@@ -46,7 +46,7 @@ class Terminal:
     def resize(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
-    def stream(self, mode: str = "w") -> TextIO:
+    def stream(self, mode: Literal["r", "w"] = "w") -> TextIO:
         """What a program has as sys.stdin or sys.stderr."""
         stream: TextIO = os.fdopen(
             os.dup(self.slave), mode, encoding="utf-8", errors=None if mode == "r" else "replace"

@@ -76,6 +76,9 @@ class Counters:
         self.retries = 0
         self.accepted = 0
         self.outcomes: dict[Outcome, int] = {}
+        self.dpu_hours_stopped: float | None = None
+        self._asked_before = 0
+        """Runs that had their verdict before cancelling began: a look at them was enough."""
         self.cancel_calls_by_target: dict[Target, int] = {}
         self.paces: dict[Target, Pace] = {}
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
@@ -108,10 +111,19 @@ class Counters:
     def phase(self) -> Phase | None:
         """The phase that people would name if asked: the furthest one under way, verification only when it is alone."""
         running = [phase for phase, state in list(self.phases.items()) if not state.ended]
+        if self.all_asked:
+            running = [phase for phase in running if phase is not Phase.CANCEL or Phase.VERIFY not in running]
         for phase in (Phase.REPORT, Phase.CANCEL, Phase.DISCOVER, Phase.VERIFY, Phase.CONNECT):
             if phase in running:
                 return phase
         return next(reversed(list(self.phases)), None)
+
+    @property
+    def all_asked(self) -> bool:
+        """Whether every run has been asked for and no more can come: what is left is to see them end."""
+        total = self.to_cancel
+        discover = self.phases.get(Phase.DISCOVER)
+        return total is not None and self.asked >= total and (discover is None or discover.ended)
 
     @property
     def excluded(self) -> int:
@@ -123,22 +135,37 @@ class Counters:
         """How many runs there are to ask for, as far as is known by now."""
         state = self.phases.get(Phase.CANCEL)
         if state is not None and state.total is not None:
-            return max(state.total, self.to_cancel_found)
+            return max(state.total, self.asked)
         if self.manifest_rows:
             return max(0, self.manifest_rows - self.outcomes.get(Outcome.EXCLUDED, 0))
-        return self.to_cancel_found or None
+        return max(self.to_cancel_found, self.asked) or None
 
     @property
     def asked(self) -> int:
-        """Runs whose requests are over, whatever came of them."""
-        outcomes = dict(self.outcomes)
-        unaccepted = sum(n for outcome, n in outcomes.items() if outcome not in AFTER_ACCEPTANCE + NEVER_ASKED)
-        return max(self.accepted, sum(outcomes.get(outcome, 0) for outcome in AFTER_ACCEPTANCE)) + unaccepted
+        """Runs whose requests are over, whatever came of them; those that an earlier process asked for left out."""
+        return self._asked_in_all() - self._asked_before
+
+    @property
+    def to_settle(self) -> int:
+        """Runs that were asked for, by this process or by an earlier one, and so will have a verdict."""
+        return self.asked + self._asked_earlier()
 
     @property
     def settled(self) -> int:
         """Runs that were asked for and have their verdict."""
-        return sum(n for outcome, n in dict(self.outcomes).items() if outcome not in NEVER_ASKED)
+        verdicts = sum(n for outcome, n in dict(self.outcomes).items() if outcome not in NEVER_ASKED)
+        return max(0, verdicts - self._asked_before)
+
+    def _asked_in_all(self) -> int:
+        outcomes = dict(self.outcomes)
+        unaccepted = sum(n for outcome, n in outcomes.items() if outcome not in AFTER_ACCEPTANCE + NEVER_ASKED)
+        ended = sum(outcomes.get(outcome, 0) for outcome in AFTER_ACCEPTANCE)
+        return max(self.accepted, ended - self._asked_earlier()) + unaccepted
+
+    def _asked_earlier(self) -> int:
+        """By a process that this one goes on from: the runs that verification began with."""
+        state = self.phases.get(Phase.VERIFY)
+        return (state.total or 0) if state is not None else 0
 
     def busiest(self) -> tuple[Target, Pace | None] | None:
         """The target that got the most cancel calls, and what its limiter allows."""
@@ -151,6 +178,8 @@ class Counters:
     # One method an event
 
     def _phase_began(self, event: PhaseBegan) -> None:
+        if event.phase is Phase.CANCEL:
+            self._asked_before = self._asked_in_all()
         self.phases[event.phase] = PhaseState(event.total)
 
     def _phase_ended(self, event: PhaseEnded) -> None:
@@ -196,22 +225,30 @@ class Counters:
 
     def _outcome_reached(self, event: OutcomeReached) -> None:
         self.outcomes[event.outcome] = self.outcomes.get(event.outcome, 0) + 1
+        if event.dpu_hours is not None and event.outcome is Outcome.STOPPED:
+            self.dpu_hours_stopped = (self.dpu_hours_stopped or 0.0) + event.dpu_hours
 
     def _sweep_started(self, event: SweepStarted) -> None:
         self.sweep_number = event.number
+        # What is still to be asked for, and what is spared, will be found once more and counted anew.
+        self.to_cancel_found = self.asked
+        self.excluded_found = 0
 
     def _stopping(self, event: Stopping) -> None:
         self.stop_cause = event.cause
 
 
 WINDOW_SECONDS = 5.0
+LONG_WINDOW_SECONDS = 45.0
+"""For what comes in bursts: runs are read in groups, with pauses between."""
 SAMPLE_SECONDS = 0.25
 
 
 class Speed:
     """How fast a growing number grows, over the last few seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_seconds: float = WINDOW_SECONDS) -> None:
+        self._window_seconds = window_seconds
         self._samples: deque[tuple[float, int]] = deque()
 
     def sample(self, now: float, value: int) -> None:
@@ -219,7 +256,7 @@ class Speed:
         if self._samples and now - self._samples[-1][0] < SAMPLE_SECONDS:
             return
         self._samples.append((now, value))
-        while len(self._samples) > 2 and now - self._samples[1][0] >= WINDOW_SECONDS:
+        while len(self._samples) > 2 and now - self._samples[1][0] >= self._window_seconds:
             self._samples.popleft()
 
     def per_second(self) -> float:

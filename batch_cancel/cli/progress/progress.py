@@ -151,10 +151,10 @@ class Progress:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Inside, the terminal belongs to the caller: for a question. Counting goes on."""
-        if self._thread is None:
-            self._frame.erase()
         self._pausing = True
-        if self._thread is not None:
+        if self._thread is None:
+            self.tick()
+        else:
             self._wake.set()
             self._paused.wait(PATIENCE_SECONDS)
         try:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from batch_cancel.cli.progress.counters import Counters, Speed
+from batch_cancel.cli.progress.counters import LONG_WINDOW_SECONDS, Counters, Speed
 from batch_cancel.cli.wording import counted, printable, rate
 from batch_cancel.core.duration import format_duration
 from batch_cancel.core.events import Phase
@@ -50,7 +50,9 @@ class Status:
         self.counters = counters
         self._began_at = began_at
         self._now = began_at
-        self._speeds = {name: Speed() for name in ("calls", "cancel", "listed", "rows", "asked", "settled")}
+        self._speeds = {name: Speed() for name in ("calls", "cancel", "listed", "rows", "asked")}
+        self._speeds["settled"] = Speed(LONG_WINDOW_SECONDS)
+        self._ends_at: float | None = None
 
     def update(self, now: float) -> None:
         """Look at the counters; call it a few times a second for rates that mean something."""
@@ -92,16 +94,20 @@ class Status:
                 return None  # what is still to be found, nobody knows
             return _left(counters.to_cancel, counters.asked, self._speeds["asked"])
         if phase is Phase.VERIFY:
-            return _left(counters.asked, counters.settled, self._speeds["settled"])
+            return _left(counters.to_settle, counters.settled, self._speeds["settled"])
         if phase is Phase.DISCOVER:
             return _left(counters.transforms_found, counters.transforms_listed, self._speeds["listed"])
         return None
 
     def eta(self) -> str | None:
-        """The same as words, rounded so that it does not flicker."""
+        """The same as words, calm: an estimate stands, and counts down, until a new one differs by a quarter."""
         seconds = self.eta_seconds()
         if seconds is None:
+            self._ends_at = None
             return None
+        if self._ends_at is None or abs(self._now + seconds - self._ends_at) > 1.0 + 0.25 * seconds:
+            self._ends_at = self._now + seconds
+        seconds = max(1.0, self._ends_at - self._now)
         step = 1 if seconds < 30 else 5 if seconds < 120 else 60
         rounded = max(step, round(seconds / step) * step)
         return f"about {format_duration(timedelta(seconds=rounded))} left"
@@ -120,8 +126,9 @@ class Status:
             state = phases.get(phase)
             if state is not None:
                 name, done, total, says = say(state.total)
-                fraction = 1.0 if state.ended else min(1.0, done / total) if total else None
-                lines.append(PhaseLine(name, fraction, says, state.ended))
+                ended = state.ended or (phase is Phase.CANCEL and self.counters.all_asked)
+                fraction = 1.0 if ended else min(1.0, done / total) if total else None
+                lines.append(PhaseLine(name, fraction, says, ended))
         return lines
 
     def rate(self) -> str | None:
@@ -130,14 +137,14 @@ class Status:
         if not counters.cancel_calls:
             per_second = self._speeds["calls"].per_second()
             return f"{rate(per_second)} calls" if per_second else None
-        says = [f"{rate(self._speeds['cancel'].per_second())} cancel requests"]
+        says = [] if counters.all_asked else [f"{rate(self._speeds['cancel'].per_second())} asked"]
         busiest = counters.busiest()
         if busiest is not None and (pace := busiest[1]) is not None:
             target = busiest[0]
             where = f" at {printable(str(target))}" if len(counters.cancel_calls_by_target) > 1 else ""
-            found = "limit found near" if pace.limit_found else "no limit met up to"
+            found = "limit near" if pace.limit_found else "no limit up to"
             says.append(f"{found} {rate(pace.rps)}{where}")
-        return " · ".join(says)
+        return " · ".join(says) or None
 
     def friction(self) -> str | None:
         """Throttles and retries, where there were any."""
@@ -156,6 +163,13 @@ class Status:
         if self.counters.excluded:
             outcomes[Outcome.EXCLUDED] = self.counters.excluded
         return [(outcome, outcomes[outcome]) for outcome in OUTCOME_ORDER if outcomes.get(outcome)]
+
+    def estimate(self) -> str | None:
+        """What the runs that were stopped had used, as far as it is known."""
+        hours = self.counters.dpu_hours_stopped
+        if hours is None:
+            return None
+        return f"{hours:,.1f} DPU-hours" if hours < 100 else f"{hours:,.0f} DPU-hours"
 
     def line(self) -> str:
         """Everything in one plain line, for a log."""
@@ -200,6 +214,7 @@ class Status:
             "api_calls": counters.calls,
             "throttled": counters.throttled,
             "retries": counters.retries,
+            "estimated_dpu_hours_stopped": None if (hours := counters.dpu_hours_stopped) is None else round(hours, 2),
             "cancel_rps": round(self._speeds["cancel"].per_second(), 2),
             "busiest_target": str(busiest[0]) if busiest else None,
             "busiest_rps_allowed": round(pace.rps, 2) if pace else None,
@@ -222,9 +237,7 @@ class Status:
             rows = counters.manifest_rows
             return "manifest", rows, total, f"{counted(rows, 'row')} read"
         listed, found = counters.transforms_listed, counters.transforms_found
-        says = f"{listed:,} of {counted(found, 'transform')} · {counted(counters.to_cancel_found, 'run')} to cancel"
-        if counters.excluded:
-            says += f" · {counters.excluded:,} spared"
+        says = f"{listed:,} of {counted(found, 'transform')} · {counters.to_cancel_found:,} to cancel"
         return "discover", listed, found, says
 
     def _cancel(self, _: int | None) -> tuple[str, int, int | None, str]:
@@ -232,7 +245,7 @@ class Status:
         return "cancel", asked, total, f"{asked:,} of {counted(total, 'run')} asked" if total else f"{asked:,} asked"
 
     def _verify(self, _: int | None) -> tuple[str, int, int | None, str]:
-        settled, asked = self.counters.settled, self.counters.asked
+        settled, asked = self.counters.settled, self.counters.to_settle
         return "verify", settled, asked, f"{settled:,} of {counted(asked, 'run')} settled"
 
 

@@ -11,7 +11,7 @@ LABEL = 11
 BAR_FROM, WIDE_FROM = 60, 120
 """Columns from which there is room for a bar, and for a long one."""
 TARGETS_SHOWN = 4
-ASCII = str.maketrans({"━": "=", "╸": "-", "·": "-", "…": "~"})
+ASCII = str.maketrans({"━": "=", "╸": "-", "┈": ".", "·": "-", "…": "~"})
 GOOD = (Outcome.STOPPED, Outcome.FINISHED_FIRST, Outcome.ALREADY_FINISHED)
 
 
@@ -37,7 +37,7 @@ class View:
 
     def lines(self, columns: int, rows: int) -> list[Line]:
         """The frame: at most a line less than the terminal has, each at least a column narrower."""
-        width = columns - 1
+        width = max(1, columns - 1)
         content = [self._headline(), *self._phases(columns), *self._figures(width)]
         if content and rows > len(content) + 2:
             content = [[("", "")], *content]
@@ -47,23 +47,29 @@ class View:
 
     def _headline(self) -> list[tuple[str, str]]:
         status = self._status
-        style = "bold yellow" if status.counters.stop_cause else "bold"
+        style = "bold magenta" if status.counters.stop_cause else "bold"
         pieces = [(status.title(), style), (f" · {_clock(status.elapsed_seconds)}", "dim")]
         if eta := status.eta():
             pieces.append((f" · {eta}", ""))
         return pieces
 
     def _phases(self, columns: int) -> list[list[tuple[str, str]]]:
-        bar = 0 if columns < BAR_FROM else 40 if columns >= WIDE_FROM else 22
+        bar = 0 if columns < BAR_FROM else 40 if columns >= WIDE_FROM else 16
         lines = []
         for line in self._status.phase_lines():
             pieces = [(f"  {line.name:<{LABEL}}", "dim" if line.ended else "")]
             if bar:
-                pieces += _bar(line.fraction, bar, ended=line.ended)
+                pieces += self._bar(line.fraction, bar, ended=line.ended)
                 pieces.append(("  ", ""))
             pieces.append((line.says, "dim" if line.ended else ""))
             lines.append(pieces)
         return lines
+
+    def _bar(self, fraction: float | None, width: int, *, ended: bool) -> list[tuple[str, str]]:
+        filled = int((fraction or 0.0) * width * 2)
+        done = "━" * (filled // 2) + ("╸" if filled % 2 else "")
+        rest = "━" if self._colour else "┈"
+        return [(done, "green" if ended else "cyan"), (rest * (width - len(done)), "bright_black")]
 
     def _figures(self, width: int) -> list[list[tuple[str, str]]]:
         status = self._status
@@ -73,6 +79,8 @@ class View:
         if friction := status.friction():
             lines.append([(_label("throttled"), "dim"), (friction, "")])
         lines += self._outcomes(width)
+        if estimate := status.estimate():
+            lines.append([(_label("estimated"), "dim"), (estimate, ""), (" used by the runs that were stopped", "dim")])
         trouble = list(dict(status.counters.target_trouble).items())
         for number, (target, (code, message)) in enumerate(trouble[:TARGETS_SHOWN]):
             pieces = [(_label("trouble" if number == 0 else ""), "dim"), (printable(target), "bold red")]
@@ -119,12 +127,6 @@ class View:
 
 def _label(text: str) -> str:
     return f"  {text:<{LABEL}}"
-
-
-def _bar(fraction: float | None, width: int, *, ended: bool) -> list[tuple[str, str]]:
-    filled = int((fraction or 0.0) * width * 2)
-    done = "━" * (filled // 2) + ("╸" if filled % 2 else "")
-    return [(done, "green" if ended else "cyan"), ("━" * (width - len(done)), "bright_black")]
 
 
 def _clock(seconds: float) -> str:

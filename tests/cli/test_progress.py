@@ -1,0 +1,542 @@
+"""Progress at a terminal, in a pipe and in a log: what is seen, and what never is."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batch_cancel.cli.progress import Progress
+from batch_cancel.core.errors import ErrorKind
+from batch_cancel.core.events import (
+    Accepted,
+    CallAnswered,
+    Event,
+    OutcomeReached,
+    Phase,
+    PhaseBegan,
+    PhaseEnded,
+    RateChanged,
+    Retrying,
+    Stopping,
+    SweepStarted,
+    TargetFailed,
+    TargetOpened,
+    TransformListed,
+    TransformsFound,
+    Warned,
+)
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.task_run import Target, TaskRunKey
+from tests.cli.terminal import Screen, Terminal
+
+HERE = Target("eu-west-1", "222222222222")
+THERE = Target("us-east-1", "333333333333")
+HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\n\u202e\x9b"
+ROOT = Path(__file__).parents[2]
+
+
+class Clock:
+    """A moment that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Watched:
+    """Progress on a stream, drawn when the test says so."""
+
+    def __init__(self, stream: TextIO | None, **options: Any) -> None:  # noqa: ANN401  # Progress's own
+        self.clock = Clock()
+        moment = datetime(2026, 11, 24, 12, 0, 0, 123_000, tzinfo=UTC)
+        self.progress = Progress(stream, clock=self.clock, now=lambda: moment, threaded=False, **options)
+
+    def tell(self, *events: Event) -> None:
+        for event in events:
+            self.progress(event)
+
+    def wait(self, seconds: float) -> None:
+        """Time passes, an eighth of a second at a time."""
+        for _ in range(max(1, round(seconds * 8))):
+            self.clock.now += 0.125
+            self.progress.tick()
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    with Terminal() as terminal:
+        yield terminal
+
+
+def key(number: int) -> TaskRunKey:
+    return TaskRunKey("tfm-1", f"run-{number}")
+
+
+def a_sweep(runs: int = 40) -> list[Event]:
+    """The first half of a sweep: half of the runs are asked for, and a few have ended."""
+    asked = [
+        event
+        for number in range(runs // 2)
+        for event in (CallAnswered(HERE, "CancelMLTaskRun", None, 0.03), Accepted(HERE, key(number)))
+    ]
+    return [
+        PhaseBegan(Phase.CONNECT, 2),
+        TargetOpened(HERE),
+        TargetOpened(THERE),
+        PhaseEnded(Phase.CONNECT),
+        PhaseBegan(Phase.DISCOVER),
+        TransformsFound(HERE, 4),
+        *(TransformListed(HERE, f"tfm-{number}", runs // 4, 1) for number in range(4)),
+        PhaseEnded(Phase.DISCOVER),
+        PhaseBegan(Phase.CANCEL, runs),
+        PhaseBegan(Phase.VERIFY),
+        RateChanged(HERE, "CancelMLTaskRun", 42.0, True),
+        CallAnswered(HERE, "CancelMLTaskRun", ErrorKind.THROTTLE, 0.02),
+        Retrying(HERE, "CancelMLTaskRun", "ThrottlingException", 0.4),
+        *asked,
+        *(OutcomeReached(HERE, key(number), Outcome.STOPPED, dpu_hours=1.5) for number in range(runs // 4)),
+        OutcomeReached(HERE, key(runs), Outcome.DENIED, "AccessDeniedException"),
+    ]
+
+
+def screen(terminal: Terminal, columns: int = 80) -> list[str]:
+    return Screen(columns).write(terminal.rest().replace("\r\n", "\n")).shown
+
+
+# At a terminal
+
+
+def test_the_live_view_tells_phases_rate_friction_outcomes_and_cost(terminal: Terminal) -> None:
+    watched = Watched(terminal.stream())
+    with watched.progress:
+        watched.tell(*a_sweep())
+        watched.wait(1)
+        assert screen(terminal) == [
+            "",
+            "Cancelling · 0:01",
+            "  connect    ━━━━━━━━━━━━━━━━  2 of 2 targets",
+            "  discover   ━━━━━━━━━━━━━━━━  4 of 4 transforms · 40 to cancel",
+            "  cancel     ━━━━━━━━━━━━━━━━  21 of 40 runs asked",
+            "  verify     ━━━━━━━━━━━━━━━━  11 of 21 runs settled",
+            "",
+            "  rate       0.0/s asked · limit near 42/s",
+            "  throttled  1 of 21 calls (4.8 %) · 1 retry",
+            "  outcomes   1 denied · 10 stopped · 4 excluded",
+            "  estimated  15.0 DPU-hours used by the runs that were stopped",
+            "",
+        ]
+    assert screen(terminal) == [""]  # at the end it is taken away: the result is what stays
+
+
+def test_only_what_changed_is_written_again(terminal: Terminal) -> None:
+    watched = Watched(terminal.stream())
+    with watched.progress:
+        watched.tell(*a_sweep())
+        watched.wait(1)
+        drawn = len(terminal.rest())
+        watched.wait(0.5)  # nothing happened, and the clock shows the same second
+        assert len(terminal.rest()) == drawn
+        watched.tell(OutcomeReached(HERE, key(30), Outcome.STOPPED))
+        watched.wait(0.125)
+        news = terminal.rest()[drawn:]
+        assert "11 stopped" in news
+        assert "discover" not in news
+
+
+def test_lines_of_the_log_go_above_the_view(terminal: Terminal) -> None:
+    watched = Watched(terminal.stream())
+    with watched.progress:
+        watched.tell(*a_sweep())
+        watched.wait(1)
+        watched.tell(TargetFailed(THERE, "ExpiredToken", "the token is over"), Warned("beware"))
+        watched.wait(0.25)
+        shown = screen(terminal)
+        assert shown[:2] == ["error: 333333333333/us-east-1: ExpiredToken: the token is over", "warning: beware"]
+        assert "  trouble    333333333333/us-east-1  ExpiredToken: the token is over" in shown
+        assert sum("Cancelling" in line for line in shown) == 1
+    assert screen(terminal) == [*shown[:2], ""]
+
+
+@pytest.mark.parametrize("columns", [20, 40, 59, 80, 200])
+def test_no_line_is_wider_than_the_terminal_and_the_view_not_higher(columns: int) -> None:
+    with Terminal(columns, 9) as terminal:
+        watched = Watched(terminal.stream())
+        with watched.progress:
+            watched.tell(
+                *a_sweep(40_000), *(TargetFailed(Target("eu-west-1", f"{n}"), "E", "x" * 300) for n in range(9))
+            )
+            watched.progress._waiting.clear()
+            watched.wait(1)
+            shown = screen(terminal, columns)
+            assert len(shown) <= 9
+            assert all(len(line) < columns for line in shown)
+
+
+def test_a_terminal_that_is_resized_keeps_one_view() -> None:
+    with Terminal(120, 40) as terminal:
+        watched = Watched(terminal.stream())
+        with watched.progress:
+            watched.tell(*a_sweep())
+            watched.wait(1)
+            before = screen(terminal, 120)
+            for columns in (70, 30, 120):
+                already = len(terminal.rest())
+                terminal.resize(columns, 40)
+                watched.wait(0.25)
+                news = terminal.rest()[already:].replace("\r\n", "\n")
+                # The terminal folds what has become too long for it, as terminals do; then the view is drawn anew.
+                shown = Screen(columns).write("\n".join(before)).write(news).shown
+                assert [sum(word in line for line in shown) for word in ("Cancelling", "connect", "verify")] == [
+                    1,
+                    1,
+                    1,
+                ]
+                assert shown[-1] == ""
+                before = shown
+
+
+def test_nothing_from_outside_controls_the_terminal_or_a_log() -> None:
+    hostile = Target("eu-west-1" + HOSTILE, "acc" + HOSTILE)
+    events = [
+        *a_sweep(),
+        TargetOpened(hostile),
+        TargetFailed(hostile, "Code" + HOSTILE, "words" + HOSTILE),
+        Warned("warned" + HOSTILE),
+        Retrying(hostile, "Op", "Code" + HOSTILE, 1.0),
+        Accepted(hostile, TaskRunKey("tfm" + HOSTILE, "run" + HOSTILE)),
+        OutcomeReached(hostile, TaskRunKey("tfm" + HOSTILE, "run" + HOSTILE), Outcome.FAILED, "Code" + HOSTILE),
+        *(CallAnswered(hostile, "CancelMLTaskRun", None, 0.1) for _ in range(99)),
+        RateChanged(hostile, "CancelMLTaskRun", 3.0, False),
+        Stopping("cause" + HOSTILE),
+    ]
+    for options in ({}, {"verbose": True}, {"no_progress": True}):
+        with Terminal(300, 60) as terminal:
+            watched = Watched(terminal.stream(), **options)
+            with watched.progress:
+                watched.tell(*events)
+                watched.wait(6)
+            text = re.sub(r"\x1b\[[\d;]*[mAJK]", "", terminal.rest())
+            assert all(character.isprintable() or character in "\r\n" for character in text)
+            assert "owned" in text
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_no_colour_where_it_is_not_wanted(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    watched = Watched(terminal.stream())
+    with watched.progress:
+        watched.tell(*a_sweep(), TargetFailed(THERE, "E", "words"))
+        watched.wait(6)
+        text = terminal.rest()
+    assert not re.search(r"\x1b\[[\d;]*m", text)
+    if name == "TERM":
+        assert "\x1b" not in text  # a terminal that knows nothing gets lines
+        assert re.search(r"cancel: 21 of 40 runs asked", text)
+    else:
+        assert "━━━━━━━━┈┈┈┈┈┈┈┈  21 of 40" in text  # the bar is a bar without its colours too
+
+
+def test_a_question_has_the_terminal_to_itself(terminal: Terminal) -> None:
+    watched = Watched(terminal.stream())
+    with watched.progress:
+        watched.tell(*a_sweep())
+        watched.wait(1)
+        with watched.progress.paused():
+            assert screen(terminal) == [""]
+            before = terminal.rest()
+            watched.tell(OutcomeReached(HERE, key(30), Outcome.STOPPED), Warned("later"))
+            watched.wait(10)
+            assert terminal.rest() == before
+        watched.wait(0.25)
+        assert any("11 stopped" in line for line in screen(terminal))
+        assert "warning: later" in screen(terminal)
+
+
+def test_a_stop_is_told_in_the_headline(terminal: Terminal) -> None:
+    watched = Watched(terminal.stream())
+    with watched.progress:
+        watched.tell(*a_sweep(), Stopping("max_errors"))
+        watched.wait(1)
+        assert any(
+            line.startswith("Stopping (max errors): calls in flight may end · 0:01") for line in screen(terminal)
+        )
+
+
+# Elsewhere
+
+
+def pipe_of(events: list[Event], seconds: float, **options: Any) -> str:  # noqa: ANN401  # Progress's own
+    reader, writer = os.pipe()
+    with open(reader) as out:  # noqa: PTH123  # a file descriptor
+        with open(writer, "w") as stream:  # noqa: PTH123  # a file descriptor
+            watched = Watched(stream, **options)
+            with watched.progress:
+                watched.tell(*events)
+                watched.wait(seconds)
+        return out.read()
+
+
+def test_off_a_terminal_a_line_every_few_seconds_says_where_things_stand() -> None:
+    text = pipe_of(a_sweep(), 11)
+    lines = [line for line in text.splitlines() if "asked" in line]
+    assert len(lines) == 2
+    assert lines[0] == (
+        "12:00:00Z cancel: 21 of 40 runs asked; verify: 11 of 21 runs settled; 0.0/s asked · limit near 42/s;"
+        " throttled 1 of 21 calls (4.8 %) · 1 retry; 1 denied"
+    )
+    assert "\x1b" not in text
+
+
+def test_json_lines_are_json_and_ascii_with_every_number() -> None:
+    text = pipe_of([*a_sweep(), Warned("ünïcode" + HOSTILE)], 6, log_format="json")
+    documents = [json.loads(line) for line in text.splitlines()]
+    assert text.isascii()
+    assert all(set(document) == {"ts", "level", "event", "fields"} for document in documents)
+    assert documents[0]["ts"] == "2026-11-24T12:00:00.123Z"
+    [warned] = [document for document in documents if document["event"] == "warned"]
+    assert (warned["level"], warned["fields"]["message"]) == ("warning", "ünïcode" + HOSTILE)
+    [progress] = [document["fields"] for document in documents if document["event"] == "progress"]
+    expected = {"asked": 21, "to_cancel": 40, "settled": 11, "throttled": 1, "estimated_dpu_hours_stopped": 15.0}
+    assert {name: progress[name] for name in expected} == expected
+    assert progress["outcomes"] == {"denied": 1, "stopped": 10, "excluded": 4}
+
+
+def test_quiet_tells_trouble_alone_and_verbose_everything() -> None:
+    events = [*a_sweep(), TargetFailed(THERE, "E", "words")]
+    quiet = pipe_of(events, 11, quiet=True)
+    assert [line.split(": ")[0] for line in quiet.splitlines()] == ["12:00:00Z warning", "12:00:00Z error"]
+    verbose = pipe_of(events, 11, verbose=True)
+    assert "222222222222/eu-west-1 tfm-1 run-0: accepted" in verbose
+    assert "ThrottlingException, again in 0.4 s" in verbose
+    assert "now at most 42/s" in verbose
+    plain = pipe_of(events, 11, no_progress=True)
+    assert "runs asked;" not in plain
+    assert "error: 333333333333/us-east-1: E: words" in plain
+
+
+def test_a_thousand_failures_of_one_kind_are_ten_lines() -> None:
+    failures: list[Event] = [OutcomeReached(HERE, key(n), Outcome.DENIED, "AccessDenied") for n in range(1_000)]
+    text = pipe_of(failures, 1, no_progress=True)
+    assert len(text.splitlines()) == 10
+    assert text.endswith("further ones like it are counted, and stand in the report\n")
+
+
+def test_a_closed_pipe_is_noticed_once_and_left_in_peace() -> None:
+    reader, writer = os.pipe()
+    with open(writer, "w") as stream:  # noqa: PTH123  # a file descriptor
+        watched = Watched(stream)
+        with watched.progress:
+            os.close(reader)
+            watched.tell(*a_sweep(), Warned("nobody reads this"))
+            watched.wait(11)
+    assert watched.progress.counters.asked == 21
+
+
+def test_a_standard_error_that_was_closed_is_no_trouble() -> None:
+    for stream in (None, open(os.devnull, "w")):  # noqa: PTH123, SIM115  # a stream as the interpreter makes one
+        if stream is not None:
+            stream.close()
+        watched = Watched(stream)
+        with watched.progress:
+            watched.tell(*a_sweep())
+            watched.wait(11)
+        assert watched.progress.counters.asked == 21
+
+
+def test_a_terminal_that_takes_nothing_is_left_behind() -> None:
+    """Ctrl-S: the thread hangs in its write; the sweep goes on, and the end does not wait for it."""
+    with Terminal() as terminal:
+        stream = terminal.stream()
+        with Progress(stream, verbose=True) as progress:
+            for number in range(20_000):  # far more than a terminal's buffer, and nobody reads
+                progress(Accepted(HERE, key(number)))
+        assert progress.counters.accepted == 20_000
+        drawing = [thread for thread in threading.enumerate() if thread.name == "progress"]
+        terminal.rest()  # Ctrl-Q
+        while any(thread.is_alive() for thread in drawing):
+            terminal.rest()
+
+
+def test_lines_that_wait_for_ever_are_dropped_and_counted() -> None:
+    reader, writer = os.pipe()
+    with open(writer, "w") as stream, open(reader) as out:  # noqa: PTH123  # file descriptors
+        watched = Watched(stream, verbose=True)
+        watched.tell(*(Accepted(HERE, key(number)) for number in range(20_007)))
+        reads = threading.Thread(target=lambda: watched.wait(0.125))
+        reads.start()
+        assert out.readline() == "(7 lines were left out: this output is read too slowly)\n"
+        assert "run-7: accepted" in out.readline()
+        for line in out:
+            if "run-20006:" in line:
+                break
+        reads.join()
+
+
+# What the numbers mean
+
+
+def test_a_look_before_cancelling_is_not_counted_as_asking() -> None:
+    watched = Watched(None)
+    watched.tell(
+        PhaseBegan(Phase.DISCOVER),
+        *(OutcomeReached(HERE, key(number), Outcome.ALREADY_FINISHED) for number in range(40)),
+        PhaseEnded(Phase.DISCOVER),
+        PhaseBegan(Phase.CANCEL, 60),
+        PhaseBegan(Phase.VERIFY),
+        *(Accepted(HERE, key(number)) for number in range(40, 50)),
+    )
+    counters = watched.progress.counters
+    assert (counters.asked, counters.to_cancel, counters.settled) == (10, 60, 0)
+
+
+def test_a_resumed_sweep_counts_what_an_earlier_process_asked_for_as_to_be_settled() -> None:
+    watched = Watched(None)
+    watched.tell(
+        PhaseBegan(Phase.CANCEL, 5),
+        PhaseBegan(Phase.VERIFY, 30),
+        *(OutcomeReached(HERE, key(number), Outcome.STOPPED) for number in range(20)),
+        *(Accepted(HERE, key(number)) for number in range(30, 33)),
+    )
+    counters = watched.progress.counters
+    assert (counters.asked, counters.to_cancel, counters.settled, counters.to_settle) == (3, 5, 20, 33)
+
+
+def test_a_second_sweep_counts_what_it_finds_anew() -> None:
+    watched = Watched(None)
+    watched.tell(
+        PhaseBegan(Phase.DISCOVER),
+        PhaseBegan(Phase.CANCEL),
+        SweepStarted(1),
+        TransformListed(HERE, "tfm-1", 10, 2),
+        *(Accepted(HERE, key(number)) for number in range(8)),
+        SweepStarted(2),
+        TransformListed(HERE, "tfm-1", 2, 2),
+    )
+    counters = watched.progress.counters
+    assert (counters.to_cancel, counters.excluded, counters.asked) == (10, 2, 8)
+
+
+def test_when_all_is_asked_the_view_says_what_is_waited_for(terminal: Terminal) -> None:
+    watched = Watched(terminal.stream())
+    with watched.progress:
+        watched.tell(PhaseBegan(Phase.CANCEL, 8), PhaseBegan(Phase.VERIFY))
+        watched.tell(*(Accepted(HERE, key(number)) for number in range(8)))
+        watched.tell(CallAnswered(HERE, "CancelMLTaskRun", None, 0.1))
+        for number in range(4):
+            watched.tell(OutcomeReached(HERE, key(number), Outcome.STOPPED))
+            watched.wait(1)
+        assert screen(terminal)[1].startswith("Waiting for the runs to end · 0:04 · about ")
+
+
+def test_an_estimate_counts_down_and_does_not_jump() -> None:
+    watched = Watched(None)
+    watched.tell(PhaseBegan(Phase.CANCEL, 1_000))
+    said: list[int] = []
+    number = 0
+    for second in range(40):
+        for _ in range(10 + second % 3):  # a speed that is never quite the same
+            watched.tell(Accepted(HERE, key(number)))
+            number += 1
+        watched.wait(1)
+        match = re.search(r"about (?:(\d+)m)?(?:(\d+)s)? left", watched.progress._status.line())
+        if match is not None and second > 3:
+            said.append(60 * int(match[1] or 0) + int(match[2] or 0))
+    assert all(later <= earlier for earlier, later in pairwise(said))
+    assert abs(said[-1] - (1_000 - number) / 11) <= 6
+
+
+def test_no_estimate_while_nobody_can_know() -> None:
+    watched = Watched(None)
+    watched.tell(PhaseBegan(Phase.DISCOVER), PhaseBegan(Phase.CANCEL), TransformListed(HERE, "tfm-1", 100, 0))
+    for number in range(50):
+        watched.tell(Accepted(HERE, key(number)))
+        watched.wait(0.125)
+    assert watched.progress._status.eta() is None  # discovery goes on
+    watched.tell(PhaseEnded(Phase.DISCOVER))
+    assert watched.progress._status.eta() is not None
+    watched.tell(Stopping("deadline"))
+    assert watched.progress._status.eta() is None
+
+
+targets = st.sampled_from([HERE, THERE])
+outcomes = st.sampled_from(Outcome)
+events: st.SearchStrategy[Event] = st.one_of(
+    st.builds(PhaseBegan, st.sampled_from(Phase), st.none() | st.integers(0, 5)),
+    st.builds(PhaseEnded, st.sampled_from(Phase)),
+    st.builds(TargetOpened, targets),
+    st.builds(TargetFailed, targets, st.text(max_size=5), st.text(max_size=5)),
+    st.builds(TransformsFound, targets, st.integers(0, 5)),
+    st.builds(TransformListed, targets, st.just("t"), st.integers(0, 5), st.integers(0, 5)),
+    st.builds(CallAnswered, targets, st.just("CancelMLTaskRun"), st.none() | st.sampled_from(ErrorKind), st.just(0.1)),
+    st.builds(Accepted, targets, st.just(key(1))),
+    st.builds(OutcomeReached, targets, st.just(key(1)), outcomes),
+    st.builds(SweepStarted, st.integers(1, 3)),
+    st.builds(Stopping, st.just("deadline")),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(events, max_size=20), st.integers(2, 200), st.integers(1, 60))
+def test_whatever_happens_in_whatever_order_can_be_shown(history: list[Event], columns: int, rows: int) -> None:
+    from batch_cancel.cli.progress.view import View
+
+    watched = Watched(None, verbose=True)
+    view = View(watched.progress._status, colour=True, unicode=True)
+    for event in history:
+        watched.tell(event)
+        watched.wait(0.5)
+        lines = view.lines(columns, rows)
+        assert len(lines) <= max(1, rows - 1)
+        assert all(line.cells < columns for line in lines)
+        json.dumps(watched.progress._status.fields())
+        assert watched.progress._status.line()
+
+
+def test_progress_costs_the_first_request_nothing() -> None:
+    """rich comes in when the first call was answered, not before."""
+    script = "import sys, batch_cancel.cli.progress; sys.exit('rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False, cwd=ROOT).returncode == 0
+
+
+KILLED = """
+import os, signal, sys
+from batch_cancel.cli.progress import progress
+from batch_cancel.core.events import CallAnswered, Phase, PhaseBegan
+from batch_cancel.core.task_run import Target
+with progress(sys.stderr) as on_event:
+    on_event(PhaseBegan(Phase.CANCEL, 10))
+    on_event(CallAnswered(Target("eu-west-1"), "CancelMLTaskRun", None, 0.1))
+    sys.stdin.readline()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_that_is_killed_leaves_a_healthy_terminal(terminal: Terminal) -> None:
+    process = terminal.start("-c", KILLED)
+    terminal.seen("0 of 10 runs asked")
+    terminal.type("\n")
+    process.communicate(timeout=20)
+    text = terminal.rest()
+    assert "\x1b[?" not in text  # no cursor hidden, no other screen, no mode changed
+    assert "Traceback" not in text
