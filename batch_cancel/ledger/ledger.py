@@ -25,12 +25,15 @@ INSERT INTO runs (target_id, transform_id, task_run_id, task_type, started_on, s
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
 MOST_RETURNS = 2
+# What had been asked may have reached the service, and a listing may lag behind what was seen: such a run is read before
+# anything is sent again, and where it was over after all its earlier request has its verdict back.
 ADD_RUN_AGAIN = ADD_RUN.replace(
     "DO NOTHING",
     f"""
     DO UPDATE SET state = 'pending', outcome = NULL, sweep_number = excluded.sweep_number, returns = returns + 1,
-        status_before = excluded.status_before, accepted = 0, accepted_at = NULL, tainted = 0, refusal = NULL,
-        requested_at = NULL, status_after = NULL, confirmed_at = NULL, error_code = NULL, error_message = NULL
+        status_before = excluded.status_before, accepted = 0, accepted_at = NULL, refusal = NULL,
+        tainted = max(tainted, accepted, runs.outcome IN ('stopped', 'finished_first', 'already_finished')),
+        status_after = NULL, confirmed_at = NULL, error_code = NULL, error_message = NULL
     WHERE runs.state = 'done' AND excluded.state = 'pending'
         AND (runs.outcome IN ('stopped', 'finished_first', 'already_finished') OR returns < {MOST_RETURNS})
     """,
@@ -130,12 +133,17 @@ class Answer:
 
 
 class Ledger:
-    """A run directory, locked for this process, with its ledger open for writing."""
+    """A run directory, locked for this process, with its ledger open for writing.
+
+    Attributes:
+        made: the directories that were made for it, the innermost first; :meth:`discard` takes them back.
+    """
 
     def __init__(
         self, directory: Path, connection: sqlite3.Connection, lock: int, *, offload: Offload | None = None
     ) -> None:
         self.directory = directory
+        self.made: list[Path] = []
         self.writer = LedgerWriter(connection, offload=offload)
         self.reader = LedgerReader(directory / LEDGER_NAME)
         self._connection = connection
@@ -149,6 +157,7 @@ class Ledger:
             LedgerError: the directory holds a ledger already, or another process is at work in it.
             RecordLost: it cannot be written.
         """
+        made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -161,7 +170,9 @@ class Ledger:
         except BaseException:
             os.close(lock)
             raise
-        return cls(directory, connection, lock, offload=offload)
+        ledger = cls(directory, connection, lock, offload=offload)
+        ledger.made = made
+        return ledger
 
     @classmethod
     def open(cls, directory: Path, *, offload: Offload | None = None) -> "Ledger":
@@ -205,8 +216,10 @@ class Ledger:
         for name in (LEDGER_NAME, f"{LEDGER_NAME}-wal", f"{LEDGER_NAME}-shm", LOCK_NAME):
             (self.directory / name).unlink(missing_ok=True)
         os.close(self._lock)
-        if not any(self.directory.iterdir()):
-            self.directory.rmdir()
+        for folder in self.made:
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
 
     # Facts, targets, transforms
 

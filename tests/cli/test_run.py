@@ -1,0 +1,221 @@
+"""The program as its users start it, against an endpoint: what goes out on which stream, and the exit code."""
+
+import json
+import os
+import resource
+import signal
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from batch_cancel.cli import main
+from batch_cancel.simulator.latency import always
+from batch_cancel.simulator.settings import Behaviour, FleetSettings, Limit, WorldSettings
+from batch_cancel.version import __version__
+from tests.endpoints import Endpoint, csv_of, report_of, served
+
+QUICK = Behaviour(stopping_seconds=(0.1, 0.3))
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> Iterator[Endpoint]:
+    settings = WorldSettings(fleet=FleetSettings(transforms=5, runs=40, odd_ids=True), behaviour=QUICK)
+    with served(settings, tmp_path) as serving:
+        yield serving
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[Endpoint]:
+    """So slow that there is time to interrupt it."""
+    settings = WorldSettings(
+        fleet=FleetSettings(transforms=5, runs=200), behaviour=QUICK, limits=(Limit(1000.0, 1000.0),)
+    )
+    with served(settings, tmp_path, latency=always(0.05)) as serving:
+        yield serving
+
+
+def test_discovery_stops_every_run_and_the_result_is_on_standard_output(endpoint: Endpoint) -> None:
+    active = endpoint.active()
+    done = endpoint.run("run", "--discover", "--yes", "--out", "out", "--output", "json")
+    assert done.returncode == 0, done.stderr
+    assert not endpoint.active()
+    summary, report = json.loads(done.stdout), report_of(endpoint.folder)
+    runs = report.pop("runs")
+    assert summary == report
+    assert {(run["transform_id"], run["task_run_id"]): run["outcome"] for run in runs} == dict.fromkeys(
+        active, "stopped"
+    )
+    assert report["totals"]["outcomes"] == {"stopped": len(active)}
+    assert report["targets"][0]["identity_arn"] or not report["targets"][0]["account_id"]
+
+
+def test_odd_ids_arrive_exactly_as_they_stand_in_a_manifest(endpoint: Endpoint) -> None:
+    active = endpoint.active()
+    (endpoint.folder / "runs.csv").write_text(csv_of([*active, *active[:3]]), encoding="utf-8", newline="")
+    done = endpoint.run("run", "--manifest", "runs.csv", "--confirm-count", str(len(active)), "--out", "out")
+    assert done.returncode == 0, done.stderr
+    assert (endpoint.active(), endpoint.cancels()) == ([], len(active))
+    assert report_of(endpoint.folder)["totals"]["duplicates"] == 3
+
+
+def test_a_report_is_a_manifest_of_what_is_left(endpoint: Endpoint) -> None:
+    assert endpoint.run("run", "--discover", "--dry-run", "--out", "audit").returncode == 0
+    assert endpoint.cancels() == 0
+    done = endpoint.run("run", "--manifest", "audit/report.json", "--yes", "--out", "out")
+    assert (done.returncode, endpoint.active()) == (0, [])
+
+
+def test_standard_input_is_a_manifest(endpoint: Endpoint) -> None:
+    arguments = ("run", "--manifest", "-", "--manifest-format", "csv", "--out", "out")
+    refused = endpoint.run(*arguments, given=csv_of(endpoint.active()))
+    assert refused.returncode == 2 and "standard input is the manifest" in refused.stderr
+    done = endpoint.run(*arguments, "--yes", given=csv_of(endpoint.active()))
+    assert (done.returncode, endpoint.active()) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run"], "which runs?"),
+        (["run", "--discover"], "--confirm-count"),
+        (["run", "--discover", "--yes", "--region", "us-esat-1"], "did you mean 'us-east-1'?"),
+        (["run", "--manifest", "none.csv", "--yes"], "no such file"),
+        (["run", "--manifest", "bad.csv", "--yes"], "bad.csv:2:"),
+        (["run", "--manifest", "empty.csv", "--yes"], "empty"),
+        (["run", "--manifest", "runs.docx", "--yes"], "--manifest-format"),
+        (["run", "bad.yaml", "--yes"], "did you mean 'select'?"),
+        (["run", "--discover", "--yes", "--older-than", "6"], "has no unit"),
+        (["run", "--discover", "--yes", "--rps", "0"], "greater than zero"),
+        (["run", "--discover", "--yes", "--max-runs", "-1"], "less than 1"),
+        (["apply", "none.json"], "none.json"),
+        (["resume", "none"], "no ledger"),
+        (["report", "none"], "no ledger"),
+        (["diff", "none", "nothing"], "none"),
+        (["plan", "--discover", "--plan-out", "no/such/place.json"], "no such directory"),
+    ],
+)
+def test_bad_input_ends_with_two_and_a_sentence_and_calls_nothing(
+    endpoint: Endpoint,
+    arguments: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(endpoint.folder)
+    for name, value in endpoint.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.argv", ["batch-cancel", *arguments])
+    (endpoint.folder / "bad.csv").write_text("transform_id,task_run_id\n,tr-1\n", encoding="utf-8")
+    (endpoint.folder / "empty.csv").write_text("", encoding="utf-8")
+    (endpoint.folder / "bad.yaml").write_text("version: 1\nslect: {older_than: 6h}\n", encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capfd.readouterr()
+    assert ended.value.code == 2 and says in told.err
+    assert "Traceback" not in told.err and not told.out
+    assert not endpoint.world.log
+    assert not (endpoint.folder / "batch-cancel-runs").exists()
+
+
+def test_a_directory_with_a_ledger_is_refused(endpoint: Endpoint) -> None:
+    assert endpoint.run("run", "--discover", "--dry-run", "--out", "out").returncode == 0
+    again = endpoint.run("run", "--discover", "--dry-run", "--out", "out")
+    assert again.returncode == 2 and "batch-cancel resume out" in again.stderr
+    assert (endpoint.folder / "out" / "report.json").is_file()
+
+
+def test_everything_that_names_accounts_is_private(endpoint: Endpoint) -> None:
+    endpoint.run("plan", "--discover", "--out", "out", "--plan-out", "plan.json")
+    files = [*(endpoint.folder / "out").iterdir(), endpoint.folder / "plan.json"]
+    assert len(files) >= 6
+    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in files)
+
+
+def test_plan_and_apply(endpoint: Endpoint) -> None:
+    assert endpoint.run("plan", "--discover", "--out", "planned", "--plan-out", "plan.json").returncode == 0
+    assert endpoint.cancels() == 0
+    done = endpoint.run("apply", "plan.json", "--out", "out")
+    assert (done.returncode, endpoint.active()) == (0, []), done.stderr
+    again = endpoint.run("apply", "plan.json", "--out", "again")
+    assert again.returncode == 3 and "applied before" in again.stderr
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_whole_and_resume_finishes(slow: Endpoint, signum: int, code: int) -> None:
+    process = slow.start("run", "--discover", "--yes", "--rps", "20", "--out", "out")
+    while slow.cancels() < 10:
+        assert process.poll() is None, process.communicate()
+    process.send_signal(signum)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    report = report_of(slow.folder)
+    assert (report["exit_code"], report["stop_cause"], report["complete"]) == (code, "interrupted", False)
+    assert set(report["totals"]["outcomes"]) <= {"stopped", "stopping", "not_attempted"}
+    done = slow.run("resume", "out", "--rps", "500")
+    assert (done.returncode, slow.active()) == (0, []), done.stderr
+    assert report_of(slow.folder)["totals"]["outcomes"].keys() == {"stopped"}
+
+
+def test_a_killed_sweep_is_resumed_and_a_second_process_is_kept_out(slow: Endpoint) -> None:
+    process = slow.start("run", "--discover", "--yes", "--rps", "20", "--out", "out")
+    while slow.cancels() < 10:
+        assert process.poll() is None, process.communicate()
+    second = slow.run("resume", "out")
+    assert second.returncode == 2 and "in use" in second.stderr
+    process.kill()
+    process.communicate()
+    done = slow.run("resume", "out", "--rps", "500")
+    assert (done.returncode, slow.active()) == (0, []), done.stderr
+    assert slow.cancels() <= len(report_of(slow.folder)["runs"]) + 20
+
+
+def test_a_closed_standard_output_changes_nothing(endpoint: Endpoint) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = endpoint.start("run", "--discover", "--yes", "--out", "out", stdout=writing)
+    os.close(writing)
+    process.communicate(timeout=60)
+    assert (process.returncode, endpoint.active()) == (0, [])
+    assert (endpoint.folder / "out" / "report.html").is_file()
+
+
+def test_a_full_disk_cancels_nothing_without_a_record_and_is_resumable(slow: Endpoint) -> None:
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
+
+    process = slow.start("run", "--discover", "--yes", "--rps", "50", "--out", "out", preexec_fn=no_room)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "ledger cannot be written" in err and "Traceback" not in err
+    assert slow.active()
+    asked = {(call.transform_id, call.task_run_id) for call in slow.world.log if call.operation == "CancelMLTaskRun"}
+    done = slow.run("resume", "out", "--rps", "500")
+    assert (done.returncode, slow.active()) == (0, []), done.stderr
+    known = {(run["transform_id"], run["task_run_id"]) for run in report_of(slow.folder)["runs"]}
+    assert asked <= known
+
+
+def test_a_run_directory_that_cannot_be_made_is_told(endpoint: Endpoint) -> None:
+    (endpoint.folder / "file").write_text("", encoding="utf-8")
+    done = endpoint.run("run", "--discover", "--yes", "--out", "file/out")
+    assert done.returncode != 0 and "file/out" in done.stderr and "Traceback" not in done.stderr
+    assert not endpoint.world.log
+
+
+def test_quiet_is_quiet_and_json_lines_are_json(endpoint: Endpoint) -> None:
+    quiet = endpoint.run("run", "--discover", "--dry-run", "--quiet", "--out", "quiet")
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    lines = endpoint.run("run", "--discover", "--dry-run", "--log-format", "json", "--out", "lines").stderr.splitlines()
+    assert lines and all(json.loads(line)["event"] for line in lines)
+
+
+def test_the_sweep_id_is_in_the_user_agent_and_no_secret_is_anywhere(endpoint: Endpoint) -> None:
+    endpoint.run("run", "--discover", "--yes", "--out", "out", "--verbose", env={"AWS_SECRET_ACCESS_KEY": "s3cr3t-k3y"})
+    for file in (endpoint.folder / "out").iterdir():
+        assert b"s3cr3t-k3y" not in file.read_bytes()
+
+
+def test_python_m_is_the_same_program(endpoint: Endpoint) -> None:
+    assert __version__ in endpoint.run("--version").stdout
