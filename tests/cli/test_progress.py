@@ -139,7 +139,7 @@ def test_the_live_view_tells_phases_rate_friction_outcomes_and_cost(terminal: Te
             "  verify     ━━━━━━━━━━━━━━━━  11 of 21 runs settled",
             "",
             "  rate       0.0/s asked · limit near 42/s",
-            "  throttled  1 of 21 calls (4.8 %) · 1 retry",
+            "  slowed by  1 throttle in 21 calls (4.8 %) · 1 retry",
             "  outcomes   1 denied · 10 stopped · 4 excluded",
             "  estimated  15.0 DPU-hours used by the runs that were stopped",
             "",
@@ -303,7 +303,7 @@ def test_off_a_terminal_a_line_every_few_seconds_says_where_things_stand() -> No
     assert len(lines) == 2
     assert lines[0] == (
         "12:00:00Z cancel: 21 of 40 runs asked; verify: 11 of 21 runs settled; 0.0/s asked · limit near 42/s;"
-        " throttled 1 of 21 calls (4.8 %) · 1 retry; 1 denied"
+        " slowed by 1 throttle in 21 calls (4.8 %) · 1 retry; 1 denied"
     )
     assert "\x1b" not in text
 

@@ -147,15 +147,16 @@ class Status:
         return " · ".join(says) or None
 
     def friction(self) -> str | None:
-        """Throttles and retries, where there were any."""
+        """What slows the sweep down, where anything did: throttles and retries."""
         counters = self.counters
-        if not counters.throttled and not counters.retries:
-            return None
-        share = 100 * counters.throttled / counters.calls if counters.calls else 0.0
-        return (
-            f"{counters.throttled:,} of {counted(counters.calls, 'call')} ({share:.1f} %)"
-            f" · {counted(counters.retries, 'retry', 'retries')}"
-        )
+        says = []
+        if counters.throttled:
+            share = 100 * counters.throttled / max(1, counters.calls)
+            of_calls = f"in {counted(counters.calls, 'call')} ({share:.1f} %)"
+            says.append(f"{counted(counters.throttled, 'throttle')} {of_calls}")
+        if counters.retries:
+            says.append(counted(counters.retries, "retry", "retries"))
+        return " · ".join(says) or None
 
     def outcomes(self) -> list[tuple[Outcome, int]]:
         """Outcomes so far, trouble first."""
@@ -179,7 +180,7 @@ class Status:
         if self.counters.cancel_calls and (says := self.rate()):
             parts.append(says)
         if friction := self.friction():
-            parts.append(f"throttled {friction}")
+            parts.append(f"slowed by {friction}")
         trouble = [f"{n:,} {words(outcome)}" for outcome, n in self.outcomes() if outcome in NOT_STOPPED]
         if trouble:
             parts.append(", ".join(trouble))

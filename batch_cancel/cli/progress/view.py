@@ -77,7 +77,7 @@ class View:
         if rate := status.rate():
             lines.append([(_label("rate"), "dim"), (rate, "")])
         if friction := status.friction():
-            lines.append([(_label("throttled"), "dim"), (friction, "")])
+            lines.append([(_label("slowed by"), "dim"), (friction, "")])
         lines += self._outcomes(width)
         if estimate := status.estimate():
             lines.append([(_label("estimated"), "dim"), (estimate, ""), (" used by the runs that were stopped", "dim")])
