@@ -466,6 +466,18 @@ def test_an_estimate_counts_down_and_does_not_jump() -> None:
     assert abs(said[-1] - (1_000 - number) / 11) <= 6
 
 
+def test_an_estimate_is_given_up_when_the_last_few_are_stuck() -> None:
+    watched = Watched(None)
+    watched.tell(PhaseBegan(Phase.CANCEL, 100), PhaseBegan(Phase.VERIFY))
+    watched.tell(*(Accepted(HERE, key(number)) for number in range(100)))
+    for number in range(97):
+        watched.tell(OutcomeReached(HERE, key(number), Outcome.STOPPED))
+        watched.wait(0.125)
+    assert watched.progress._status.eta() is not None
+    watched.wait(10)
+    assert watched.progress._status.eta() is None
+
+
 def test_no_estimate_while_nobody_can_know() -> None:
     watched = Watched(None)
     watched.tell(PhaseBegan(Phase.DISCOVER), PhaseBegan(Phase.CANCEL), TransformListed(HERE, "tfm-1", 100, 0))

@@ -250,14 +250,21 @@ class Speed:
     def __init__(self, window_seconds: float = WINDOW_SECONDS) -> None:
         self._window_seconds = window_seconds
         self._samples: deque[tuple[float, int]] = deque()
+        self._grew_at: float | None = None
 
     def sample(self, now: float, value: int) -> None:
         """Note the number's value; too many samples a second are not kept."""
         if self._samples and now - self._samples[-1][0] < SAMPLE_SECONDS:
             return
+        if self._samples and value > self._samples[-1][1]:
+            self._grew_at = now
         self._samples.append((now, value))
         while len(self._samples) > 2 and now - self._samples[1][0] >= self._window_seconds:
             self._samples.popleft()
+
+    def still_for(self) -> float | None:
+        """How many seconds ago it last grew; None if it never did."""
+        return None if self._grew_at is None else self._samples[-1][0] - self._grew_at
 
     def per_second(self) -> float:
         """The rate; 0 while too little is known."""

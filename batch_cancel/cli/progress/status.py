@@ -31,6 +31,8 @@ OUTCOME_ORDER = (
     Outcome.NOT_ATTEMPTED,
 )
 """Trouble first."""
+STILL_SECONDS = 3.0
+"""So much longer than all that is left should take may nothing happen before an estimate is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +258,9 @@ def words(outcome: Outcome) -> str:
 
 
 def _left(total: int | None, done: int, speed: Speed) -> float | None:
-    per_second = speed.per_second()
-    if not total or done >= total or per_second <= 0.0:
+    """Seconds until all is done; None where it does not move as fast as that would take: the last few are stuck."""
+    per_second, still_for = speed.per_second(), speed.still_for()
+    if not total or done >= total or per_second <= 0.0 or still_for is None:
         return None
-    return (total - done) / per_second
+    seconds = (total - done) / per_second
+    return seconds if still_for <= STILL_SECONDS + seconds else None
