@@ -56,7 +56,7 @@ def consent(
     """Show what would be cancelled and ask; True only if the user typed the number of runs.
 
     Call it from the main thread. SIGINT (Ctrl-C) and SIGTERM end the question; they are then delivered to whoever
-    handled them before, so that the sweep ends as an interrupted one.
+    handled them before, so that the sweep ends as an interrupted one: let the event loop turn once before going on.
 
     Args:
         reader: of a ledger in which the decision stands: runs to cancel are pending, the others excluded.
@@ -77,7 +77,7 @@ def consent(
     except _Interrupted as interrupted:
         with contextlib.suppress(OSError, ValueError):
             terminal.write("\n")  # below the question, where the cursor stood
-        os.kill(os.getpid(), interrupted.signum)
+        signal.raise_signal(interrupted.signum)
         return False
 
 

@@ -1,14 +1,10 @@
 """``run`` and ``resume``: a sweep from its arguments to its exit code."""
 
 import asyncio
-import contextlib
 import json
-import os
-import secrets
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -19,15 +15,16 @@ from batch_cancel.cli.options import Value, resume_options, sweep_options
 from batch_cancel.cli.progress import Progress, progress
 from batch_cancel.cli.settings_from import Output, output_from, renewed, settings_from
 from batch_cancel.cli.signals import exit_code_of, handle_signals, say
-from batch_cancel.cli.wording import is_terminal
-from batch_cancel.core.errors import InputError, LedgerError, RecordLost, UsageError
+from batch_cancel.cli.wording import is_terminal, printable
+from batch_cancel.core.errors import BatchCancelError, LedgerError, UsageError
+from batch_cancel.execution import aws, carry_out, finish, new_sweep_id, tell_of_failed_start
 from batch_cancel.glue.api import Service
-from batch_cancel.glue.learned import LearnedRates, state_file
-from batch_cancel.glue.pace import Pacers
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.settings import ManifestSource, Settings, from_json
 from batch_cancel.stop import Stop, StopCause
-from batch_cancel.sweep import Ask, Result, Sweep
+from batch_cancel.sweep import Ask, Result
+
+__all__ = ["RUNS_DIRECTORY", "Execution", "execute", "new_sweep_id", "resume", "run"]
 
 RUNS_DIRECTORY = Path("batch-cancel-runs")
 
@@ -59,7 +56,6 @@ class Execution:
     settings: Settings
     output: Output
     signum: int | None = None
-    reports: list[Path] = field(default_factory=list)
 
 
 @click.command(cls=GroupedCommand, epilog=_RUN_EXAMPLES)
@@ -102,11 +98,6 @@ def resume(ctx: click.Context, /, run_dir: Path, **_: object) -> None:
     sys.exit(execute(Execution(run_dir, facts["sweep_id"], settings, output), Ledger.open, resumed=True))
 
 
-def new_sweep_id() -> str:
-    """Sorts by time, and no two are the same: ``20261124T031500Z-7f3a2c``."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-
-
 def execute(
     execution: Execution,
     open_ledger: Callable[[Path], Ledger],
@@ -114,7 +105,7 @@ def execute(
     resumed: bool,
     service: Service | None = None,
 ) -> int:
-    """Carry a sweep out, write its reports and say how it went; the exit code.
+    """Carry a sweep out, write and deliver its reports and say how it went; the exit code.
 
     Args:
         service: instead of AWS.
@@ -122,13 +113,16 @@ def execute(
     Raises:
         BatchCancelError: it could not even begin, or its record could not be kept.
     """
-    ledger = open_ledger(execution.directory)
+    settings, sweep_id = execution.settings, execution.sweep_id
     try:
-        result = asyncio.run(_carry_out(execution, ledger, service or _aws(execution), resumed=resumed))
-    except (UsageError, InputError):
-        if not resumed:
-            ledger.discard()
+        ledger = open_ledger(execution.directory)
+        result = asyncio.run(_carry_out(execution, ledger, service or aws(settings, sweep_id), resumed=resumed))
+    except BatchCancelError as error:
+        for fault in asyncio.run(tell_of_failed_start(settings, sweep_id, error)):
+            click.echo(f"batch-cancel: {printable(fault)}", err=True)
         raise
+    if result.says:
+        click.echo(f"batch-cancel: {result.says}", err=True)
     return _conclude(execution, result)
 
 
@@ -150,56 +144,63 @@ async def _carry_out(execution: Execution, ledger: Ledger, service: Service, *, 
         no_color=not output.color,
     )
     with view as on_event, handle_signals(interrupted, farewell=farewell):
-        sweep = Sweep(
+        return await carry_out(
             settings,
             ledger,
             service,
             sweep_id=execution.sweep_id,
-            pacers=Pacers(settings.rate.rps, learned=LearnedRates(state_file(), endpoint_url=_endpoint(settings))),
-            now=lambda: datetime.now(UTC),
+            resumed=resumed,
             on_event=on_event,
-            ask=_asker(execution, ledger, view) if _can_ask(settings) else None,
             stop=stop,
+            ask=_asker(execution, ledger, view) if _can_ask(settings) else None,
             interrupted_code=lambda: exit_code_of(execution.signum or 2),
         )
-        try:
-            result = await (sweep.resume() if resumed else sweep.run())
-        except (UsageError, InputError):
-            if resumed:
-                await ledger.close()
-            raise
-        except BaseException:
-            await _close_after_failure(ledger)
-            raise
-        await ledger.close()
-        return result
 
 
 def _conclude(execution: Execution, result: Result) -> int:
-    """The reports, and the result on standard output."""
+    """The reports, to where they are wanted, and the result on standard output."""
     from batch_cancel.ledger.reader import LedgerReader  # noqa: PLC0415
     from batch_cancel.report.document import summary  # noqa: PLC0415  # not before the first cancel request
-    from batch_cancel.report.files import write_reports  # noqa: PLC0415
     from batch_cancel.report.text import text_summary  # noqa: PLC0415
 
     directory, output = execution.directory, execution.output
-    reports = write_reports(directory, execution.settings.report.formats)
-    if result.says:
-        click.echo(f"batch-cancel: {result.says}", err=True)
+    finished = asyncio.run(
+        finish(
+            directory,
+            execution.settings,
+            result.exit_code,
+            sweep_id=execution.sweep_id,
+            emf=_emf_writer(output.emf) if output.emf else None,
+        )
+    )
     reader = LedgerReader(directory / "ledger.db")
     try:
         if output.form == "json":
             say(json.dumps(summary(reader), indent=2, ensure_ascii=False) + "\n")
         else:
-            say(text_summary(reader, directory, reports))
+            say(text_summary(reader, directory, finished.reports))
     finally:
         reader.close()
-    return result.exit_code
+    if finished.place is not None and not output.quiet:
+        click.echo(f"batch-cancel: copies of the reports and the ledger are in {finished.place}/", err=True)
+    for fault in finished.faults:
+        click.echo(f"batch-cancel: {printable(fault)}", err=True)
+    return finished.exit_code
 
 
-async def _close_after_failure(ledger: Ledger) -> None:
-    with contextlib.suppress(RecordLost):  # the failure under way says more
-        await ledger.close()
+def _emf_writer(target: str) -> Callable[[Sequence[str]], None]:
+    """Writes metrics to a file, behind what stands there; ``-`` is standard error, as standard output has the result."""
+
+    def write(lines: Sequence[str]) -> None:
+        text = "".join(f"{line}\n" for line in lines)
+        if target == "-":
+            sys.stderr.write(text)
+            sys.stderr.flush()
+            return
+        with Path(target).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    return write
 
 
 def _check_consent(settings: Settings) -> None:
@@ -223,23 +224,8 @@ def _reads_stdin(settings: Settings) -> bool:
 def _asker(execution: Execution, ledger: Ledger, view: Progress) -> Ask:
     async def ask() -> bool:
         with view.paused():
-            return consent(ledger.reader, stdin=sys.stdin, terminal=sys.stderr, no_color=not execution.output.color)
+            yes = consent(ledger.reader, stdin=sys.stdin, terminal=sys.stderr, no_color=not execution.output.color)
+        await asyncio.sleep(0)  # a signal that ended the question reaches the sweep, which then was interrupted
+        return yes
 
     return ask
-
-
-def _aws(execution: Execution) -> Service:
-    from batch_cancel.glue.aws import Aws  # noqa: PLC0415  # half a second, and only for commands that call AWS
-
-    endpoint, rate = execution.settings.endpoint, execution.settings.rate
-    return Aws(
-        execution.sweep_id,
-        endpoint_url=endpoint.url,
-        ca_bundle=endpoint.ca_bundle,
-        verify_ssl=endpoint.verify_ssl,
-        max_connections=rate.max_concurrency,
-    )
-
-
-def _endpoint(settings: Settings) -> str | None:
-    return settings.endpoint.url or os.environ.get("AWS_ENDPOINT_URL_GLUE") or os.environ.get("AWS_ENDPOINT_URL")

@@ -215,7 +215,8 @@ async def story():
     with handle_signals(got.set_result):
         yes = consent(LedgerReader(Path(sys.argv[1])), stdin=sys.stdin, terminal=sys.stderr)
         print("yes" if yes else "no", flush=True)
-        return 0 if yes else exit_code_of(await asyncio.wait_for(got, 20))
+        await asyncio.sleep(0)
+        return 0 if yes else exit_code_of(got.result())
 
 sys.exit(asyncio.run(story()))
 """
