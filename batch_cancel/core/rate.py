@@ -59,6 +59,10 @@ class _Schedule:
     def due(self, now: float) -> float:
         return max(self._next, now)
 
+    def late(self, now: float, slack_seconds: float) -> bool:
+        """Whether time was lost that cannot be caught up: nobody wanted to send."""
+        return self._next < now - slack_seconds
+
     def reserve(self, now: float, rps: float, slack_seconds: float) -> float:
         at = max(self._next, now)
         self._next = max(self._next, at - slack_seconds) + 1.0 / rps
@@ -95,31 +99,137 @@ class FixedRate:
         return None
 
 
-class AdaptiveRate:
-    """Finds the service's limit, stays at it, and notices when it moves.
+class _Phase(Enum):
+    """What the adaptive rate is doing."""
 
-    While the service's bucket is empty, the rate of accepted calls *is* its refill rate: so that is measured, and the
-    rate probes around it.
+    RAMP = "ramp"
+    """Nothing was throttled yet, or nothing that meant anything: faster and faster."""
+    JUDGE = "judge"
+    """Something was throttled: is it the limit, or was it chance?"""
+    TRACK = "track"
+    """The limit is known: stay at it, and follow it."""
+
+
+class _SentRates:
+    """At what rate a request left: answers come a round trip later, and speak of the rate of then."""
+
+    MOST = 200
+    """Changes that are remembered: more than come in a round trip, even in the ramp."""
+
+    def __init__(self, rps: float) -> None:
+        self._changes: deque[tuple[float, float, bool]] = deque([(-math.inf, rps, True)], maxlen=self.MOST)
+
+    def changed(self, now: float, rps: float, *, low: bool) -> None:
+        """Note a change, unless it is so small that nothing depends on it."""
+        _, last, was_low = self._changes[-1]
+        if low is not was_low or not 0.98 * last < rps < 1.02 * last:
+            self._changes.append((now, rps, low))
+
+    def at(self, sent_at: float) -> tuple[float, bool]:
+        """The rate of that time, and whether it was the lower half of a probe."""
+        for since, rps, low in reversed(self._changes):
+            if since <= sent_at:
+                return rps, low
+        return self._changes[0][1:]
+
+
+class _Chance:
+    """The share of requests that are throttled however slowly they come, told apart by probing.
+
+    The rate swings a little above and below the limit. What the limit throttles, it throttles in the upper half; chance
+    throttles in both.
+    """
+
+    UNTHROTTLED = 300
+    """The belief to begin with: as if so many requests had been seen without a throttle."""
+    MEMORY = 600
+    """Requests of one half that are remembered, and at high rates those of MEMORY_SECONDS."""
+    MEMORY_SECONDS = 3.0
+
+    def __init__(self) -> None:
+        self._share = {True: 0.0, False: 0.0}
+        self._seen = {True: 0.0, False: 0.0}
+
+    def saw(self, *, throttled: bool, low: bool, rps: float) -> None:
+        """Take in one answer to a request of the lower or the upper half."""
+        self._seen[low] = seen = min(self._seen[low] + 1.0, max(self.MEMORY, self.MEMORY_SECONDS * rps))
+        self._share[low] += (throttled - self._share[low]) / (seen + self.UNTHROTTLED)
+
+    @property
+    def low(self) -> float:
+        """The share in the lower half as it was seen."""
+        return self._share[True]
+
+    @property
+    def share(self) -> float:
+        """What of the throttles is owed to chance: less than the lower half saw where the upper half saw more."""
+        return max(0.0, self.low - 0.7 * (self._share[False] - self.low))
+
+
+class AdaptiveRate:
+    """Finds the service's limit, stays at it, and follows it when it moves.
+
+    Three thoughts. (1) Above the limit L a request at rate r is throttled with probability 1 - L/r; each answer that
+    was more, or less, throttled than that moves the belief in L, by so much that throttles balance at a small share of
+    all. The expectation is that of the rate at which the request *left*, so that what is still in flight after a cut
+    does not cut again. (2) A faster caller aims at a smaller share: hence several on one key drift towards equal parts.
+    (3) Throttles that come however slow one goes are found by probing (:class:`_Chance`) and do not count.
+
+    The start doubles every few round trips and so overshoots by a fixed small part of the bucket, whatever its size.
 
     Args:
         start_rps: where to begin; the rate learned last time.
         most_rps: never faster than this.
     """
 
+    FIRST_RPS = 10.0
+    FIRST_IN_FLIGHT = 2.0
+    """From the first round trip on the start goes at least as fast as keeps so many in flight: it costs no more."""
+    DOUBLING_ROUND_TRIPS = 5.0
+    CAREFUL_ROUND_TRIPS = 7.0
+    CAREFUL_RPS = 50.0
+    """Below it each throttle is a larger part of the job, and time is a smaller one."""
+    SLOWEST_DOUBLING_SECONDS = 1.5
+    JUDGED_AFTER = 12
+    """Answers from the first throttle on: where 2 % are throttled by chance, three in twelve are so once in fifty."""
+    LIMIT_HITS = 3
+    SWING = 0.015
+    """How far a probe goes above and below, beside the share that is aimed at."""
+    RANDOM_CAP = 0.035
+    """No larger share of throttles is put up with: two clients that both did would drive each other up."""
+    GROWTH_A_ROUND_TRIP = 0.03
+    """As long as nothing was heard of the last step."""
+    CUT_A_SECOND = 3.0
+    """In powers of e: a service that counts by the second throttles a whole half second, and does not mean it."""
+
     def __init__(self, *, start_rps: float | None = None, most_rps: float = math.inf) -> None:
-        self.rps = min(10.0 if start_rps is None else max(start_rps, LEAST_RPS), most_rps)
+        self.rps = min(self.FIRST_RPS if start_rps is None else max(start_rps, LEAST_RPS), most_rps)
         self.limit_found = False
         self._most_rps = most_rps
+        self._limit_rps = self.rps
+        self._phase = _Phase.RAMP
         self._schedule = _Schedule()
-        self._round_trip = 0.1
-        self._answers: deque[tuple[float, bool]] = deque()
-        self._throttled_share = 0.0
-        self._cut_at = -math.inf
-        self._doubled_at: float | None = None
-        self._target_rps = self.rps
-        self._base_share = 0.95
-        self._growing_seconds = 0.0
-        self._grown_at = -math.inf
+        self._sent = _SentRates(self.rps)
+        self._chance = _Chance()
+        self._round_trip: float | None = None
+        # The share of requests that left later than the schedule had them: whoever sends less than he may learns
+        # nothing from its being accepted.
+        self._idle = 0.0
+        # Ramp and judgement.
+        self._began_at = self._grown_at = 0.0
+        self._accepted = 0
+        self._peak_rps = self.rps
+        self._suspect_at = 0.0
+        self._seen = self._hits = 0
+        # Tracking.
+        self._low = True
+        self._swing_at = -math.inf
+        self._surprise = 0.0
+        self._missing = 0.0
+        self._calm = 0
+        self._ceiling_rps = 0.0
+        self._room = 1.0
+        self._stepped_at = 0.0
 
     def due(self, now: float) -> float:
         """See :meth:`Rate.due`."""
@@ -127,71 +237,149 @@ class AdaptiveRate:
 
     def reserve(self, now: float) -> float:
         """See :meth:`Rate.reserve`."""
-        if self._doubled_at is None:
-            self._doubled_at = now
-        return self._schedule.reserve(now, self.rps, min(0.05, 8.0 / self.rps))
+        if self._phase is _Phase.TRACK and now >= self._swing_at:
+            self._low = not self._low
+            # Long enough to move the bucket by more than a token, and to be seen through the round trips' jitter.
+            self._swing_at = now + max(1.0, 2.0 * self._trip, 80.0 / self._limit_rps)
+            self._apply(now)
+        slack = min(0.05, 8.0 / self.rps)
+        self._idle += 0.06 * (self._schedule.late(now, slack) - self._idle)
+        return self._schedule.reserve(now, self.rps, slack)
 
     def answered(self, *, sent_at: float, now: float, feedback: Feedback) -> None:
         """See :meth:`Rate.answered`."""
-        self._round_trip += 0.1 * (now - sent_at - self._round_trip)
         if feedback is Feedback.SILENT:
             return
         throttled = feedback is Feedback.THROTTLED
-        self._answers.append((sent_at, throttled))
-        window = max(2.0, 40.0 / self.rps) + 2.0 * self._round_trip
-        while self._answers[0][0] < sent_at - window:
-            self._answers.popleft()
-        if sent_at > self._cut_at:
-            weight = 1.0 / min(max(2.0 * self.rps, 50.0), 500.0)
-            self._throttled_share += weight * (throttled - self._throttled_share)
-            first = throttled and not self.limit_found
-            if first or self._throttled_share > 0.04:
-                self._cut(now, first=first)
-        self._grow(now)
+        trip = max(now - sent_at, 0.001)
+        if self._round_trip is None:
+            self._round_trip = trip
+            self._began_at, self._grown_at = sent_at, now
+            self._limit_rps = max(self._limit_rps, self.FIRST_IN_FLIGHT / trip)
+        self._round_trip += 0.1 * (trip - self._round_trip)
+        match self._phase:
+            case _Phase.RAMP:
+                self._ramp(sent_at, now, throttled=throttled)
+            case _Phase.JUDGE:
+                self._judge(sent_at, now, throttled=throttled)
+            case _Phase.TRACK:
+                self._track(sent_at, now, throttled=throttled)
+        self._apply(now)
 
     def learned(self) -> float | None:
         """See :meth:`Rate.learned`."""
-        return self._target_rps if self.limit_found else None
+        return self._limit_rps if self.limit_found else None
 
-    def _cut(self, now: float, *, first: bool) -> None:
-        estimate = None if first else self._estimate()
-        if estimate is not None and estimate < self.rps:
-            self._target_rps, self._base_share = estimate, 0.95
-        else:
-            self._target_rps, self._base_share = self.rps, 0.7
-        self.limit_found = True
-        self._cut_at = now
-        self._throttled_share = 0.0
-        self._growing_seconds = 0.0
-        self._set(self._target_rps * self._base_share)
+    @property
+    def _trip(self) -> float:
+        return self._round_trip or 0.1
 
-    def _estimate(self) -> float | None:
-        """Accepted calls a second between the first and the last throttle of the window, by send time."""
-        throttles = [at for at, throttled in self._answers if throttled]
-        begin, end = min(throttles), max(throttles)
-        accepts = sum(not throttled and begin <= at <= end for at, throttled in self._answers)
-        if accepts < 8 or end - begin < max(0.25, 2.0 * self._round_trip):
-            return None
-        return accepts / (end - begin)
-
-    def _grow(self, now: float) -> None:
-        if not self.limit_found:
-            if self._doubled_at is not None and now - self._doubled_at >= max(0.5, 4.0 * self._round_trip):
-                self._doubled_at = now
-                self._set(2.0 * self.rps)
-                self._target_rps = self.rps
-            return
-        since = now - max(self._grown_at, self._cut_at)
-        self._grown_at = now
-        if self._throttled_share > 0.015 or now <= self._cut_at:
-            return
-        self._growing_seconds += since
-        scale = max(5.0, 100.0 / self._target_rps, 20.0 * self._round_trip)
-        plateau = scale * math.cbrt((1.0 - self._base_share) / 0.1)
-        self._set(self._target_rps * (1.0 + 0.1 * ((self._growing_seconds - plateau) / scale) ** 3))
-
-    def _set(self, rps: float) -> None:
+    def _apply(self, now: float) -> None:
+        self._limit_rps = min(max(self._limit_rps, LEAST_RPS), self._most_rps)
+        rps = self._limit_rps
+        if self._phase is _Phase.TRACK:
+            swing = self.SWING + self._aim()
+            rps *= 1.0 - swing if self._low else 1.0 + swing
         self.rps = min(max(rps, LEAST_RPS), self._most_rps)
+        self._sent.changed(now, self.rps, low=self._low)
+
+    def _ramp(self, sent_at: float, now: float, *, throttled: bool) -> None:
+        if throttled:
+            self._phase = _Phase.JUDGE
+            self._peak_rps = self._limit_rps
+            self._limit_rps *= 0.5
+            self._suspect_at = sent_at
+            self._seen = self._hits = 1
+            return
+        self._accepted += 1
+        self._chance.saw(throttled=False, low=True, rps=self._limit_rps)
+        if self._idle < 0.5:
+            trips = self.CAREFUL_ROUND_TRIPS if self._limit_rps < self.CAREFUL_RPS else self.DOUBLING_ROUND_TRIPS
+            doubling = min(max(trips * self._trip, 0.01), self.SLOWEST_DOUBLING_SECONDS)
+            self._limit_rps *= 2.0 ** min(0.5, (now - self._grown_at) / doubling)
+        self._grown_at = now
+
+    def _judge(self, sent_at: float, now: float, *, throttled: bool) -> None:
+        self._accepted += not throttled
+        if sent_at < self._suspect_at:
+            return
+        self._seen += 1
+        self._hits += throttled
+        if self._hits >= self.LIMIT_HITS:
+            self._found(now)
+        elif self._seen >= self.JUDGED_AFTER:
+            for _ in range(self._hits):
+                self._chance.saw(throttled=True, low=True, rps=self._limit_rps)
+            self._phase = _Phase.RAMP
+            self._limit_rps = self._peak_rps
+            self._grown_at = now
+
+    def _found(self, now: float) -> None:
+        share = self._hits / self._seen
+        self._limit_rps = self._peak_rps * max(1.0 - share, 0.35)
+        if share > 0.85:
+            # Far above it. All that was accepted came from the bucket's first filling and the limit times the time: a
+            # bound on the limit, and about twice of it if the filling was half.
+            self._limit_rps = min(self._limit_rps, 0.6 * self._accepted / (now - self._began_at))
+        self._phase = _Phase.TRACK
+        self.limit_found = True
+        self._ceiling_rps = self._peak_rps
+        self._surprise = 0.5  # the limit is known by half: the next answers count for much
+        self._stepped_at = now
+
+    def _track(self, sent_at: float, now: float, *, throttled: bool) -> None:
+        sent_rps, low = self._sent.at(sent_at)
+        aim = self._aim()
+        expected = max(aim, 1.0 - 1.06 * self._limit_rps / sent_rps)
+        alone = self._calm >= 8
+        self._calm = 0 if throttled else self._calm + 1
+        if expected == aim and self._surprise < 0.05 and (alone or not throttled):
+            self._chance.saw(throttled=throttled, low=low, rps=self._limit_rps)
+        # Half a second of answers; at low rates as few as can tell a halving from bad luck; and never fewer than are
+        # still to come from before the last step.
+        memory = max(12.0, 0.4 * self._limit_rps, self._limit_rps * self._trip)
+        surprise = throttled - expected
+        step = -(0.5 + 7.0 * abs(self._surprise)) / memory * surprise
+        self._surprise += (surprise - self._surprise) / memory
+        self._room = min(1.0, self._room + self.CUT_A_SECOND * (now - self._stepped_at))
+        self._stepped_at = now
+        if throttled:
+            self._missing = max(0.0, 0.5 * self._missing - 0.5)
+            if alone:
+                self._lower_ceiling(sent_rps)
+            step = max(step, -self._room)
+            self._room += min(step, 0.0)
+        elif self._idle < 0.5:
+            step = self._growth(step, aim, memory, pressed=expected > aim)
+        else:
+            step = 0.0
+        self._limit_rps *= math.exp(step)
+
+    def _growth(self, step: float, aim: float, memory: float, *, pressed: bool) -> float:
+        """What an accepted answer adds: ``step``, and more the longer throttles that were aimed at have not come.
+
+        After a cut that went too deep the way back is quick, as far as where it came from.
+        """
+        self._missing += aim
+        if not pressed:
+            most = self.GROWTH_A_ROUND_TRIP / (max(self._trip, 0.01) * self._limit_rps)
+            step = min(step * (1.0 + (self._missing / 1.5) ** 3), most)
+        if self._calm > 8 and self._ceiling_rps > self._limit_rps:
+            step += 0.1 / memory * math.log(self._ceiling_rps / self._limit_rps)
+        return min(step, 0.2)
+
+    def _lower_ceiling(self, sent_rps: float) -> None:
+        """One throttle out of nowhere: the limit, as likely as throttles of that kind are the limit's."""
+        if self._ceiling_rps > sent_rps:
+            own = self._own_share()
+            self._ceiling_rps += own / (own + self._chance.low) * (sent_rps - self._ceiling_rps)
+
+    def _own_share(self) -> float:
+        """The share of throttles that this rate aims at where none come by chance; faster callers aim lower."""
+        return min(max(0.014 * (5.0 / self._limit_rps) ** 0.45, 0.001), 0.018)
+
+    def _aim(self) -> float:
+        return min(self._own_share() + self._chance.share, self.RANDOM_CAP)
 
 
 class RetryBudget:
