@@ -10,18 +10,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_cancel.cli.progress import Progress
+from batch_cancel.cli.progress.log import Level
 from batch_cancel.core.errors import ErrorKind
 from batch_cancel.core.events import (
     Accepted,
     CallAnswered,
     Event,
+    ManifestRead,
     OutcomeReached,
     Phase,
     PhaseBegan,
@@ -552,3 +554,20 @@ def test_a_process_that_is_killed_leaves_a_healthy_terminal(terminal: Terminal) 
     text = terminal.rest()
     assert "\x1b[?" not in text  # no cursor hidden, no other screen, no mode changed
     assert "Traceback" not in text
+
+
+def test_a_terminal_without_unicode_gets_none(terminal: Terminal) -> None:
+    from batch_cancel.cli.progress.view import View
+
+    watched = Watched(terminal.stream(), no_color=True)
+    watched.tell(*a_sweep())
+    lines = View(watched.progress._status, colour=False, unicode=False).lines(60, 30)
+    assert all(line.text.isascii() for line in lines)
+    assert "  cancel     ========........  21 of 40 runs asked" in [line.text for line in lines]
+
+
+def test_every_event_is_counted_or_told() -> None:
+    counters, records = Watched(None).progress.counters, Watched(None).progress._records
+    assert set(get_args(Event)) - set(counters._handlers) == {Warned}
+    told_by_the_counts_alone = {TransformsFound, TransformListed, ManifestRead, CallAnswered}
+    assert set(get_args(Event)) - set(records.makers(Level.DEBUG)) == told_by_the_counts_alone
