@@ -235,7 +235,7 @@ def settings_of(base: WorldSettings, flags: dict[str, Any]) -> WorldSettings:
         replace(base, fleet=fleet, behaviour=behaviour, access=access),
         seed=flags["seed"],
         limits=_limits(flags["rps"], flags["burst"]),
-        faults=tuple(map(parse_fault, flags["faults"])) or None,
+        faults=_faults(flags["faults"]),
     )
     _check(settings)
     return settings
@@ -258,14 +258,19 @@ def _limits(rps: float | None, burst: float | None) -> tuple[Limit, ...] | None:
     return (Limit(rps=rps, burst=burst if burst is not None else max(1.0, rps)),)
 
 
+def _faults(texts: Sequence[str]) -> tuple[Fault, ...] | None:
+    faults = tuple(map(parse_fault, texts))
+    likely = sum(fault.probability for fault in faults if not fault.operations)
+    if likely > 1:
+        raise UsageError(f"the probabilities of --fault are {likely:g} together: at most 1 makes sense")
+    return faults or None
+
+
 def _check(settings: WorldSettings) -> None:
     if trouble := trouble_in(settings):
         raise UsageError("; ".join(f"{'.'.join(map(str, path))}: {said}" for path, said in trouble))
     if strange := [each for each in settings.access.denied_accounts if each not in settings.fleet.accounts]:
         raise UsageError(f"--denied-account {strange[0]} is none of the accounts: {_some(settings.fleet.accounts)}")
-    likely = sum(fault.probability for fault in settings.faults if not fault.operations)
-    if likely > 1:
-        raise UsageError(f"the probabilities of the faults are {likely:g} together: at most 1 makes sense")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -265,6 +265,8 @@ class WorldSettings:
 
     Attributes:
         seed: the same seed and the same calls at the same times give the same world.
+        waits_for_caller: times that count from the world's beginning count from the first call instead: a drill waits
+            until its story was read.
         keep_log: remember every call, not only their counts.
     """
 
@@ -277,6 +279,7 @@ class WorldSettings:
     faults: tuple[Fault, ...] = ()
     access: AccessSettings = field(default_factory=AccessSettings)
     organization: OrganizationSettings = field(default_factory=OrganizationSettings)
+    waits_for_caller: bool = False
     keep_log: bool = True
 
 

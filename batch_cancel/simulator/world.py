@@ -171,8 +171,9 @@ class World:
             "GetCallerIdentity": self._get_caller_identity,
             "AssumeRole": self._assume_role,
         }
-        if settings.behaviour.new_runs_per_second > 0:
-            self._expect(self.began_at + 1 / settings.behaviour.new_runs_per_second, self._start_new_run)
+        self._schedule_began_at = math.inf
+        if not settings.waits_for_caller:
+            self._begin_schedule(self.began_at)
 
     # -- what callers do ----------------------------------------------------------------------------------------------
 
@@ -184,6 +185,8 @@ class World:
             parameters: as in the API reference, times as epoch seconds.
         """
         now = self._now()
+        if math.isinf(self._schedule_began_at):
+            self._begin_schedule(now)
         self.advance(now)
         account_id = self.account_of(key_id)
         caller = Caller(key_id, account_id, region, now)
@@ -344,8 +347,8 @@ class World:
         ends_at = math.inf if session is None else session.expires_at
         if access.keys_live_seconds is not None:
             ends_at = min(ends_at, first_use + access.keys_live_seconds)
-        if access.keys_end_at_seconds is not None and first_use < self.began_at + access.keys_end_at_seconds:
-            ends_at = min(ends_at, self.began_at + access.keys_end_at_seconds)
+        if access.keys_end_at_seconds is not None and first_use < self._schedule_began_at + access.keys_end_at_seconds:
+            ends_at = min(ends_at, self._schedule_began_at + access.keys_end_at_seconds)
         if now >= ends_at:
             raise Refused(*_REFUSALS[FaultKind.EXPIRED])
         if caller.account_id in access.denied_accounts and operation in self._glue:
@@ -354,7 +357,7 @@ class World:
 
     def _draw(self, caller: Caller, operation: str) -> FaultKind | None:
         lot = self._random.random()
-        age = caller.now - self.began_at
+        age = caller.now - self._schedule_began_at
         for fault in self._faults:
             if (
                 fault.from_seconds <= age < fault.until_seconds
@@ -370,7 +373,7 @@ class World:
     def _take_a_place(self, caller: Caller, operation: str, *, throttled: bool) -> None:
         wait = 0.0
         if operation in self._glue:
-            age = caller.now - self.began_at
+            age = caller.now - self._schedule_began_at
             wait = self._limits.wait_seconds(caller.account_id, caller.region, operation, age)
         if wait > 0 or throttled:
             code = self.settings.behaviour.throttle_code
@@ -546,6 +549,11 @@ class World:
 
     # -- what happens by itself ---------------------------------------------------------------------------------------
 
+    def _begin_schedule(self, now: float) -> None:
+        self._schedule_began_at = now
+        if self.settings.behaviour.new_runs_per_second > 0:
+            self._expect(now + 1 / self.settings.behaviour.new_runs_per_second, self._start_new_run)
+
     def _expect(self, due: float, happen: Callable[[float], None]) -> None:
         heapq.heappush(self._coming, (due, next(self._serial), happen))
 
@@ -554,7 +562,7 @@ class World:
 
     def _start_new_run(self, due: float) -> None:
         behaviour = self.settings.behaviour
-        if due > self.began_at + behaviour.new_runs_until_seconds:
+        if due > self._schedule_began_at + behaviour.new_runs_until_seconds:
             return
         transform = self._fleet.any_transform()
         if transform is not None:

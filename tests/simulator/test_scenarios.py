@@ -38,6 +38,7 @@ def test_a_built_in_scenario_has_a_story_a_goal_and_something_to_cancel(name: st
 def test_what_the_stories_tell_is_in_their_worlds() -> None:
     clock = Clock()
     incident = World(find_scenario("incident").world, now=clock)
+    incident.call("", "us-east-1", "ListMLTransforms", {})
     clock.pass_(60)
     incident.now()
     assert any(run.origin == "new" for *_, run in incident.runs())

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from batch_cancel.cli import simulate as module
 from batch_cancel.cli.simulate import parse_accounts, parse_fault, parse_latency, parse_regions, parse_span, simulate
 from batch_cancel.core.errors import UsageError
+from batch_cancel.simulator.scenarios import find_scenario, scenario_names
 from batch_cancel.simulator.settings import (
     CancelEnded,
     Fault,
@@ -76,6 +77,11 @@ def test_every_flag_reaches_the_world(monkeypatch: pytest.MonkeyPatch) -> None:
     access = made.access
     assert (access.external_id, access.denied_accounts) == ("sweep-7", ("222222222222",))
     assert (access.disabled_regions, access.keys_live_seconds) == (("eu-west-1",), 60.0)
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_every_scenario_can_be_played(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings("--scenario", name, monkeypatch=monkeypatch) == find_scenario(name).world
 
 
 def test_a_flag_changes_a_scenario_and_leaves_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,7 @@ def test_a_cancelled_run_is_stopping_and_then_stopped(status: Status) -> None:
     assert body(cancel(world, run)) == {**ids(run), "Status": "STOPPING"}
     clock.pass_(4.999)
     assert read(world, ids(run))["Status"] == "STOPPING"
+    assert read(world, ids(run))["LastModifiedOn"] == BEGAN_AT
     clock.pass_(0.001)
     assert read(world, ids(run))["CompletedOn"] == BEGAN_AT + 5
     assert [(status, cause) for _, status, cause in run.history(clock())][-2:] == [
@@ -182,6 +183,27 @@ def test_new_runs_keep_starting_until_their_time() -> None:
     new = [run for _, _, run in world.runs() if run.origin == "new"]
     assert len(new) == 20
     assert max(run.started_at for run in new) == BEGAN_AT + 10
+
+
+def test_a_schedule_can_wait_for_the_first_call() -> None:
+    clock = Clock()
+    settings = WorldSettings(
+        fleet=FleetSettings(transforms=2, runs=4),
+        behaviour=Behaviour(new_runs_per_second=1.0, new_runs_until_seconds=10.0),
+        faults=(Fault(FaultKind.DROP, from_seconds=5.0),),
+        waits_for_caller=True,
+    )
+    world = World(settings, now=clock)
+    clock.pass_(1000)
+    world.now()
+    assert sum(1 for _ in world.runs()) == 4
+    assert world.call(KEY, REGION, "ListMLTransforms", {}).body is not None
+    clock.pass_(5)
+    assert world.call(KEY, REGION, "ListMLTransforms", {}).fault is FaultKind.DROP
+    assert sum(1 for _ in world.runs()) == 9
+    clock.pass_(1000)
+    world.now()
+    assert sum(1 for _ in world.runs()) == 14
 
 
 # -- listings ---------------------------------------------------------------------------------------------------------
