@@ -134,10 +134,11 @@ def says(text: str, **keywords: object) -> "subprocess.Popen[bytes]":
     return process
 
 
-def test_a_reader_who_left_changes_nothing() -> None:
+@pytest.mark.parametrize("characters", [1, 100_000])  # what fits into a buffer is what could make trouble at the end
+def test_a_reader_who_left_changes_nothing(characters: int) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    process = says("'x' * 100_000", stdout=writer)
+    process = says(f"'x' * {characters}", stdout=writer)
     os.close(writer)
     assert ended(process)[::2] == (5, b"")
 
@@ -146,9 +147,10 @@ def test_a_closed_standard_output_changes_nothing() -> None:
     assert ended(says("'x'", preexec_fn=lambda: os.close(1)))[::2] == (5, b"")
 
 
-def test_a_full_disk_is_an_error_with_a_sentence() -> None:
+@pytest.mark.parametrize("characters", [1, 100_000])
+def test_a_full_disk_is_an_error_with_a_sentence(characters: int) -> None:
     with Path("/dev/full").open("wb") as full:
-        code, _, err = ended(says("'x' * 100_000", stdout=full))
+        code, _, err = ended(says(f"'x' * {characters}", stdout=full))
     assert (code, err) == (7, b"error: standard output cannot be written: No space left on device\n")
 
 
