@@ -126,10 +126,11 @@ sys.exit(0 if heard else 5)
 
 
 def says(text: str, **keywords: object) -> "subprocess.Popen[bytes]":
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     process: subprocess.Popen[bytes] = subprocess.Popen(
         [sys.executable, "-c", SAYS.replace("TEXT", text)],
         stderr=subprocess.PIPE,
-        **keywords,  # type: ignore[call-overload]  # what a test wants of it
+        **{"env": environment, **keywords},  # type: ignore[call-overload]  # what a test wants of it
     )
     return process
 
