@@ -40,7 +40,8 @@ def handle_signals(on_signal: Callable[[int], None], *, farewell: str = "") -> I
     def hear(signum: int, frame: FrameType | None) -> None:
         came.append(signum)
         if len(came) > 1:
-            _say_last(farewell)
+            if len(came) == 2:  # somebody who holds the key down gets one answer
+                _say_last(farewell)
             os._exit(exit_code_of(signum))
         loop.call_soon_threadsafe(on_signal, signum)
 

@@ -73,9 +73,11 @@ def test_the_second_signal_leaves_at_once_with_a_word_on_what_mends_it(
 def test_the_second_signal_leaves_although_the_loop_is_stuck_and_never_heard_the_first() -> None:
     process = start(IS_STUCK)
     process.send_signal(signal.SIGINT)
-    while process.poll() is None:  # the two may arrive as one
+    while process.poll() is None:
         process.send_signal(signal.SIGTERM)
-    assert ended(process) == (143, b"", b"mend it\n")
+    code, out, err = ended(process)
+    assert (code, out) == (143, b"")
+    assert err in (b"mend it\n", b"")  # a third may cut the word short
 
 
 def test_what_was_ignored_stays_ignored() -> None:
