@@ -129,6 +129,7 @@ class Canceller:
         try:
             answer = await self._line.tries(OPERATION, self._stop).run(lambda: self._attempt(run))
         except Stopped:
+            self._let_go(run)
             self._ledger.unclaim(run)
         except CallFailed as failure:
             self._refused(run, failure)

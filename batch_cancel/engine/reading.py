@@ -1,12 +1,12 @@
 """Listings followed to their last page, and single runs read: what discovery, canceller and verifier all need."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.outcome import Reading, Unread
-from batch_cancel.core.task_run import TaskRunKey
+from batch_cancel.core.task_run import TaskRun, TaskRunKey
 from batch_cancel.glue.api import GlueReader, Page
 from batch_cancel.glue.paced import Line
 
@@ -56,12 +56,19 @@ async def look(line: Line[R], key: TaskRunKey) -> Reading:
 
 
 async def readings(
-    line: Line[R], transform_id: str, task_run_ids: Sequence[str], *, started_since: datetime | None = None
+    line: Line[R],
+    transform_id: str,
+    task_run_ids: Sequence[str],
+    *,
+    started_since: datetime | None = None,
+    doubted: Collection[str] = (),
 ) -> dict[str, Reading]:
     """What Glue says of some runs of one transform: read one by one where they are few, from a listing where not.
 
     Args:
         started_since: when the oldest of them started, where that is known of all: older history is not listed.
+        doubted: runs of which a listing is believed only that they have ended: it may lag behind, and that one goes on
+            is a verdict on these.
 
     Raises:
         Stopped: a stop was asked for before all calls could leave.
@@ -69,10 +76,12 @@ async def readings(
     found: dict[str, Reading] = {}
     if len(task_run_ids) > FEW_RUNS:
         try:
-            found = await _listed(line, transform_id, set(task_run_ids), started_since)
+            listed = await _listed(line, transform_id, set(task_run_ids), started_since)
         except CallFailed as failure:
             if failure.kind is ErrorKind.NOT_FOUND:
                 return dict.fromkeys(task_run_ids, Unread.MISSING)
+        else:
+            found.update((key, run) for key, run in listed.items() if key not in doubted or not _goes_on(run))
     for task_run_id in task_run_ids:  # what no listing showed is asked for by name before anything is said of it
         if task_run_id not in found:
             found[task_run_id] = await look(line, TaskRunKey(transform_id, task_run_id))
@@ -81,11 +90,11 @@ async def readings(
 
 async def _listed(
     line: Line[R], transform_id: str, wanted: set[str], started_since: datetime | None
-) -> dict[str, Reading]:
+) -> dict[str, TaskRun]:
     """The wanted runs that a listing shows; it is given up when it has taken as many calls as reading them would."""
     after = None if started_since is None else started_since - SINCE_TOLERANCE
     calls_left = len(wanted)
-    found: dict[str, Reading] = {}
+    found: dict[str, TaskRun] = {}
     listing = pages(
         line,
         "GetMLTaskRuns",
@@ -97,3 +106,7 @@ async def _listed(
         if len(found) == len(wanted) or calls_left <= 0:
             break
     return found
+
+
+def _goes_on(run: TaskRun) -> bool:
+    return run.status is not None and not run.status.ended

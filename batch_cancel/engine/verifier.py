@@ -178,8 +178,18 @@ class Verifier:
                 left += await self._judge(transform_id, runs)
 
     async def _judge(self, transform_id: str, runs: list[AskedRun]) -> int:
+        now = self._now()
         found = await readings(
-            self._line, transform_id, [run.task_run_id for run in runs], started_since=_oldest_start(runs)
+            self._line,
+            transform_id,
+            [run.task_run_id for run in runs],
+            started_since=_oldest_start(runs),
+            # Nothing but a reading by name may say of these that they go on: it is their verdict.
+            doubted={
+                run.task_run_id
+                for run in runs
+                if not run.accepted or self._patience_over(run, now, accepted=run.accepted)
+            },
         )
         now = self._now()
         return sum(not self._judged(run, found[run.task_run_id], now) for run in runs)

@@ -32,7 +32,7 @@ ADD_RUN_AGAIN = ADD_RUN.replace(
     f"""
     DO UPDATE SET state = 'pending', outcome = NULL, sweep_number = excluded.sweep_number, returns = returns + 1,
         status_before = excluded.status_before, accepted = 0, accepted_at = NULL, refusal = NULL,
-        tainted = max(tainted, accepted, runs.outcome IN ('stopped', 'finished_first', 'already_finished')),
+        tainted = max(tainted, accepted, runs.outcome IN ('stopped', 'finished_first')),
         status_after = NULL, confirmed_at = NULL, error_code = NULL, error_message = NULL
     WHERE runs.state = 'done' AND excluded.state = 'pending'
         AND (runs.outcome IN ('stopped', 'finished_first', 'already_finished') OR returns < {MOST_RETURNS})
