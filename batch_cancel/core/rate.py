@@ -130,7 +130,8 @@ class _SentRates:
         for since, rps, low in reversed(self._changes):
             if since <= sent_at:
                 return rps, low
-        return self._changes[0][1:]
+        _, rps, low = self._changes[0]
+        return rps, low
 
 
 class _Chance:
@@ -212,6 +213,7 @@ class AdaptiveRate:
         self._sent = _SentRates(self.rps)
         self._chance = _Chance()
         self._round_trip: float | None = None
+        self._answers = 0
         # The share of requests that left later than the schedule had them: whoever sends less than he may learns
         # nothing from its being accepted.
         self._idle = 0.0
@@ -255,8 +257,8 @@ class AdaptiveRate:
         if self._round_trip is None:
             self._round_trip = trip
             self._began_at, self._grown_at = sent_at, now
-            self._limit_rps = max(self._limit_rps, self.FIRST_IN_FLIGHT / trip)
-        self._round_trip += 0.1 * (trip - self._round_trip)
+        self._answers += 1
+        self._round_trip += max(0.1, 1.0 / self._answers) * (trip - self._round_trip)
         match self._phase:
             case _Phase.RAMP:
                 self._ramp(sent_at, now, throttled=throttled)
@@ -287,7 +289,7 @@ class AdaptiveRate:
         if throttled:
             self._phase = _Phase.JUDGE
             self._peak_rps = self._limit_rps
-            self._limit_rps *= 0.5
+            self._limit_rps *= 0.4
             self._suspect_at = sent_at
             self._seen = self._hits = 1
             return
@@ -297,11 +299,16 @@ class AdaptiveRate:
             trips = self.CAREFUL_ROUND_TRIPS if self._limit_rps < self.CAREFUL_RPS else self.DOUBLING_ROUND_TRIPS
             doubling = min(max(trips * self._trip, 0.01), self.SLOWEST_DOUBLING_SECONDS)
             self._limit_rps *= 2.0 ** min(0.5, (now - self._grown_at) / doubling)
+        # One answer may have been quick by luck.
+        in_flight = min(self.FIRST_IN_FLIGHT, 0.5 * self._accepted)
+        self._limit_rps = max(self._limit_rps, in_flight / self._trip)
         self._grown_at = now
 
     def _judge(self, sent_at: float, now: float, *, throttled: bool) -> None:
         self._accepted += not throttled
-        if sent_at < self._suspect_at:
+        if throttled:
+            self._suspect_at = min(self._suspect_at, sent_at)
+        elif sent_at < self._suspect_at:
             return
         self._seen += 1
         self._hits += throttled
@@ -376,7 +383,8 @@ class AdaptiveRate:
 
     def _own_share(self) -> float:
         """The share of throttles that this rate aims at where none come by chance; faster callers aim lower."""
-        return min(max(0.014 * (5.0 / self._limit_rps) ** 0.45, 0.001), 0.018)
+        share: float = 0.014 * (5.0 / self._limit_rps) ** 0.45  # mypy: a float to a power is Any
+        return min(max(share, 0.001), 0.018)
 
     def _aim(self) -> float:
         return min(self._own_share() + self._chance.share, self.RANDOM_CAP)

@@ -101,7 +101,7 @@ class BotocoreAdaptive:
         """botocore's Clock."""
         return self._now
 
-    def is_throttling_error(self, **_: Any) -> bool:
+    def is_throttling_error(self, **_: object) -> bool:
         """botocore's ThrottlingErrorDetector."""
         return self._throttled
 
@@ -251,7 +251,7 @@ class Simulation:
             client.accepted.sort()
             client.throttled.sort()
 
-    def _at(self, when: float, what: Callable[..., None], *arguments: Any) -> None:
+    def _at(self, when: float, what: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401  # of whatever it calls
         heapq.heappush(self._events, (when, next(self._number), what, arguments))
 
     def _dispatch(self, client: Client) -> None:
@@ -592,7 +592,7 @@ def job_measures(contender: Contender, job: Job) -> tuple[float, ...]:
 def short(job: Job) -> Row:
     """Is a short job done quickly?"""
     results = tuple(job_measures(contender, job) for contender in CONTENDERS)
-    (seconds, speed, share, lost), (peer_seconds, *_), _ = results
+    (seconds, _, share, lost), (peer_seconds, *_), _ = results
     most = job.most_seconds if job.most_seconds is not None else job.ideal / 0.9
     judged = verdict(
         (seconds <= most, f"{most:.1f} s"),
