@@ -285,6 +285,45 @@ def test_a_stop_is_told_in_the_headline(terminal: Terminal) -> None:
         )
 
 
+def test_a_job_in_the_background_does_not_draw_over_the_shell(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(terminal.stream())
+    with watched.progress:
+        watched.tell(*a_sweep())
+        monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp() + 1)
+        watched.wait(3)
+        assert terminal.rest() == ""
+        monkeypatch.setattr(os, "tcgetpgrp", lambda _: os.getpgrp())
+        watched.wait(0.25)
+        assert "Cancelling" in terminal.rest()
+
+
+def test_a_view_that_fails_is_a_view_less_and_nothing_else(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(progress: Progress) -> None:
+        raise RuntimeError("of the view")
+
+    monkeypatch.setattr(Progress, "tick", fails)
+    with Progress(terminal.stream()) as progress:
+        progress(Accepted(HERE, key(1)))
+        terminal.seen("(progress is no longer shown: RuntimeError: of the view)")
+        with progress.paused():
+            pass
+    assert progress.counters.accepted == 1
+
+
+def test_a_terminal_that_somebody_made_non_blocking_gets_every_line(terminal: Terminal) -> None:
+    stream = terminal.stream()
+    os.set_blocking(stream.fileno(), False)
+    watched = Watched(stream, verbose=True, no_progress=True)
+    watched.tell(*(Accepted(HERE, key(number)) for number in range(3_000)))  # more than it takes at once
+    writes = threading.Thread(target=watched.progress.tick)
+    writes.start()
+    text = terminal.seen("run-2999: accepted")
+    writes.join()
+    assert text.count("accepted") == 3_000
+
+
 # Elsewhere
 
 
