@@ -2,12 +2,13 @@
 
 botocore makes one attempt a call; whether there is another is decided in :mod:`batch_cancel.glue.paced`. Sessions are
 shared by all regions of one set of credentials, so that a role is assumed once; clients are made one at a time, because
-the first look-up of credentials by many at once is a stampede.
+the first look-up of credentials by many at once is a stampede. What does not depend on the credentials (service model,
+TLS context, connections, the look of a request) is shared by all.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -23,11 +24,15 @@ from aiobotocore.session import AioSession
 from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.task_run import Access, Identity, Status, Target, TaskRun, Transform
 from batch_cancel.glue.api import Account, CancelAnswer, GlueApi, GlueReader, Organization, Page
+from batch_cancel.glue.aws_calls import PATTERN_KEYS, Calls, Pattern
 from batch_cancel.glue.aws_errors import translate
+from batch_cancel.glue.aws_transport import Transport, Transports
 from batch_cancel.version import __version__
 
 CONNECT_SECONDS = 5
 READ_SECONDS = 25
+CALLS_BESIDE = 64
+"""Calls that no cap on calls in flight counts, at most: who we are, roles, organizations."""
 PAGE_SIZE = 1000
 """The largest page that the listings give (Glue API reference, PageSize)."""
 
@@ -55,15 +60,20 @@ class Aws:
         self._sweep_id = sweep_id
         self._endpoint_url = endpoint_url
         self._verify: bool | str | None = False if not verify_ssl else ca_bundle
+        self._transports = Transports()
+        self._last_transport: Transport | None = None
         self._config = AioConfig(
             retries={"total_max_attempts": 1, "mode": "standard"},
             connect_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,
-            max_pool_connections=max_connections + 8,
+            max_pool_connections=max_connections + CALLS_BESIDE,
+            http_session_cls=self._transport,
             parameter_validation=False,  # ids are checked where they come in; this saves its cost in every call
             user_agent_extra=f"batch-cancel/{__version__} sweep/{sweep_id}",
         )
         self._sessions: dict[Access, aioboto3.Session] = {}
+        self._patterns: dict[tuple[str | None, str], Pattern] = {}
+        self._loaders: dict[str | None, Any] = {}
         self._one_at_a_time = asyncio.Lock()
 
     def default_region(self, access: Access) -> str | None:
@@ -99,14 +109,65 @@ class Aws:
     @asynccontextmanager
     async def reader(self, target: Target) -> AsyncIterator[GlueReader]:
         """A client that can only read."""
-        async with self._client("glue", target.access, target.region) as client:
-            yield AwsGlueReader(client, target)
+        async with self._glue(target.access, target.region) as calls:
+            yield AwsGlueReader(calls, target)
 
     @asynccontextmanager
     async def connect(self, target: Target) -> AsyncIterator[GlueApi]:
         """A client that can cancel."""
-        async with self._client("glue", target.access, target.region) as client:
-            yield AwsGlue(client, target)
+        async with self._glue(target.access, target.region) as calls:
+            yield AwsGlue(calls, target)
+
+    @asynccontextmanager
+    async def _glue(self, access: Access, region: str) -> AsyncIterator[Calls]:
+        try:
+            async with self._one_at_a_time:
+                credentials = await self._session(access).get_credentials()
+                pattern = await self._pattern(access, region)
+        except Exception as error:
+            raise translate("CreateClient", error) from error
+        client: Any = None
+        opening = asyncio.Lock()
+        async with AsyncExitStack() as stack:
+
+            async def own_client() -> Any:  # noqa: ANN401  # botocore's client has no type
+                nonlocal client
+                async with opening:
+                    if client is None:
+                        client = await stack.enter_async_context(self._client("glue", access, region))
+                return client
+
+            arguments = pattern.transport_arguments
+            transport = None
+            if arguments is not None:
+                transport = await self._transports.take(arguments)
+                stack.push_async_callback(self._transports.give_back, arguments)
+            yield Calls(pattern, transport, credentials, own_client)
+
+    async def _pattern(self, access: Access, region: str) -> Pattern:
+        """What requests look like with this configuration: a role's has no profile of its own."""
+        key = ("", region) if access.role_arn else (access.profile, region)
+        pattern = self._patterns.get(key)
+        if pattern is None:
+            self._last_transport = None
+            context = self._session(access).client(
+                "glue",
+                region_name=region,
+                endpoint_url=self._endpoint_url,
+                verify=self._verify,
+                config=self._config,
+                aws_access_key_id=PATTERN_KEYS.access_key,
+                aws_secret_access_key=PATTERN_KEYS.secret_key,
+                aws_session_token=PATTERN_KEYS.token,
+            )
+            async with context as client:
+                arguments = None if self._last_transport is None else self._last_transport.arguments
+                pattern = self._patterns[key] = Pattern(client, arguments)
+        return pattern
+
+    def _transport(self, **arguments: object) -> Transport:
+        self._last_transport = self._transports.make(**arguments)
+        return self._last_transport
 
     @asynccontextmanager
     async def _client(self, service: str, access: Access, region: str) -> AsyncIterator[Any]:
@@ -137,16 +198,25 @@ class Aws:
         return session
 
     def _source_session(self, profile: str | None) -> aioboto3.Session:
-        core = AioSession()
+        core = self._core_session()
         session = aioboto3.Session(botocore_session=core, profile_name=profile)
         if self._endpoint_url:
             # A profile that assumes a role does so with a client of botocore's own, which reads its endpoint here.
             core.get_scoped_config()["endpoint_url"] = self._endpoint_url
         return session
 
+    def _core_session(self) -> AioSession:
+        """A session that reads no service model that another one has read."""
+        core = AioSession()
+        data_path = core.get_config_variable("data_path")
+        if data_path not in self._loaders:
+            self._loaders[data_path] = core.get_component("data_loader")
+        core.register_component("data_loader", self._loaders[data_path])
+        return core
+
     def _role_session(self, source: aioboto3.Session, role_arn: str, external_id: str | None) -> aioboto3.Session:
         """A session whose credentials are a role's, assumed when first needed and again before they expire."""
-        core = AioSession()
+        core = self._core_session()
         region = source.region_name
         if region:
             core.set_config_variable("region", region)
@@ -227,8 +297,8 @@ class AwsOrganization:
 class AwsGlueReader:
     """The read calls of one account and region through aioboto3."""
 
-    def __init__(self, client: Any, target: Target) -> None:  # noqa: ANN401  # botocore's client has no type
-        self._client = client
+    def __init__(self, calls: Calls, target: Target) -> None:
+        self._calls = calls
         self._target = target
 
     async def list_transform_ids(
@@ -238,7 +308,7 @@ class AwsGlueReader:
         request: Response = {"MaxResults": PAGE_SIZE, **_token(next_token)}
         if tags:
             request["Tags"] = dict(tags)
-        response = await _answer("ListMLTransforms", self._client.list_ml_transforms, **request)
+        response = await _call(self._calls, "ListMLTransforms", **request)
         with _reading("ListMLTransforms"):
             items = [_id(item) for item in _items("ListMLTransforms", response, "TransformIds")]
         return Page(items, response.get("NextToken"))
@@ -246,14 +316,14 @@ class AwsGlueReader:
     async def list_transforms(self, *, next_token: str | None = None) -> Page[Transform]:
         """GetMLTransforms."""
         request = {"MaxResults": PAGE_SIZE, **_token(next_token)}
-        response = await _answer("GetMLTransforms", self._client.get_ml_transforms, **request)
+        response = await _call(self._calls, "GetMLTransforms", **request)
         with _reading("GetMLTransforms"):
             items = [_transform(item) for item in _items("GetMLTransforms", response, "Transforms")]
         return Page(items, response.get("NextToken"))
 
     async def get_transform(self, transform_id: str) -> Transform:
         """GetMLTransform."""
-        response = await _answer("GetMLTransform", self._client.get_ml_transform, TransformId=transform_id)
+        response = await _call(self._calls, "GetMLTransform", TransformId=transform_id)
         if response.get("TransformId") != transform_id:
             raise _no_answer("GetMLTransform")
         with _reading("GetMLTransform"):
@@ -261,9 +331,9 @@ class AwsGlueReader:
 
     async def get_tags(self, transform_id: str) -> Mapping[str, str]:
         """GetTags. The account must be known: it is part of the resource's name."""
-        partition = self._client.meta.partition
+        partition = self._calls.partition
         arn = f"arn:{partition}:glue:{self._target.region}:{self._target.account_id}:mlTransform/{transform_id}"
-        response = await _answer("GetTags", self._client.get_tags, ResourceArn=arn)
+        response = await _call(self._calls, "GetTags", ResourceArn=arn)
         if not isinstance(response.get("Tags"), dict):
             raise _no_answer("GetTags")
         return {str(key): str(value) for key, value in response["Tags"].items()}
@@ -285,16 +355,14 @@ class AwsGlueReader:
         request: Response = {"TransformId": transform_id, "MaxResults": PAGE_SIZE, **_token(next_token)}
         if conditions:
             request["Filter"] = conditions
-        response = await _answer("GetMLTaskRuns", self._client.get_ml_task_runs, **request)
+        response = await _call(self._calls, "GetMLTaskRuns", **request)
         with _reading("GetMLTaskRuns"):
             items = [_task_run(item, transform_id) for item in _items("GetMLTaskRuns", response, "TaskRuns")]
         return Page(items, response.get("NextToken"))
 
     async def get_task_run(self, transform_id: str, task_run_id: str) -> TaskRun:
         """GetMLTaskRun."""
-        response = await _answer(
-            "GetMLTaskRun", self._client.get_ml_task_run, TransformId=transform_id, TaskRunId=task_run_id
-        )
+        response = await _call(self._calls, "GetMLTaskRun", TransformId=transform_id, TaskRunId=task_run_id)
         with _reading("GetMLTaskRun"):
             run = _task_run(response, transform_id)
         if response.get("TransformId") != transform_id or run.task_run_id != task_run_id or run.status is None:
@@ -307,9 +375,7 @@ class AwsGlue(AwsGlueReader):
 
     async def cancel_task_run(self, transform_id: str, task_run_id: str) -> CancelAnswer:
         """CancelMLTaskRun."""
-        response = await _answer(
-            "CancelMLTaskRun", self._client.cancel_ml_task_run, TransformId=transform_id, TaskRunId=task_run_id
-        )
+        response = await _call(self._calls, "CancelMLTaskRun", TransformId=transform_id, TaskRunId=task_run_id)
         return CancelAnswer(
             transform_id=response.get("TransformId"),
             task_run_id=response.get("TaskRunId"),
@@ -322,6 +388,13 @@ async def _answer(operation: str, method: Callable[..., Awaitable[Response]], **
     try:
         return await method(**request)
     except Exception as error:  # every failure gets its kind; what nobody knows is "perhaps sent"
+        raise translate(operation, error) from error
+
+
+async def _call(calls: Calls, operation: str, **request: object) -> Response:
+    try:
+        return await calls(operation, **request)
+    except Exception as error:
         raise translate(operation, error) from error
 
 

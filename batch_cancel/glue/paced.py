@@ -286,16 +286,28 @@ class Tries:
     last: CallFailed | None = None
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Call until it succeeds, is refused for good, or the attempts are used up."""
+        """Call until it succeeds, is refused for good, or the attempts are used up.
 
-        async def once() -> T:
+        The first attempt is made without tenacity, which costs as much as all else here: most calls need no second.
+        """
+        self.generation = self.line.connection.generation
+        try:
+            return await attempt()
+        except CallFailed as failure:
+            first: CallFailed | None = failure
+
+        async def again() -> T:
+            nonlocal first
+            if first is not None:
+                failure, first = first, None
+                raise failure
             self.generation = self.line.connection.generation
             return await attempt()
 
         retrying = AsyncRetrying(
             retry=self._again, wait=self._wait, stop=self._used_up, sleep=self._pause, reraise=True
         )
-        return await retrying(once)
+        return await retrying(again)
 
     def _again(self, state: RetryCallState) -> bool:
         error = state.outcome.exception() if state.outcome else None
