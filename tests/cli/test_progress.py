@@ -376,8 +376,14 @@ def test_quiet_tells_trouble_alone_and_verbose_everything() -> None:
     assert "error: 333333333333/us-east-1: E: words" in plain
 
 
-def test_a_thousand_failures_of_one_kind_are_ten_lines() -> None:
-    failures: list[Event] = [OutcomeReached(HERE, key(n), Outcome.DENIED, "AccessDenied") for n in range(1_000)]
+@pytest.mark.parametrize(
+    "failures",
+    [
+        [OutcomeReached(HERE, key(n), Outcome.DENIED, "AccessDenied") for n in range(1_000)],
+        [TargetFailed(Target("eu-west-1", f"{n}"), "AccessDenied", "words") for n in range(1_000)],
+    ],
+)
+def test_a_thousand_failures_of_one_kind_are_ten_lines(failures: list[Event]) -> None:
     text = pipe_of(failures, 1, no_progress=True)
     assert len(text.splitlines()) == 10
     assert text.endswith("further ones like it are counted, and stand in the report\n")

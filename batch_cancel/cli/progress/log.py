@@ -27,7 +27,8 @@ from batch_cancel.core.events import (
 from batch_cancel.core.outcome import NOT_STOPPED, Outcome
 
 TROUBLE_LINES = 10
-"""So many runs with the same outcome and error code get a line each; then they are counted, and the report has them."""
+"""So many runs, or targets, with the same trouble get a line each; then they are counted, and the report has them."""
+FURTHER = "; further ones like it are counted, and stand in the report"
 
 
 class Level(IntEnum):
@@ -59,12 +60,12 @@ class Records:
 
     def __init__(self, status: Status) -> None:
         self._status = status
-        self._troubles: Counter[tuple[Outcome, str | None]] = Counter()
+        self._troubles: Counter[tuple[Outcome | None, str | None]] = Counter()
         self._makers: dict[type[Any], Callable[[Any], Record | None]] = {
             PhaseBegan: self._phase_began,
             PhaseEnded: self._phase_ended,
             TargetOpened: _target_opened,
-            TargetFailed: _target_failed,
+            TargetFailed: self._target_failed,
             Retrying: _retrying,
             RateChanged: _rate_changed,
             Accepted: _accepted,
@@ -119,24 +120,25 @@ class Records:
             text += f" ({printable(event.code)})"
         if event.outcome not in NOT_STOPPED:
             return Record(Level.DEBUG, "outcome_reached", fields, text, counted=True)
-        kind = (event.outcome, event.code)
-        self._troubles[kind] += 1
-        if self._troubles[kind] > TROUBLE_LINES:
-            return Record(Level.DEBUG, "outcome_reached", fields, text, counted=True)
-        if self._troubles[kind] == TROUBLE_LINES:
-            text += "; further ones like it are counted, and stand in the report"
-        return Record(Level.WARNING, "outcome_reached", fields, text, counted=True)
+        level, more = self._how_loud(Level.WARNING, event.outcome, event.code)
+        return Record(level, "outcome_reached", fields, text + more, counted=True)
+
+    def _target_failed(self, event: TargetFailed) -> Record:
+        fields = {"target": str(event.target), "code": event.code, "message": event.message}
+        text = f"{printable(str(event.target))}: {printable(event.code)}: {printable(event.message)}"
+        level, more = self._how_loud(Level.ERROR, None, event.code)
+        return Record(level, "target_failed", fields, text + more)
+
+    def _how_loud(self, level: Level, outcome: Outcome | None, code: str | None) -> tuple[Level, str]:
+        """The level of one more trouble of a kind, and what its line says at its end."""
+        self._troubles[outcome, code] += 1
+        times = self._troubles[outcome, code]
+        return (level if times <= TROUBLE_LINES else Level.DEBUG), (FURTHER if times == TROUBLE_LINES else "")
 
 
 def _target_opened(event: TargetOpened) -> Record:
     target = str(event.target)
     return Record(Level.DEBUG, "target_opened", {"target": target}, f"{printable(target)}: connected")
-
-
-def _target_failed(event: TargetFailed) -> Record:
-    fields = {"target": str(event.target), "code": event.code, "message": event.message}
-    text = f"{printable(str(event.target))}: {printable(event.code)}: {printable(event.message)}"
-    return Record(Level.ERROR, "target_failed", fields, text)
 
 
 def _retrying(event: Retrying) -> Record:
