@@ -13,7 +13,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from batch_cancel.core.errors import AccessStopped, CallFailed, GuardrailRefused, LedgerError, UsageError
+from batch_cancel.core.errors import (
+    AccessStopped,
+    CallFailed,
+    ErrorKind,
+    GuardrailRefused,
+    LedgerError,
+    UsageError,
+)
 from batch_cancel.core.events import (
     Event,
     OnEvent,
@@ -116,6 +123,7 @@ class Sweep:
         self._cancelling = Stop(stop)
         self._in_flight = InFlight(settings.rate.max_concurrency)
         self._works: list[TargetWork] = []
+        self._unresolved_kinds: list[ErrorKind | None] = []
         self._errors = 0
         self._to_cancel = 0
         self._who = Identities(service)
@@ -145,6 +153,8 @@ class Sweep:
             raise LedgerError("the list of runs had not been read to its end, and nothing was called: start anew")
         await self._ledger.reopen()
         await self._ledger.set_facts(finished_at=None, stop_cause=None, exit_code=None, refusal=None)
+        if not self._listed and "left_out" not in facts:  # the targets were never entered to their last
+            return await self._ended(self._steps(resumed=False))
         for row in self._ledger.reader.targets():
             self._add_work(row.id, row.target)
         await self._check_same_accounts()
@@ -254,23 +264,25 @@ class Sweep:
         self._tell(PhaseEnded(Phase.CONNECT))
 
     async def _take_up_listed(self, **facts: object) -> None:
-        await self._ledger.set_facts(found=True, **facts)
         for row in self._ledger.reader.targets():
             self._ledger.set_listed(row.id, transforms=None, active_runs=None, complete=True)
             self._add_work(row.id, row.target)
             self._tell(TargetOpened(row.target))
+        await self._ledger.set_facts(found=True, **facts)  # in one transaction with the above: all of it, or nothing
 
     async def _enter(self, resolved: Resolved) -> None:
+        known = {row.target: row.id for row in self._ledger.reader.targets()}  # by a process that died at this
         for target in resolved.targets:
-            self._add_work(await self._ledger.add_target(target), target)
+            target_id = known[target] if target in known else await self._ledger.add_target(target)
+            self._add_work(target_id, target)
             self._tell(TargetOpened(target))
         for failed in resolved.failed:
             self._tell(Warned(f"{failed.place}: {failed.code}: {failed.message}"))
             if not failed.left_out:
-                target_id = await self._ledger.add_target(
-                    Target(failed.region or "*", failed.account_id, failed.access)
-                )
+                target = Target(failed.region or "*", failed.account_id, failed.access)
+                target_id = known[target] if target in known else await self._ledger.add_target(target)
                 self._ledger.set_target_error(target_id, failed.code, failed.message)
+                self._unresolved_kinds.append(failed.kind)
         await self._ledger.set_facts(
             left_out=[
                 {"account_id": failed.account_id, "code": failed.code, "message": failed.message}
@@ -547,6 +559,8 @@ class Sweep:
         counting = asyncio.create_task(self._count_calls())
         try:
             result = await self._drained(asyncio.create_task(steps))
+            if timer is not None:
+                timer.cancel()  # the work is done: what comes now is for the report, and leaves nothing undone
             if self._identifying is not None and self._stop.cause is None:
                 await asyncio.wait({self._identifying}, timeout=IDENTITY_PATIENCE_SECONDS)
         finally:
@@ -610,8 +624,9 @@ class Sweep:
             case _:
                 pass
         incomplete = [row for row in reader.targets() if not row.complete]
-        kept_out = [work for work in self._works if work.kept_out]
-        if kept_out and len(kept_out) == len(self._works) == len(incomplete):
+        kept_out = sum(work.kept_out for work in self._works)
+        kept_out += sum(kind in (ErrorKind.CREDENTIALS, ErrorKind.ACCESS) for kind in self._unresolved_kinds)
+        if kept_out and kept_out == len(self._works) + len(self._unresolved_kinds) == len(incomplete):
             first = incomplete[0]
             return Result(4, StopCause.CREDENTIALS, f"{first.target}: {first.error_code}: {first.error_message}")
         forgiven = {Outcome.NOT_FOUND} if self._settings.ignore_not_found else set()

@@ -443,3 +443,15 @@ def test_an_empty_target_costs_one_call_of_glue() -> None:
     assert play.sweep(settings(targets=targets)).exit_code == 0
     assert play.calls("ListMLTransforms") == play.calls("AssumeRole") == 100
     assert play.calls("GetMLTaskRuns") == play.calls("GetMLTransforms") == 0
+
+
+def test_a_profile_that_is_not_there_stops_it_with_four() -> None:
+    for regions in (None, ("us-east-1",)):
+        play = Play()
+        result = play.sweep(settings(targets=(TargetSettings(profile="nobody", regions=regions),)))
+        assert (result.exit_code, result.stop_cause) == (4, StopCause.CREDENTIALS)
+        assert "nobody" in (result.says or "")
+
+
+def test_a_sweep_of_nowhere_has_nothing_to_do() -> None:
+    assert Play().sweep(settings(targets=())).exit_code == 0

@@ -45,6 +45,7 @@ class FailedTarget:
         region: None where it is every region that was asked for.
         account_id: None where it is not one account.
         left_out: an account that is closed to everybody: told, but no reason for an exit code of its own.
+        kind: of the service's refusal, where it was one.
     """
 
     place: str
@@ -54,6 +55,7 @@ class FailedTarget:
     account_id: str | None = None
     access: Access = field(default_factory=Access)
     left_out: bool = False
+    kind: ErrorKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,9 @@ async def resolve(settings: tuple[TargetSettings, ...], service: Service, *, sto
             in_regions.append((entry, _regions(entry, service)))
         except CallFailed as failure:
             place = f"profile {entry.profile}" if entry.profile else "the default credentials"
-            failed.append(FailedTarget(place, failure.code, failure.message, access=Access(entry.profile)))
+            failed.append(
+                FailedTarget(place, failure.code, failure.message, access=Access(entry.profile), kind=failure.kind)
+            )
     lookup = _Lookup(service, stop or Stop(), failed)
     for entry, regions in in_regions:
         by_partition: dict[str, list[str]] = {}
@@ -258,7 +262,7 @@ def _unit_failed(unit: str, access: Access, failure: CallFailed) -> FailedTarget
             f" (looking up units needs organizations:{failure.operation}, in the management account or in that of a"
             " delegated administrator)"
         )
-    return FailedTarget(f"unit {unit}", failure.code, message, access=access)
+    return FailedTarget(f"unit {unit}", failure.code, message, access=access, kind=failure.kind)
 
 
 def _left_out(account: Account, access: Access) -> FailedTarget:
