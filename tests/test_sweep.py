@@ -106,8 +106,9 @@ def test_a_run_that_glue_does_not_know_is_not_found() -> None:
 
 
 def test_runs_that_finish_first_or_hang_are_told_apart() -> None:
-    play = Play(world(behaviour=Behaviour(stuck_share=0.3, finishes_first_share=0.3)))
-    result = play.sweep(settings(verify=Verify(timeout_seconds=9 * 3600)))
+    fleet = FleetSettings(transforms=6, runs=40, ends_in_seconds=(60.0, 300.0))
+    play = Play(world(fleet=fleet, behaviour=Behaviour(stuck_share=0.3, finishes_first_share=0.3)))
+    result = play.sweep(settings(verify=Verify(timeout_seconds=600.0)))
     truth = {run.task_run_id: run for _, _, run in play.world.runs()}
     for row in play.rows():
         run = truth[row.task_run_id]
