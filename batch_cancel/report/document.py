@@ -142,6 +142,18 @@ class Document:
         )
 
     @property
+    def digest(self) -> str | None:
+        """The digest of the plan that was applied, or of the manifest, where there is one."""
+        source = self.facts.get("source")
+        digest = self.facts.get("digest") or (source.get("digest") if isinstance(source, dict) else None)
+        return None if digest is None else str(digest)
+
+    @property
+    def left_out(self) -> list[dict[str, Any]]:
+        """Accounts that were not swept on purpose, because they are closed or suspended: account_id, code, message."""
+        return list(self.facts.get("left_out") or [])
+
+    @property
     def outcomes(self) -> dict[Outcome, int]:
         """How many runs have each outcome, trouble first; only those that occur."""
         return {outcome: self.whole.outcomes[outcome] for outcome in TROUBLE_FIRST if self.whole.outcomes[outcome]}
@@ -238,7 +250,8 @@ class Document:
             "rejected": None,  # may be long: filled in, or written row by row, by whoever asks
             "sweeps": facts.get("sweeps", 1),
             "refusal": refusal,
-            "digest": facts.get("digest"),
+            "digest": self.digest,
+            "left_out": self.left_out,
         }
 
     def estimated_cost(self) -> dict[str, Any] | None:

@@ -33,6 +33,7 @@ from batch_cancel.report.story import (
     next_steps,
     place,
     runs,
+    source_in_words,
     troubles,
 )
 
@@ -79,7 +80,7 @@ _UNSEEN = re.compile("[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028
 _SECRET = frozenset({"external_id"})
 _FACTS = (
     *("sweep_id", "tool_version", "name", "reason", "mode", "started_at", "finished_at", "stop_cause", "exit_code"),
-    *("source", "duplicates", "refusal", "sweeps", "digest"),
+    *("duplicates", "refusal", "sweeps"),
 )
 
 
@@ -103,6 +104,7 @@ def write_html(document: Document, directory: Path, out: TextIO) -> None:
         steps=list(next_steps(document, directory)),
         figures=list(facts_in_words(document)),
         calls_text=next(calls_in_words(document), "No request was counted."),
+        source=source_in_words(document),
         tiles=list(_tiles(document)),
         outcomes=_outcome_bars(document),
         timeline=_timeline(document),
@@ -251,7 +253,7 @@ def _tiles(document: Document) -> Iterator[Tile]:
         yield Tile(charts.seconds_text(seconds[len(seconds) // 2]), "median time to stop")
     if document.whole.estimated.total is not None:
         cost = document.estimated_cost()
-        note = f"estimated {cost['amount']:,.2f} {cost['currency']}" if cost else "estimated"
+        note = f"estimated {cost['amount']:,.2f} {cost['currency']}" if cost else ""
         yield Tile(number(round(document.whole.estimated.total, 1)), "DPU-hours used, estimated", note)
 
 

@@ -7,7 +7,16 @@ from typing import Any, TextIO
 
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.report.document import TROUBLE, Document
-from batch_cancel.report.story import MEANING, Level, facts_in_words, headline, next_steps, runs, troubles
+from batch_cancel.report.story import (
+    MEANING,
+    Level,
+    facts_in_words,
+    headline,
+    next_steps,
+    runs,
+    source_in_words,
+    troubles,
+)
 
 LARGEST_BYTES = 850_000
 """GitHub takes a step summary of up to 1 MiB; past it, it shows nothing at all."""
@@ -152,9 +161,15 @@ def _cells(run: dict[str, Any]) -> Sequence[str]:
 
 def _identity(document: Document) -> Iterator[str]:
     facts = document.facts
-    for label, key in (("sweep", "sweep_id"), ("mode", "mode"), ("reason", "reason"), ("digest", "digest")):
-        if facts.get(key):
-            yield f"{label} {foreign(str(facts[key]))}"
+    for label, value in (
+        ("sweep", facts.get("sweep_id")),
+        ("mode", facts.get("mode")),
+        ("reason", facts.get("reason")),
+        ("source", source_in_words(document)),
+        ("digest", document.digest),
+    ):
+        if value:
+            yield f"{label} {foreign(str(value))}"
     for label, key in (("started", "started_at"), ("finished", "finished_at"), ("exit code", "exit_code")):
         value = facts.get(key)
         yield f"{label} {'not yet' if value is None else escaped(str(value))}"

@@ -148,15 +148,29 @@ def troubles(document: Document) -> Iterator[Trouble]:
     """What went wrong, the most pressing first: targets that were not read, then runs by cause."""
     for row in document.targets.values():
         if row.error_code is not None or not row.complete:
-            words = ": ".join(word for word in (row.error_code, row.error_message) if word)
             what = "in trouble" if row.listed else "not read to the end"
-            yield Trouble(place(document, row.id), what, words or None)
+            yield Trouble(place(document, row.id), what, _words(row.error_code, row.error_message))
     for cause in document.causes:
-        words = ": ".join(word for word in (cause.error_code, cause.message) if word)
-        yield Trouble(place(document, cause.target_id), f"{cause.runs:,} {cause.outcome}", words or None)
+        words = _words(cause.error_code, cause.message)
+        yield Trouble(place(document, cause.target_id), f"{cause.runs:,} {cause.outcome}", words)
+    for account in document.left_out:
+        yield Trouble(str(account.get("account_id")), "left out", _words(account.get("code"), account.get("message")))
     came_back = sum(count for number, count in document.sweeps.items() if number > 1)
     if came_back:
         yield Trouble("later sweeps", f"{runs(came_back)} came back, or started meanwhile", None)
+
+
+def source_in_words(document: Document) -> str | None:
+    """Where the runs came from."""
+    source = document.facts.get("source")
+    if not isinstance(source, dict):
+        return None
+    words = str(source.get("kind"))
+    if source.get("path") is not None:
+        words += " from standard input" if source["path"] == "-" else f" {source['path']}"
+    if isinstance(source.get("rows"), int):
+        words += f", {counted(source['rows'], 'row')}"
+    return words
 
 
 def next_steps(document: Document, directory: Path) -> Iterator[Step]:
@@ -245,6 +259,10 @@ def counted(count: int, noun: str) -> str:
 def sentence(text: str) -> str:
     """Words as a sentence of their own."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def _words(code: str | None, message: str | None) -> str | None:
+    return ": ".join(word for word in (code, message) if word) or None
 
 
 def _be(count: int) -> str:

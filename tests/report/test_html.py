@@ -1,0 +1,124 @@
+"""What of report.html can be checked without a browser; test_browser.py has the rest."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.selection import Selection
+from batch_cancel.ledger.ledger import Ledger, NewRun
+from batch_cancel.report import html
+from batch_cancel.report.document import TROUBLE_FIRST
+from batch_cancel.report.files import opened
+from batch_cancel.report.html import KINDS, number, shown, write_html
+from batch_cancel.report.story import MEANING
+from batch_cancel.settings import Endpoint, ManifestSource, Settings, TargetSettings, to_json
+from tests.report.ledgers import a_run, add_target, build, every_outcome, set_facts
+
+
+def page_of(directory: Path) -> str:
+    with opened(directory) as document:
+        out = io.StringIO()
+        write_html(document, directory, out)
+    return out.getvalue()
+
+
+def test_every_outcome_has_a_meaning_a_kind_and_a_place() -> None:
+    assert set(Outcome) == set(MEANING) == set(KINDS) == set(TROUBLE_FIRST)
+
+
+def test_the_page_names_no_address_but_its_own_parts(tmp_path: Path) -> None:
+    page = page_of(build(tmp_path / "run", every_outcome))
+    assert set(re.findall(r'(?:src|href)="([^#][^"]*)"', page)) == {"data:,"}
+    assert not re.search(r"@import|url\(", page)
+
+
+def test_our_script_cannot_end_or_hide_itself() -> None:
+    script = html._asset("report.js")
+    assert "</script" not in script
+    assert "<!--" not in script
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|fetch\(|new Function", script)
+
+
+def test_texts_from_outside_are_isolated_and_their_unseen_characters_named() -> None:
+    assert shown("a<b>\u202e\x00&") == (
+        '<bdi>a&lt;b&gt;<span class="unseen">U+202E</span><span class="unseen">U+0000</span>&amp;</bdi>'
+    )
+    assert shown(None) == ""
+    assert shown("\udcff") == "<bdi>?</bdi>"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "\N{EN DASH}"), (0, "0"), (1234, "1,234"), (2.0, "2.0"), (1234.56, "1,234.6"), (1234567.8, "1,234,568")],
+)
+def test_numbers_read_well(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_settings_are_shown_without_what_lets_one_in(tmp_path: Path) -> None:
+    settings = Settings(
+        source=ManifestSource(path="runs.csv"),
+        targets=(TargetSettings(role_arn="arn:aws:iam::222222222222:role/R", external_id="open-sesame"),),
+        selection=Selection(transform_names=("dedupe-*",)),
+        endpoint=Endpoint(url="https://me:open-sesame@proxy.example/path"),
+    )
+
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger, settings=to_json(settings))
+
+    page = page_of(build(tmp_path / "run", fill))
+    assert "open-sesame" not in page
+    shown_settings = dict(re.findall(r"<dt><bdi>([^<]*)</bdi></dt><dd><bdi>([^<]*)</bdi></dd>", page))
+    assert shown_settings["targets[1].role_arn"] == "arn:aws:iam::222222222222:role/R"
+    assert shown_settings["targets[1].external_id"] == "(hidden)"
+    assert shown_settings["endpoint.url"] == "https://proxy.example/path"
+    assert shown_settings["endpoint.verify_ssl"] == "yes"
+    assert shown_settings["selection.transform_names"] == "dedupe-*"
+    assert shown_settings["selection.statuses"] == "STARTING, RUNNING"
+
+
+def test_what_does_not_fit_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger)
+        target = await add_target(ledger)
+        await ledger.add_runs(target, [NewRun(a_run("t", f"ok-{at}"), outcome=Outcome.STOPPED) for at in range(7)])
+        await ledger.add_runs(target, [NewRun(a_run("t", "bad"), outcome=Outcome.FAILED)])
+
+    monkeypatch.setattr(html, "MOST_ROWS", 5)
+    monkeypatch.setattr(html, "_BATCH", 2)
+    page = page_of(build(tmp_path / "run", fill))
+    assert "5 of 8 runs are in this page, trouble first; report.csv has them all." in page
+    block = re.search('(?s)id="data">(.*?)</script>', page)
+    assert block is not None
+    assert re.findall('"((?:ok|bad)[^"]*)"', block[1]) == ["bad", "ok-0", "ok-1", "ok-2", "ok-3"]
+
+
+def test_words_past_the_limit_stand_in_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(html, "MOST_WORDS", 3)
+    page = page_of(build(tmp_path / "run", every_outcome))
+    words = re.search('id="words">(.*?)</script>', page)
+    assert words is not None
+    assert words[1].count('"') == 6
+    assert '"tfm-ten"' in page[page.index('id="data"') : page.index('id="words"')]
+
+
+def test_where_runs_come_from_and_who_was_left_out_is_told(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(
+            ledger,
+            source={"kind": "plan", "path": "plan.json", "digest": "sha256:abc"},
+            left_out=[{"account_id": "333333333333", "code": "SUSPENDED", "message": "closed on Monday"}],
+        )
+        await add_target(ledger)
+
+    directory = build(tmp_path / "run", fill)
+    page = page_of(directory)
+    assert "<bdi>plan plan.json</bdi>" in page
+    assert "<bdi>sha256:abc</bdi>" in page
+    assert "SUSPENDED: closed on Monday" in page
+    with opened(directory) as document:
+        assert document.summary()["digest"] == "sha256:abc"
+        assert [account["account_id"] for account in document.summary()["left_out"]] == ["333333333333"]
