@@ -171,8 +171,10 @@ class Sweep:
         facts = self._ledger.reader.facts()
         decided = bool(facts.get("decided"))
         if self._listed:
-            if not decided and self._has_to_look:
-                await self._phase(Phase.DISCOVER, self._examine())
+            # Who stood before a closed door before the decision has still to look, whatever was decided meanwhile:
+            # the decision counted all of those runs, and looking can only leave more of them alone.
+            if self._has_to_look and (works := self._unlisted() if decided else self._works):
+                await self._phase(Phase.DISCOVER, self._examine(works))
         elif self._streams:
             await self._stream()
             return None
@@ -265,7 +267,7 @@ class Sweep:
 
     async def _take_up_listed(self, **facts: object) -> None:
         for row in self._ledger.reader.targets():
-            self._ledger.set_listed(row.id, transforms=None, active_runs=None, complete=True)
+            self._ledger.set_listed(row.id, transforms=None, active_runs=None, complete=not self._has_to_look)
             self._add_work(row.id, row.target)
             self._tell(TargetOpened(row.target))
         await self._ledger.set_facts(found=True, **facts)  # in one transaction with the above: all of it, or nothing
@@ -411,12 +413,12 @@ class Sweep:
         await in_turn(works, one, TARGETS_AT_ONCE)
         return clear
 
-    async def _examine(self) -> None:
+    async def _examine(self, works: Sequence[TargetWork]) -> None:
         async def one(work: TargetWork) -> None:
             with contextlib.suppress(Stopped):
                 await work.examine()
 
-        await in_turn(self._works, one, TARGETS_AT_ONCE)
+        await in_turn(works, one, TARGETS_AT_ONCE)
 
     # Deciding
 
@@ -619,7 +621,7 @@ class Sweep:
         match cause:
             case StopCause.INTERRUPTED:
                 return Result(self._interrupted_code(), cause)
-            case StopCause.DEADLINE | StopCause.MAX_ERRORS:
+            case StopCause.DEADLINE | StopCause.MAX_ERRORS if self._work_is_left:
                 return Result(5, cause)
             case _:
                 pass
@@ -633,6 +635,19 @@ class Sweep:
         bad = (NOT_STOPPED - forgiven) | {Outcome.NOT_ATTEMPTED}
         not_done = incomplete or reader.count_rejected() or any(outcome in bad for outcome in reader.outcomes())
         return Result(1 if not_done else 0)
+
+    @property
+    def _work_is_left(self) -> bool:
+        """Whether a stop has kept anything from being done: it may have come with the last verdict."""
+        reader = self._ledger.reader
+        outcomes = reader.outcomes()
+        return (
+            self._settings.until_clear
+            or not all(row.complete for row in reader.targets())
+            or bool(reader.count("pending") + reader.count("claimed"))
+            or (self._settings.verify.wait and bool(reader.count("asked")))
+            or Outcome.UNKNOWN in outcomes
+        )
 
     # Counting
 

@@ -25,8 +25,8 @@ INSERT INTO runs (target_id, transform_id, task_run_id, task_type, started_on, s
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
 MOST_RETURNS = 2
-# What had been asked may have reached the service, and a listing may lag behind what was seen: such a run is read before
-# anything is sent again, and where it was over after all its earlier request has its verdict back.
+# What had been asked may have reached the service, and a listing may lag behind what was seen: it is read before
+# anything is sent again, and if it was over after all, its earlier request has its verdict back.
 ADD_RUN_AGAIN = ADD_RUN.replace(
     "DO NOTHING",
     f"""
