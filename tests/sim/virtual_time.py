@@ -1,6 +1,7 @@
 """An event loop whose clock jumps to the next timer: hours pass in milliseconds, and twice the same way."""
 
 import asyncio
+import math
 import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -8,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class _NoWaiting(selectors.SelectSelector):
+class NoWaiting(selectors.SelectSelector):
     """A selector that looks for events without ever waiting for one, and tells how long it should have waited."""
 
     def __init__(self) -> None:
@@ -21,17 +22,23 @@ class _NoWaiting(selectors.SelectSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """Time stands still while anything can run, and jumps when nothing can."""
+    """Time stands still while anything can run, and jumps when nothing can.
 
-    def __init__(self) -> None:
-        self._no_waiting = _NoWaiting()
-        self._virtual_now = 0.0
+    Args:
+        begins_at: the loop's first time, in seconds.
+    """
+
+    def __init__(self, begins_at: float = 0.0, selector: NoWaiting | None = None) -> None:
+        self._no_waiting = selector or NoWaiting()
+        self._virtual_now = begins_at
         super().__init__(self._no_waiting)
 
     def time(self) -> float:
         return self._virtual_now
 
     def _run_once(self) -> None:
+        # A timer that came a nanosecond early, as asyncio allows, would find the time standing still and wait for ever.
+        self._clock_resolution = math.ulp(self._virtual_now)
         super()._run_once()  # type: ignore[misc]  # asyncio's own step; there is no public one
         wait = self._no_waiting.should_wait
         if wait is None and not self._ready:  # type: ignore[attr-defined]  # as above
