@@ -81,6 +81,13 @@ def check_s3(text: str) -> str:
     return text
 
 
+def check_topic_arn(text: str) -> str:
+    """The ARN of an SNS topic."""
+    if not re.fullmatch(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[\w-]+(\.fifo)?", text, re.ASCII):
+        raise UsageError(f"{quoted(text)} is not an SNS topic's ARN, such as arn:aws:sns:us-east-1:222222222222:ops")
+    return text
+
+
 def check_currency(text: str) -> str:
     """A currency's code."""
     if not re.fullmatch(r"[A-Z]{3}", text):

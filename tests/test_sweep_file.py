@@ -17,6 +17,8 @@ from batch_cancel.settings import (
     ManifestFormat,
     ManifestSource,
     MaxErrors,
+    Notify,
+    Report,
     ReportFormat,
     Settings,
     TargetSettings,
@@ -50,11 +52,7 @@ rate: {rps: auto, max_concurrency: 64}
 retry: {max_attempts: 5, deadline: 10m}
 verify: {wait: true, timeout: 15m}
 cost: {price_per_dpu_hour: 0.44, currency: USD}
-report: {formats: [json, csv, md, html]}
-"""
-
-COMING = """\
-report: {s3: "s3://ops-reports/batch-cancel/"}
+report: {formats: [json, csv, md, html], s3: "s3://ops-reports/batch-cancel/"}
 notify: {sns_topic_arn: "arn:aws:sns:us-east-1:222222222222:ops", on: [failure, change]}
 """
 
@@ -92,7 +90,8 @@ def test_the_contract_s_example(tmp_path: Path) -> None:
     assert settings.retry.deadline_seconds == 600
     assert settings.verify.timeout_seconds == 900
     assert settings.cost == Cost(price_per_dpu_hour=0.44, currency="USD", source="sweep file")
-    assert settings.report.formats == tuple(ReportFormat)
+    assert settings.report == Report(formats=tuple(ReportFormat), s3="s3://ops-reports/batch-cancel/")
+    assert settings.notify == Notify(sns_topic_arn="arn:aws:sns:us-east-1:222222222222:ops", on=("failure", "change"))
 
 
 def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
@@ -246,17 +245,11 @@ sweep.yaml:24:34: sns_topic_arn has no value: give one, or leave the key out ([]
         ("source: {manifest: a, format: cvs}", "did you mean 'csv'?"),
         ("source: {}", "source lacks the key manifest"),
         ("source: []", "is not discovery"),
+        ("notify: {sns_topic_arn: ops}", "'ops' is not an SNS topic's ARN"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str | bytes, said: str) -> None:
     assert any(said in fault for fault in faults(tmp_path, text)), faults(tmp_path, text)
-
-
-def test_what_a_later_version_brings_is_refused_with_its_place(tmp_path: Path) -> None:
-    assert faults(tmp_path, COMING) == [
-        "sweep.yaml:1:14: copies of reports in S3 are not supported yet: copy the run directory",
-        "sweep.yaml:2:9: notifications are not supported yet: act on the exit code",
-    ]
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

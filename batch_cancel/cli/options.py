@@ -275,6 +275,13 @@ _LOOKS = [
     _option("output", "--verbose", is_flag=True, help="Every call on standard error."),
     _option("output", "--log-format", type=click.Choice(["text", "json"]), default="text", help="Of standard error."),
     _option("output", "--no-color", is_flag=True, help="No colours."),
+    _option(
+        "output",
+        "--emf",
+        type=TEXT,
+        metavar="FILE",
+        help="Append CloudWatch metrics (embedded metric format); - is standard error.",
+    ),
 ]
 
 sweep_options: Decorator[Any] = _all(

@@ -189,7 +189,7 @@ def _conclude(execution: Execution, result: Result) -> int:
 
 
 def _emf_writer(target: str) -> Callable[[Sequence[str]], None]:
-    """Writes metrics to a file, behind what stands there; ``-`` is standard error, as standard output has the result."""
+    """Writes metrics to a file, behind what stands there; ``-`` is standard error: standard output has the result."""
 
     def write(lines: Sequence[str]) -> None:
         text = "".join(f"{line}\n" for line in lines)

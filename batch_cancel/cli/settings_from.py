@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from batch_cancel.coming import not_yet
 from batch_cancel.core.errors import UsageError
 from batch_cancel.core.selection import Protection, Selection
 from batch_cancel.manifest import format_by_ending
@@ -65,7 +64,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """How a sweep looks while it runs and where it leaves its files; None is the default directory."""
+    """How a sweep looks while it runs and where it leaves its files; None is the default directory, and no metrics."""
 
     directory: Path | None
     form: Literal["text", "json"]
@@ -74,6 +73,7 @@ class Output:
     verbose: bool
     log_format: Literal["text", "json"]
     color: bool
+    emf: str | None = None
 
 
 def settings_from(ctx: click.Context) -> Settings:
@@ -182,6 +182,7 @@ def output_from(ctx: click.Context) -> Output:
         verbose=louder == "verbose",
         log_format=given["log_format"],
         color=not given["no_color"],
+        emf=ctx.params.get("emf"),
     )
 
 
@@ -300,8 +301,6 @@ def _check_combinations(given: Given) -> None:
 
 
 def _check_whole(given: Given, settings: Settings) -> None:
-    for _, sentence in not_yet(settings):
-        raise UsageError(sentence)
     if settings.until_clear:
         if isinstance(settings.source, ManifestSource):
             raise UsageError("--until-clear sweeps again and again: it needs --discover, not a manifest")

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from batch_cancel.coming import not_yet
 from batch_cancel.core.errors import InputError, Problem
 from batch_cancel.core.selection import Protection, Selection
 from batch_cancel.core.wording import did_you_mean, quoted
@@ -64,7 +63,6 @@ def load_sweep_file(path: str) -> Sweep:
         problems += [problem for detail in details if (problem := _problem(detail, tree))]
     else:
         settings = _settings(keys, Path(path).parent)
-        problems += [_at(tree, path_, message) for path_, message in not_yet(settings)]
         if isinstance(keys.source, ManifestKeys) and keys.source.format is None:
             problems += _format_problems(keys.source.manifest, tree)
         if not problems:

@@ -39,6 +39,7 @@ from batch_cancel.values import (
     check_role_name,
     check_s3,
     check_text,
+    check_topic_arn,
     parse_max_errors,
     parse_report_format,
     parse_rps,
@@ -295,15 +296,20 @@ class ReportKeys(Keys):
 
     formats: list[AReportFormat] = Field(list(ReportFormat), description="Report files. An empty list is none.")
     s3: Annotated[str, AfterValidator(_reads(check_s3))] | None = Field(
-        None, description="An S3 prefix that gets a copy (not supported yet)."
+        None, description="An S3 prefix that gets a copy of reports and ledger, under the sweep's id."
     )
 
 
 class NotifyKeys(Keys):
-    """Whom to tell (not supported yet)."""
+    """Whom to tell when a sweep is over."""
 
-    sns_topic_arn: Text = Field(description="An SNS topic.")
-    on: list[AnOccasion] = Field(["failure", "change"], description="On what occasions.")
+    sns_topic_arn: Annotated[str, AfterValidator(_reads(check_topic_arn))] = Field(
+        description="An SNS topic, by its ARN."
+    )
+    on: list[AnOccasion] = Field(
+        ["failure", "change"],
+        description="On failure (an exit code other than 0), on a change since the last sweep, or always.",
+    )
 
 
 Source = Annotated[
@@ -332,7 +338,7 @@ class SweepKeys(Keys):
     verify: VerifyKeys | None = Field(None, description="Whether to wait for the end of the cancelled runs.")
     cost: CostKeys | None = Field(None, description="A price, for estimates.")
     report: ReportKeys | None = Field(None, description="What is left behind.")
-    notify: NotifyKeys | None = Field(None, description="Whom to tell (not supported yet).")
+    notify: NotifyKeys | None = Field(None, description="Whom to tell when a sweep is over.")
 
 
 SECTIONS: dict[tuple[str, ...], type[Keys]] = {

@@ -1,0 +1,133 @@
+"""The last step of a sweep: its result to those who are not at the terminal.
+
+Whatever fails here loses nothing: the run directory is whole before it begins, and each fault is a sentence that ends
+in an exit code of at least 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from batch_cancel.core.errors import BatchCancelError, CallFailed, ErrorKind
+from batch_cancel.delivery.change import Mark, Marks, scope
+from batch_cancel.delivery.notification import failed_start, is_occasion, messages, subject
+from batch_cancel.delivery.upload import place_of_sweep, upload
+from batch_cancel.glue.outbox import Outbox, S3Place
+from batch_cancel.report.document import Document
+from batch_cancel.report.files import opened
+from batch_cancel.settings import Notify, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What came of it.
+
+    Attributes:
+        place: where the copies are; None where none were asked for, or one could not be made.
+        faults: what went wrong, a sentence each.
+    """
+
+    place: S3Place | None
+    faults: tuple[str, ...]
+
+
+def wanted(settings: Settings) -> bool:
+    """Whether there is anything to deliver."""
+    return settings.report.s3 is not None or settings.notify is not None
+
+
+async def deliver(
+    directory: Path,
+    settings: Settings,
+    reports: Sequence[Path],
+    outbox: Outbox,
+    *,
+    sweep_id: str,
+    exit_code: int,
+    notify: bool = True,
+) -> Delivered:
+    """Upload and notify, as the settings say.
+
+    Args:
+        notify: False where the sweep goes on elsewhere: then its end is not news yet.
+    """
+    faults: list[str] = []
+    place = None
+    if settings.report.s3 is not None:
+        place = place_of_sweep(settings.report.s3, sweep_id)
+        faults += await upload(outbox, place, directory, reports)
+        place = None if faults else place
+    if settings.notify is not None and notify:
+        with opened(directory) as document:
+            news = _News(document, settings, directory, place, exit_code or (1 if faults else 0), faults)
+            faults += await news.tell(settings.notify, outbox)
+    return Delivered(place, tuple(faults))
+
+
+async def tell_of_failed_start(settings: Settings, sweep_id: str, error: BatchCancelError, outbox: Outbox) -> list[str]:
+    """Tell whoever wants to hear of failures that a sweep could not even begin; what went wrong in telling."""
+    if settings.notify is None or not {"failure", "always"} & set(settings.notify.on):
+        return []
+    told = failed_start(settings.name or sweep_id, sweep_id, str(error), error.exit_code)
+    try:
+        await outbox.publish(settings.notify.sns_topic_arn, *told)
+    except CallFailed as failure:
+        return [_not_told(settings.notify, failure)]
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What a notification is about."""
+
+    document: Document
+    settings: Settings
+    directory: Path
+    place: S3Place | None
+    exit_code: int
+    faults: Sequence[str]
+
+    async def tell(self, notify: Notify, outbox: Outbox) -> list[str]:
+        """Tell whoever wants to hear of it; what went wrong in telling.
+
+        The mark is moved on only once the news is out: else it would never be told.
+        """
+        troubles: list[str] = []
+        marks, before, mark = None, None, None
+        if "change" in notify.on:
+            prefix = S3Place.of(self.settings.report.s3) if self.settings.report.s3 else None
+            marks, mark = Marks(outbox, prefix, scope(self.document)), Mark.of(self.document, self.exit_code)
+            try:
+                before = await marks.last()
+            except CallFailed as failure:
+                troubles.append(_not_compared(failure))
+        changed = mark is not None and (before is None or before.fingerprint != mark.fingerprint)
+        if is_occasion(notify.on, self.exit_code, changed=changed):
+            told = messages(
+                self.document,
+                self.exit_code,
+                directory=self.directory,
+                reports=f"{self.place}/" if self.place else None,
+                before=before,
+                faults=[*self.faults, *troubles],
+            )
+            try:
+                await outbox.publish(notify.sns_topic_arn, subject(self.document, self.exit_code), told)
+            except CallFailed as failure:
+                return [*troubles, _not_told(notify, failure)]
+        if marks is not None and mark is not None:
+            try:
+                await marks.save(mark)
+            except CallFailed as failure:
+                troubles.append(_not_compared(failure))
+        return troubles
+
+
+def _not_told(notify: Notify, failure: CallFailed) -> str:
+    hint = " (it needs sns:Publish, and the use of the topic's key)" if failure.kind is ErrorKind.ACCESS else ""
+    return f"{notify.sns_topic_arn} could not be notified: {failure.code}: {failure.message}{hint}"
+
+
+def _not_compared(failure: CallFailed) -> str:
+    hint = " (it needs s3:GetObject and s3:ListBucket there)" if failure.kind is ErrorKind.ACCESS else ""
+    return f"the last sweep's mark cannot be read or written: {failure.code}: {failure.message}{hint}"

@@ -1,0 +1,133 @@
+"""One SNS message for a sweep: a few lines for people, a JSON document for programs."""
+
+import json
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from batch_cancel.delivery.change import Mark
+from batch_cancel.report.document import Document
+from batch_cancel.report.story import MEANING, headline, next_steps, troubles
+
+SCHEMA = "batch-cancel/notification/1"
+SUBJECT_CHARACTERS = 99
+"""SNS takes ASCII, fewer than 100 characters, no line breaks (SNS API reference, Publish)."""
+MOST_TROUBLES = 8
+MOST_TARGETS = 50
+MOST_BYTES = 60_000
+"""SNS takes 262,144 bytes for all protocols together; the JSON is sent for five."""
+PROGRAMS = ("lambda", "sqs", "http", "https", "firehose")
+"""Protocols behind which a program reads; ``email`` and the others get the text."""
+
+
+def subject(document: Document, exit_code: int) -> str:
+    """A line that says which sweep it was and how it ended."""
+    name = document.facts.get("name") or document.facts.get("sweep_id")
+    kind = "audit" if document.facts.get("mode") == "dry-run" else "sweep"
+    ended = "done" if exit_code == 0 else f"NOT all done (exit code {exit_code})"
+    return _subject(f"batch-cancel {kind} {name}: {ended}")
+
+
+def messages(
+    document: Document,
+    exit_code: int,
+    *,
+    directory: Path,
+    reports: str | None,
+    before: Mark | None,
+    faults: Sequence[str],
+) -> dict[str, str]:
+    """The message for each protocol.
+
+    Args:
+        reports: where the copies are in S3.
+        before: the sweep that this one was compared with.
+        faults: what went wrong in delivering.
+    """
+    text = "\n".join(_text(document, directory, reports, before, faults)) + "\n"
+    facts = json.dumps(_facts(document, exit_code, reports, before, faults), ensure_ascii=False)
+    return {"default": text, "sms": subject(document, exit_code), **dict.fromkeys(PROGRAMS, facts)}
+
+
+def failed_start(name: str, sweep_id: str, error: str, exit_code: int) -> tuple[str, dict[str, str]]:
+    """Subject and messages for a sweep that could not begin."""
+    told = _subject(f"batch-cancel sweep {name}: did not begin (exit code {exit_code})")
+    facts = {"schema": SCHEMA, "sweep_id": sweep_id, "name": name, "exit_code": exit_code, "error": error[:MOST_BYTES]}
+    text = f"The sweep {name} did not begin, and nothing was called or cancelled:\n{error[:MOST_BYTES]}\n"
+    return told, {"default": text, "sms": told, **dict.fromkeys(PROGRAMS, json.dumps(facts, ensure_ascii=False))}
+
+
+def _text(
+    document: Document, directory: Path, reports: str | None, before: Mark | None, faults: Sequence[str]
+) -> list[str]:
+    lines = [headline(document).text, ""]
+    lines += [f"{count:,} {outcome}: {MEANING[outcome]}" for outcome, count in document.outcomes.items()]
+    told = list(troubles(document))
+    if told:
+        lines += ["", "What went wrong"]
+        lines += [f"  {trouble.place}: {trouble.what}" for trouble in told[:MOST_TROUBLES]]
+        if len(told) > MOST_TROUBLES:
+            lines.append(f"  and {len(told) - MOST_TROUBLES:,} more; the reports have them all")
+    lines += [f"  {fault}" for fault in faults]
+    if before is not None:
+        counts = ", ".join(f"{count:,} {outcome}" for outcome, count in before.outcomes.items()) or "no runs"
+        lines += ["", f"The sweep before ({before.sweep_id}): {counts}."]
+    steps = list(next_steps(document, directory))
+    if steps:
+        lines += ["", "Next"]
+        for step in steps:
+            lines.append(f"  {step.text}")
+            if step.command is not None:
+                lines.append(f"    {step.command}")
+    return [*lines, "", f"Reports: {reports or directory.absolute()}"]
+
+
+def _facts(
+    document: Document, exit_code: int, reports: str | None, before: Mark | None, faults: Sequence[str]
+) -> dict[str, Any]:
+    """``--output json`` without what may be long: rows that were left out, and targets that are well."""
+    summary = document.summary()
+    targets = [target for target in summary["targets"] if not target["complete"]]
+    facts: dict[str, Any] = {
+        "schema": SCHEMA,
+        **{key: summary[key] for key in _KEPT},
+        "exit_code": exit_code,
+        "headline": headline(document).text,
+        "reports": reports,
+        "targets": len(summary["targets"]),
+        "incomplete_targets": targets[:MOST_TARGETS],
+        "sweep_before": None if before is None else {"sweep_id": before.sweep_id, "outcomes": before.outcomes},
+        "delivery_faults": list(faults),
+    }
+    if len(json.dumps(facts, ensure_ascii=False).encode()) > MOST_BYTES:
+        facts["incomplete_targets"] = []  # their error messages are others' words, of any length
+    return facts
+
+
+_KEPT = (
+    "sweep_id",
+    "tool_version",
+    "name",
+    "reason",
+    "mode",
+    "started_at",
+    "finished_at",
+    "complete",
+    "stop_cause",
+    "source",
+    "totals",
+    "refusal",
+)
+
+
+def _subject(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "replace").decode()
+    printable = "".join(character if character.isprintable() else " " for character in plain)
+    return printable if len(printable) <= SUBJECT_CHARACTERS else printable[: SUBJECT_CHARACTERS - 3] + "..."
+
+
+def is_occasion(wanted: Sequence[str], exit_code: int, *, changed: bool) -> bool:
+    """Whether one of the occasions that were asked for is at hand."""
+    at_hand = {"failure": exit_code != 0, "change": changed, "always": True}
+    return any(at_hand[occasion] for occasion in wanted)

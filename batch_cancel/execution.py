@@ -1,0 +1,216 @@
+"""A sweep from settings to exit code, for whoever starts one: the command line, a Lambda function, or Python.
+
+What they share is here; how they look, ask and are interrupted is theirs.
+"""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from batch_cancel.core.errors import BatchCancelError, InputError, RecordLost, UsageError
+from batch_cancel.core.events import OnEvent
+from batch_cancel.glue.api import Service
+from batch_cancel.glue.learned import LearnedRates, state_file
+from batch_cancel.glue.outbox import Outbox, S3Place
+from batch_cancel.glue.pace import Pacers
+from batch_cancel.ledger.ledger import Ledger
+from batch_cancel.settings import Settings
+from batch_cancel.stop import Stop
+from batch_cancel.sweep import Ask, Result, Sweep
+
+MakeOutbox = Callable[[], Outbox]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a sweep left behind.
+
+    Attributes:
+        exit_code: the sweep's own, or 1 where that was 0 and its result could not be delivered.
+        reports: the files in the run directory.
+        place: where S3 has copies of them and of the ledger; None where it has not.
+        faults: what could not be delivered, a sentence each.
+    """
+
+    exit_code: int
+    reports: tuple[Path, ...]
+    place: S3Place | None = None
+    faults: tuple[str, ...] = ()
+
+
+def new_sweep_id() -> str:
+    """Sorts by time, and no two are the same: ``20261124T031500Z-7f3a2c``."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+async def carry_out(
+    settings: Settings,
+    ledger: Ledger,
+    service: Service,
+    *,
+    sweep_id: str,
+    resumed: bool,
+    on_event: OnEvent,
+    stop: Stop,
+    ask: Ask | None = None,
+    interrupted_code: Callable[[], int] = lambda: 130,
+    rates: Path | None = None,
+) -> Result:
+    """The sweep itself; afterwards its ledger is closed, whatever happened.
+
+    Args:
+        ledger: new and empty, or reopened. One in which nothing has happened yet is taken back.
+        rates: where learned rates are kept; None for the user's state directory.
+
+    Raises:
+        BatchCancelError: it could not even begin, or its record could not be kept.
+    """
+    learned = LearnedRates(rates or state_file(), endpoint_url=_endpoint(settings))
+    sweep = Sweep(
+        settings,
+        ledger,
+        service,
+        sweep_id=sweep_id,
+        pacers=Pacers(settings.rate.rps, learned=learned),
+        now=lambda: datetime.now(UTC),
+        on_event=on_event,
+        ask=ask,
+        stop=stop,
+        interrupted_code=interrupted_code,
+    )
+    try:
+        result = await (sweep.resume() if resumed else sweep.run())
+    except (UsageError, InputError):
+        await (ledger.close() if resumed else _taken_back(ledger))
+        raise
+    except BaseException:
+        with contextlib.suppress(RecordLost):  # the failure under way says more
+            await ledger.close()
+        raise
+    await ledger.close()
+    return result
+
+
+async def finish(
+    directory: Path,
+    settings: Settings,
+    exit_code: int,
+    *,
+    sweep_id: str,
+    outbox: MakeOutbox | None = None,
+    emf: Callable[[Sequence[str]], None] | None = None,
+    notify: bool = True,
+) -> Finished:
+    """Write the reports of a sweep that is over, and deliver them as its settings say.
+
+    Args:
+        outbox: makes the way to S3 and SNS where one is needed; AWS's own if None.
+        emf: takes the lines of CloudWatch's embedded metric format; may raise OSError.
+        notify: False where the sweep goes on elsewhere.
+
+    Raises:
+        RecordLost: a report cannot be written.
+    """
+    from batch_cancel.delivery.deliver import deliver, wanted  # noqa: PLC0415  # not before the first call
+    from batch_cancel.report.files import write_reports  # noqa: PLC0415
+
+    reports = write_reports(directory, settings.report.formats)
+    place: S3Place | None = None
+    faults: list[str] = []
+
+    async def deliver_all(*, notify: bool) -> None:
+        nonlocal place
+        if wanted(settings):
+            way = outbox() if outbox else aws_outbox(settings, sweep_id)
+            delivered = await deliver(
+                directory, settings, reports, way, sweep_id=sweep_id, exit_code=exit_code, notify=notify
+            )
+            place = delivered.place
+            faults.extend(delivered.faults)
+
+    async def amend_if_not_well() -> None:
+        """Reports and their copies say the code that the process ends with."""
+        nonlocal exit_code
+        if faults and exit_code == 0:
+            exit_code = 1
+            await _amend(directory, settings, exit_code)
+            if place is not None:
+                await deliver_all(notify=False)
+
+    await deliver_all(notify=notify)
+    await amend_if_not_well()
+    if emf is not None and (fault := _emit(directory, emf)):
+        faults.append(fault)
+        await amend_if_not_well()
+    return Finished(exit_code, tuple(reports), place, tuple(faults))
+
+
+async def tell_of_failed_start(
+    settings: Settings, sweep_id: str, error: BatchCancelError, *, outbox: MakeOutbox | None = None
+) -> list[str]:
+    """Notify of a sweep that could not begin, if its settings want that; what went wrong in telling."""
+    if settings.notify is None:
+        return []
+    from batch_cancel.delivery import deliver  # noqa: PLC0415  # for those who have somebody to tell
+
+    way = outbox() if outbox else aws_outbox(settings, sweep_id)
+    return await deliver.tell_of_failed_start(settings, sweep_id, error, way)
+
+
+def aws(settings: Settings, sweep_id: str) -> Service:
+    """AWS, by the settings' endpoint."""
+    from batch_cancel.glue.aws import Aws  # noqa: PLC0415  # half a second, and only for those who call AWS
+
+    return Aws(
+        sweep_id,
+        endpoint_url=settings.endpoint.url,
+        ca_bundle=settings.endpoint.ca_bundle,
+        verify_ssl=settings.endpoint.verify_ssl,
+        max_connections=settings.rate.max_concurrency,
+    )
+
+
+def aws_outbox(settings: Settings, sweep_id: str) -> Outbox:
+    """S3 and SNS in AWS, by the settings' endpoint."""
+    from batch_cancel.glue.aws_outbox import AwsOutbox  # noqa: PLC0415  # as above
+
+    endpoint = settings.endpoint
+    return AwsOutbox(sweep_id, endpoint_url=endpoint.url, ca_bundle=endpoint.ca_bundle, verify_ssl=endpoint.verify_ssl)
+
+
+async def _taken_back(ledger: Ledger) -> None:
+    with contextlib.suppress(RecordLost):
+        await ledger.writer.commit()  # nothing is on its way to the disk any more
+    ledger.discard()
+
+
+async def _amend(directory: Path, settings: Settings, exit_code: int) -> None:
+    from batch_cancel.report.files import write_reports  # noqa: PLC0415  # loaded already
+
+    ledger = Ledger.open(directory)
+    try:
+        await ledger.set_facts(exit_code=exit_code)
+    finally:
+        await ledger.close()
+    write_reports(directory, settings.report.formats)
+
+
+def _emit(directory: Path, emf: Callable[[Sequence[str]], None]) -> str | None:
+    from batch_cancel.delivery.metrics import metric_lines  # noqa: PLC0415  # for those who want it
+    from batch_cancel.report.files import opened  # noqa: PLC0415
+
+    with opened(directory) as document:
+        lines = list(metric_lines(document, datetime.now(UTC)))
+    try:
+        emf(lines)
+    except OSError as error:
+        return f"the metrics could not be written: {error.strerror or error}"
+    return None
+
+
+def _endpoint(settings: Settings) -> str | None:
+    return settings.endpoint.url or os.environ.get("AWS_ENDPOINT_URL_GLUE") or os.environ.get("AWS_ENDPOINT_URL")
