@@ -411,6 +411,12 @@ class Sweep:
             clear = clear and listing is not None and listing.complete and not listing.active_runs
 
         await in_turn(works, one, TARGETS_AT_ONCE)
+        missing = set.intersection(*(work.missing for work in works)) if works else set()
+        for transform_id in sorted(
+            missing
+        ):  # a transform that is at none of the targets is a slip, not "nothing to do"
+            for work in works:
+                work.on_trouble("EntityNotFoundException", f"there is no transform {transform_id}")
         return clear
 
     async def _examine(self, works: Sequence[TargetWork]) -> None:

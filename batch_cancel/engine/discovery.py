@@ -15,7 +15,7 @@ from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.events import TransformListed, TransformsFound
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.selection import ACTIVE_STATUSES, Protection, Selection, decide
-from batch_cancel.core.task_run import TaskRun, Transform
+from batch_cancel.core.task_run import Status, TaskRun, Transform
 from batch_cancel.engine.reading import R, pages
 from batch_cancel.engine.transforms import Transforms
 from batch_cancel.glue.paced import Line
@@ -24,6 +24,9 @@ from batch_cancel.stop import task_group
 
 TRANSFORMS_AT_ONCE = 64
 """How many transforms of one target are looked into side by side; the limiter sets the pace, this bounds the memory."""
+
+MOST_REPEATS = 5
+"""So often a listing of several pages is made at most, however much it changes under our hands."""
 
 OnFound = Callable[[Sequence[NewRun]], Awaitable[None]]
 
@@ -60,7 +63,7 @@ class Discovery:
     Args:
         dry_run: a run to be cancelled enters with the outcome ``would_cancel``.
         describe: fetch names and capacity for the report too where no rule needs them; it may fail without harm.
-        on_found: gets the decided runs of one page at a time.
+        on_found: gets the decided runs of one listing at a time.
     """
 
     def __init__(
@@ -124,7 +127,7 @@ class Discovery:
                 # Otherwise it was deleted since it was listed, and its runs went with it.
 
     async def _look_into(self, transform_id: str) -> None:
-        """Hand on what each page shows, before the next one is asked for."""
+        """Hand on what each listing shows, before the next one is asked for."""
         found = excluded = 0
         async for runs in _active_runs(self._line, transform_id, self._selection):
             self._listing.active_runs += len(runs)
@@ -151,23 +154,47 @@ class Discovery:
 
 
 async def _active_runs(line: Line[R], transform_id: str, selection: Selection) -> AsyncIterator[list[TaskRun]]:
-    """The active runs of one transform, page by page, each once, with the status that was seen first."""
+    """The active runs of one transform, listing by listing, each once, with the status that was seen first.
+
+    Nothing is handed on before a listing has come to its end: what leaves the filtered list meanwhile (we cancel it, or
+    it ends by itself) may shift the pages that follow, and a run that is active could fall between two of them. For the
+    same reason a listing of several pages is repeated until it shows nothing new.
+
+    Raises:
+        CallFailed: a page could not be had; what the pages before it showed was handed on.
+    """
     seen: set[str] = set()
     for status in ACTIVE_STATUSES:  # STARTING first, to its end
         if status not in selection.statuses:
             continue
-        listing = pages(
-            line,
-            "GetMLTaskRuns",
-            lambda glue, token, status=status: glue.list_task_runs(transform_id, status=status, next_token=token),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-        )
+        for _ in range(MOST_REPEATS):
+            runs, page_count, failure = await _listed(line, transform_id, status)
+            new = [run for run in runs if run.task_run_id not in seen]
+            seen.update(run.task_run_id for run in new)
+            if new:
+                yield new
+            if failure is not None:
+                raise failure
+            if page_count <= 1 or not new:
+                break
+
+
+async def _listed(line: Line[R], transform_id: str, status: Status) -> tuple[list[TaskRun], int, CallFailed | None]:
+    """The runs that one listing shows as active, its pages, and what ended it before its end."""
+    runs: dict[str, TaskRun] = {}
+    page_count = 0
+    listing = pages(
+        line,
+        "GetMLTaskRuns",
+        lambda glue, token: glue.list_task_runs(transform_id, status=status, next_token=token),
+    )
+    try:
         async for items in listing:
-            # The filter is the service's; a run that it says is over needs nothing from us.
-            runs = [
-                run if run.status else replace(run, status=status)
-                for run in items
-                if run.task_run_id not in seen and (run.status is None or run.status.active)
-            ]
-            seen.update(run.task_run_id for run in runs)
-            if runs:
-                yield runs
+            page_count += 1
+            for run in items:
+                # The filter is the service's; a run that it says is over needs nothing from us.
+                if run.status is None or run.status.active:
+                    runs[run.task_run_id] = run if run.status else replace(run, status=status)
+    except CallFailed as failure:
+        return list(runs.values()), page_count, failure
+    return list(runs.values()), page_count, None

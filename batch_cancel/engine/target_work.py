@@ -42,12 +42,14 @@ class TargetWork:
 
     Attributes:
         kept_out: credentials or access were the first trouble that kept something here from being done.
+        missing: transforms that were asked for by id and are not here.
     """
 
     def __init__(self, target_id: int, target: Target, surroundings: Surroundings, stop: Stop) -> None:
         self.target_id = target_id
         self.target = target
         self.kept_out = False
+        self.missing: set[str] = set()
         self.line: Line[Any]
         self.stop = stop
         self._around = surroundings
@@ -105,6 +107,7 @@ class TargetWork:
         except CallFailed as failure:
             self._failed(failure)
             return None
+        self.missing = set(listing.missing)
         around.ledger.add_transforms(self.target_id, listing.described)
         if listing.failure is not None:
             self._failed(listing.failure)
