@@ -140,6 +140,7 @@ def test_estimates_and_what_they_leave_out(tmp_path: Path) -> None:
         ledger.add_transforms(target, [Transform("ten", max_capacity=10.0, timeout_minutes=600), Transform("none")])
         await cancel(ledger, target, a_run("ten", "told", execution_time_seconds=3600), Outcome.STOPPED)
         await cancel(ledger, target, a_run("ten", "reckoned", hours=5), Outcome.FAILED)
+        await cancel(ledger, target, a_run("ten", "until it was seen", hours=1), Outcome.STOPPED)
         await cancel(ledger, target, a_run("ten", "stuck", hours=9.99), Outcome.STUCK_STOPPING)
         await cancel(ledger, target, a_run("none", "no capacity"), Outcome.STOPPED)
         ended = a_run("ten", "ended", status=Status.SUCCEEDED, execution_time_seconds=1800)
@@ -152,17 +153,18 @@ def test_estimates_and_what_they_leave_out(tmp_path: Path) -> None:
     assert estimates == {
         "told": (10.0, 100.0),
         "reckoned": (50.3333, 100.0),  # until the sweep's end, two minutes after the request
+        "until it was seen": (10.0056, 100.0),  # two seconds after the request
         "stuck": (100.0, 100.0),  # never more than until the time-out
         "no capacity": (None, None),
         "ended": (5.0, None),
         "ended, when is not told": (None, None),
     }
     totals = report["totals"]
-    assert totals["estimated_dpu_hours"] == pytest.approx(165.3333)
-    assert totals["at_most_dpu_hours"] == 300.0
+    assert totals["estimated_dpu_hours"] == pytest.approx(175.3389)
+    assert totals["at_most_dpu_hours"] == 400.0
     assert totals["runs_without_estimate"] == 2
     assert totals["estimated_cost"] == {
-        "amount": 72.75,
+        "amount": 77.15,
         "currency": "USD",
         "price_per_dpu_hour": 0.44,
         "source": "price list of 2026-11",

@@ -35,6 +35,13 @@ def test_the_page_names_no_address_but_its_own_parts(tmp_path: Path) -> None:
     assert not re.search(r"@import|url\(", page)
 
 
+def test_no_id_can_end_the_block_of_rows(tmp_path: Path) -> None:
+    page = page_of(build(tmp_path / "run", every_outcome))
+    assert page.count("<script") == page.count("</script") == 4
+    blocks = re.findall('(?s)<script type="application/json"[^>]*>(.*?)</script>', page)
+    assert [set("<>&\u2028\u2029") & set(block) for block in blocks] == [set(), set(), set()]
+
+
 def test_our_script_cannot_end_or_hide_itself() -> None:
     script = html._asset("report.js")
     assert "</script" not in script
