@@ -39,6 +39,10 @@ PAGE_SIZE = 1000
 
 Response = dict[str, Any]
 
+for _library in ("aioboto3", "aiobotocore", "boto3", "botocore"):
+    # What they log they raise as well; without a handler Python would write it, traceback and all, to standard error.
+    logging.getLogger(_library).addHandler(logging.NullHandler())
+
 
 class Aws:
     """A way in to AWS (:class:`batch_cancel.glue.api.Service`).

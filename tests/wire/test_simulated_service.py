@@ -1,6 +1,8 @@
 """The simulator's endpoint through the real clients: aioboto3 as this program uses it, and boto3 as everybody does."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -182,6 +184,28 @@ def test_a_role_whose_keys_are_expired_from_the_start_was_never_used() -> None:
         assert (caught.value.kind, caught.value.reached) == (ErrorKind.CREDENTIALS, False)
 
     on_the_wire(world, story)
+
+
+def test_what_the_libraries_log_of_a_refused_role_stays_off_the_users_screen() -> None:
+    script = """
+import asyncio, sys
+from batch_cancel.core.errors import CallFailed
+from batch_cancel.core.task_run import Access
+from batch_cancel.glue.aws import Aws
+access = Access(role_arn="arn:aws:iam::999999999999:role/R")
+try:
+    asyncio.run(Aws("s-1", endpoint_url=sys.argv[1]).identify(access, "us-east-1"))
+except CallFailed as failed:
+    print(failed.code)
+"""
+
+    async def main() -> subprocess.CompletedProcess[str]:
+        async with serve(world_of()) as url:
+            command = [sys.executable, "-c", script, url]
+            return await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+
+    done = asyncio.run(main())
+    assert (done.stdout, done.stderr) == ("AccessDenied\n", "")
 
 
 def test_a_role_whose_keys_run_out_is_assumed_again() -> None:
