@@ -73,10 +73,11 @@ class FixedRate:
     """At most ``rps`` requests in any second, and never less than 99 % of that while there is something to send.
 
     Evenly spaced requests with slack S can crowd: ``rps + 1`` of them span at least ``rps / pace - S`` seconds. The
-    pace is chosen so that this is a second, hence no window of a second ever holds more than ``rps``.
+    pace is chosen so that this is a second and a little, hence no window of a second ever holds more than ``rps``.
     """
 
     SLACK_SECONDS = 0.008
+    SECOND = 1.001
 
     def __init__(self, rps: float) -> None:
         self.rps = rps
@@ -89,7 +90,7 @@ class FixedRate:
 
     def reserve(self, now: float) -> float:
         """See :meth:`Rate.reserve`."""
-        return self._schedule.reserve(now, self.rps / (1.0 + self.SLACK_SECONDS), self.SLACK_SECONDS)
+        return self._schedule.reserve(now, self.rps / (self.SECOND + self.SLACK_SECONDS), self.SLACK_SECONDS)
 
     def answered(self, *, sent_at: float, now: float, feedback: Feedback) -> None:
         """A fixed pace listens to nobody."""
@@ -148,23 +149,23 @@ class _Chance:
     MEMORY_SECONDS = 3.0
 
     def __init__(self) -> None:
-        self._share = {True: 0.0, False: 0.0}
-        self._seen = {True: 0.0, False: 0.0}
+        self.low = 0.0
+        """The share in the lower half as it was seen."""
+        self.share = 0.0
+        """What of the throttles is owed to chance: less than the lower half saw where the upper half saw more."""
+        self._high = 0.0
+        self._low_seen = self._high_seen = 0.0
 
     def saw(self, *, throttled: bool, low: bool, rps: float) -> None:
         """Take in one answer to a request of the lower or the upper half."""
-        self._seen[low] = seen = min(self._seen[low] + 1.0, max(self.MEMORY, self.MEMORY_SECONDS * rps))
-        self._share[low] += (throttled - self._share[low]) / (seen + self.UNTHROTTLED)
-
-    @property
-    def low(self) -> float:
-        """The share in the lower half as it was seen."""
-        return self._share[True]
-
-    @property
-    def share(self) -> float:
-        """What of the throttles is owed to chance: less than the lower half saw where the upper half saw more."""
-        return max(0.0, self.low - 0.7 * (self._share[False] - self.low))
+        most = max(self.MEMORY, self.MEMORY_SECONDS * rps)
+        if low:
+            self._low_seen = min(self._low_seen + 1.0, most)
+            self.low += (throttled - self.low) / (self._low_seen + self.UNTHROTTLED)
+        else:
+            self._high_seen = min(self._high_seen + 1.0, most)
+            self._high += (throttled - self._high) / (self._high_seen + self.UNTHROTTLED)
+        self.share = max(0.0, self.low - 0.7 * (self._high - self.low))
 
 
 class AdaptiveRate:
@@ -224,6 +225,7 @@ class AdaptiveRate:
         self._suspect_at = 0.0
         self._seen = self._hits = 0
         # Tracking.
+        self._aim = self._own_share()
         self._low = True
         self._swing_at = -math.inf
         self._surprise = 0.0
@@ -245,7 +247,7 @@ class AdaptiveRate:
             self._swing_at = now + max(1.0, 2.0 * self._trip, 80.0 / self._limit_rps)
             self._apply(now)
         slack = min(0.05, 8.0 / self.rps)
-        self._idle += 0.06 * (self._schedule.late(now, slack) - self._idle)
+        self._idle += 0.12 * (self._schedule.late(now, slack) - self._idle)
         return self._schedule.reserve(now, self.rps, slack)
 
     def answered(self, *, sent_at: float, now: float, feedback: Feedback) -> None:
@@ -259,13 +261,12 @@ class AdaptiveRate:
             self._began_at, self._grown_at = sent_at, now
         self._answers += 1
         self._round_trip += max(0.1, 1.0 / self._answers) * (trip - self._round_trip)
-        match self._phase:
-            case _Phase.RAMP:
-                self._ramp(sent_at, now, throttled=throttled)
-            case _Phase.JUDGE:
-                self._judge(sent_at, now, throttled=throttled)
-            case _Phase.TRACK:
-                self._track(sent_at, now, throttled=throttled)
+        if self._phase is _Phase.RAMP:
+            self._ramp(sent_at, now, throttled=throttled)
+        elif self._phase is _Phase.JUDGE:
+            self._judge(sent_at, now, throttled=throttled)
+        else:
+            self._track(sent_at, now, throttled=throttled)
         self._apply(now)
 
     def learned(self) -> float | None:
@@ -280,7 +281,8 @@ class AdaptiveRate:
         self._limit_rps = min(max(self._limit_rps, LEAST_RPS), self._most_rps)
         rps = self._limit_rps
         if self._phase is _Phase.TRACK:
-            swing = self.SWING + self._aim()
+            self._aim = min(self._own_share() + self._chance.share, self.RANDOM_CAP)
+            swing = self.SWING + self._aim
             rps *= 1.0 - swing if self._low else 1.0 + swing
         self.rps = min(max(rps, LEAST_RPS), self._most_rps)
         self._sent.changed(now, self.rps, low=self._low)
@@ -298,9 +300,11 @@ class AdaptiveRate:
         if self._idle < 0.5:
             trips = self.CAREFUL_ROUND_TRIPS if self._limit_rps < self.CAREFUL_RPS else self.DOUBLING_ROUND_TRIPS
             doubling = min(max(trips * self._trip, 0.01), self.SLOWEST_DOUBLING_SECONDS)
-            self._limit_rps *= 2.0 ** min(0.5, (now - self._grown_at) / doubling)
+            # An answer stands for few calls: one that comes after a long time is no reason to grow for all of it.
+            since = min(now - self._grown_at, 4.0 / self._limit_rps)
+            self._limit_rps *= 2.0 ** min(0.5, since / doubling)
         # One answer may have been quick by luck.
-        in_flight = min(self.FIRST_IN_FLIGHT, 0.5 * self._accepted)
+        in_flight = min(self.FIRST_IN_FLIGHT, 0.5 + 0.5 * self._accepted)
         self._limit_rps = max(self._limit_rps, in_flight / self._trip)
         self._grown_at = now
 
@@ -336,7 +340,7 @@ class AdaptiveRate:
 
     def _track(self, sent_at: float, now: float, *, throttled: bool) -> None:
         sent_rps, low = self._sent.at(sent_at)
-        aim = self._aim()
+        aim = self._aim
         expected = max(aim, 1.0 - 1.06 * self._limit_rps / sent_rps)
         alone = self._calm >= 8
         self._calm = 0 if throttled else self._calm + 1
@@ -385,9 +389,6 @@ class AdaptiveRate:
         """The share of throttles that this rate aims at where none come by chance; faster callers aim lower."""
         share: float = 0.014 * (5.0 / self._limit_rps) ** 0.45  # mypy: a float to a power is Any
         return min(max(share, 0.001), 0.018)
-
-    def _aim(self) -> float:
-        return min(self._own_share() + self._chance.share, self.RANDOM_CAP)
 
 
 class RetryBudget:

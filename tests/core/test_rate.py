@@ -1,0 +1,225 @@
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batch_cancel.core.rate import LEAST_RPS, AdaptiveRate, Feedback, FixedRate, Rate, RetryBudget
+from tests.bench.rate_grid import Client, World, within
+
+ACCEPTED, THROTTLED, SILENT = Feedback.ACCEPTED, Feedback.THROTTLED, Feedback.SILENT
+
+
+def times_sent(rate: Rate, until: float, lateness: Callable[[], float]) -> list[float]:
+    """When requests leave that are always waiting, by a timer that is late."""
+    now, sent = 0.0, []
+    while now < until:
+        now = max(rate.due(now), now) + lateness()
+        while rate.due(now) <= now:
+            sent.append(rate.reserve(now))
+    return sent
+
+
+def most_in_a_second(sent: list[float]) -> int:
+    return max(within(sent, at, at + 1.0) for at in sent)
+
+
+@settings(max_examples=25, deadline=None)
+@given(rps=st.integers(1, 1000), late_ms=st.floats(0.0, 50.0), seed=st.integers(0, 9))
+def test_no_second_ever_holds_more_than_the_fixed_rate_however_late_the_timer(
+    rps: int, late_ms: float, seed: int
+) -> None:
+    randomness = random.Random(seed)
+    sent = times_sent(FixedRate(rps), 2.0, lambda: randomness.random() * late_ms / 1000.0)
+    assert most_in_a_second(sent) <= rps
+
+
+@settings(max_examples=25, deadline=None)
+@given(rps=st.floats(0.3, 1000.0), seed=st.integers(0, 9))
+def test_the_fixed_rate_is_used_to_98_percent_by_a_timer_that_is_a_few_milliseconds_late(rps: float, seed: int) -> None:
+    randomness = random.Random(seed)
+    span = max(2.0, 100.0 / rps)
+    sent = times_sent(FixedRate(rps), span, lambda: randomness.random() * 0.005)
+    assert len(sent) >= 0.98 * rps * span
+
+
+@settings(max_examples=30, deadline=None)
+@given(gaps=st.lists(st.floats(0.0, 3.0), min_size=1, max_size=20))
+def test_a_pause_saves_nothing_up_for_the_fixed_rate(gaps: list[float]) -> None:
+    rate, now, sent = FixedRate(20), 0.0, []
+    for gap in gaps:
+        now += gap
+        while rate.due(now) <= now:
+            sent.append(rate.reserve(now))
+    assert most_in_a_second(sent) <= 20
+
+
+def test_a_fixed_rate_listens_to_nobody_and_learns_nothing() -> None:
+    rate = FixedRate(7.0)
+    rate.answered(sent_at=0.0, now=0.1, feedback=THROTTLED)
+    assert (rate.rps, rate.limit_found, rate.learned()) == (7.0, False, None)
+
+
+# The adaptive rate against a simulated limit: tests/bench/rate_grid.py measures the same with more seeds and cases.
+
+
+def ran(world: World, until: float, rate: AdaptiveRate | None = None, seed: int = 1) -> tuple[Client, AdaptiveRate]:
+    rate = rate or AdaptiveRate()
+    client = Client(rate, world.at_once)
+    world.run([client], seed, until)
+    return client, rate
+
+
+@pytest.mark.parametrize(("limit", "burst"), [(5, 10), (20, 20), (100, 5), (300, 50)])
+def test_an_unknown_limit_is_found_used_and_seldom_exceeded(limit: float, burst: float) -> None:
+    client, rate = ran(World(limit, burst), 60.0)
+    assert rate.limit_found
+    assert client.rps(20.0, 60.0) >= 0.96 * limit
+    assert client.share(20.0, 60.0) <= 4.0
+    learned = rate.learned()
+    assert learned is not None
+    assert 0.85 * limit <= learned <= 1.15 * limit
+
+
+def test_slow_round_trips_do_not_make_it_cut_for_what_it_sent_before_the_last_cut() -> None:
+    client, _ = ran(World(100, 50, round_trip=1.5), 90.0)
+    assert client.rps(40.0, 88.0) >= 0.95 * 100
+    assert client.share(40.0, 88.0) <= 5.0
+
+
+@pytest.mark.parametrize("limit", [20, 100, 300])
+def test_half_the_limit_is_found_within_three_seconds(limit: float) -> None:
+    client, _ = ran(World(limit, 20, changes=((30.0, limit / 2),)), 45.0)
+    assert client.share(33.0, 45.0) <= 5.0
+    assert client.rps(33.0, 45.0) >= 0.95 * limit / 2
+
+
+@pytest.mark.parametrize(("limit", "within_seconds"), [(5, 60.0), (50, 20.0), (200, 20.0)])
+def test_twice_the_limit_is_found(limit: float, within_seconds: float) -> None:
+    client, _ = ran(World(limit, 20, changes=((30.0, 2.0 * limit),)), 30.0 + within_seconds + 5.0)
+    assert client.rps(30.0 + within_seconds, 35.0 + within_seconds) >= 0.9 * 2.0 * limit
+
+
+@pytest.mark.parametrize("limit", [100, 300])
+def test_throttles_by_chance_do_not_hold_it_down(limit: float) -> None:
+    client, _ = ran(World(limit, 50, random_share=0.02), 90.0)
+    assert client.rps(45.0, 90.0) >= 0.85 * limit
+    assert client.share(45.0, 90.0) <= 6.0
+
+
+def test_where_there_is_no_limit_a_second_is_enough_to_be_out_of_the_way() -> None:
+    rate = AdaptiveRate()
+    client = Client(rate, 256, calls=6_000)
+    World(math.inf, 0, round_trip=0.004).run([client], 1)
+    assert client.finished_at < 1.0
+    assert (rate.limit_found, rate.learned()) == (False, None)
+
+
+def test_the_users_maximum_is_never_exceeded() -> None:
+    _, rate = ran(World(math.inf, 0, round_trip=0.004), 3.0, AdaptiveRate(most_rps=30.0))
+    assert rate.rps == 30.0
+    client, _ = ran(World(100, 5), 20.0, AdaptiveRate(start_rps=500.0, most_rps=40.0))
+    assert max(within(client.accepted, at, at + 1.0) for at in range(20)) <= 43
+
+
+def test_it_starts_from_what_was_learned() -> None:
+    assert AdaptiveRate(start_rps=123.0).rps == 123.0
+    assert AdaptiveRate(start_rps=0.0).rps == LEAST_RPS
+    client, _ = ran(World(200, 50), 5.0, AdaptiveRate(start_rps=200.0))
+    unaware, _ = ran(World(200, 50), 5.0)
+    assert client.rps(0.0, 5.0) > 1.1 * unaware.rps(0.0, 5.0)
+
+
+def test_what_was_learned_may_be_wrong_by_far() -> None:
+    client, _ = ran(World(5, 10), 60.0, AdaptiveRate(start_rps=500.0))
+    assert client.share(20.0, 60.0) <= 6.0
+    client, _ = ran(World(500, 50), 30.0, AdaptiveRate(start_rps=1.0))
+    assert client.rps(20.0, 30.0) >= 0.9 * 500
+
+
+def test_a_service_that_lets_nothing_through_is_asked_every_five_seconds_and_no_less() -> None:
+    client, rate = ran(World(1e-9, 0), 300.0)
+    assert rate.rps == pytest.approx(LEAST_RPS, rel=0.1)
+    assert 15 <= within(client.throttled, 200.0, 300.0) <= 25
+
+
+def test_silence_changes_nothing() -> None:
+    rate = AdaptiveRate()
+    rate.reserve(0.0)
+    rate.answered(sent_at=0.0, now=45.0, feedback=SILENT)
+    assert (rate.rps, rate.limit_found) == (10.0, False)
+
+
+def test_who_has_little_to_send_learns_nothing_from_its_being_accepted() -> None:
+    rate = AdaptiveRate()
+    for second in range(200):
+        rate.reserve(float(second))
+        rate.answered(sent_at=float(second), now=second + 0.06, feedback=ACCEPTED)
+    assert rate.rps < 100.0
+
+
+def test_who_has_little_to_send_does_not_grow_after_the_limit_was_found() -> None:
+    _, rate = ran(World(20, 5), 20.0)
+    found = rate.learned()
+    assert found is not None
+    for second in range(100, 300):
+        rate.reserve(float(second))
+        rate.answered(sent_at=float(second), now=second + 0.06, feedback=ACCEPTED)
+    assert rate.learned() == pytest.approx(found, rel=0.1)
+
+
+def test_an_answer_to_a_request_of_long_ago_moves_nothing_much() -> None:
+    _, rate = ran(World(100, 5), 400.0)
+    before = rate.rps
+    rate.answered(sent_at=0.0, now=400.0, feedback=THROTTLED)
+    rate.answered(sent_at=0.0, now=400.0, feedback=ACCEPTED)
+    assert rate.rps == pytest.approx(before, rel=0.2)
+
+
+def test_answers_in_the_very_moment_of_sending_are_borne() -> None:
+    rate = AdaptiveRate()
+    for _ in range(50):
+        at = rate.reserve(rate.due(5.0))
+        rate.answered(sent_at=at, now=at, feedback=ACCEPTED)
+    assert rate.rps > 10.0
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    answers=st.lists(
+        st.tuples(st.floats(0.0, 0.5), st.floats(0.0, 50.0), st.sampled_from(list(Feedback))), max_size=300
+    ),
+    start=st.one_of(st.none(), st.floats(0.01, 1e6)),
+    most=st.floats(LEAST_RPS, 1e6),
+)
+def test_whatever_is_answered_the_rate_stays_between_its_bounds(
+    answers: list[tuple[float, float, Feedback]], start: float | None, most: float
+) -> None:
+    rate, now = AdaptiveRate(start_rps=start, most_rps=most), 0.0
+    for gap, trip, feedback in answers:
+        now += gap
+        at = rate.reserve(rate.due(now))
+        assert at >= now
+        rate.answered(sent_at=now, now=now + trip, feedback=feedback)
+        assert LEAST_RPS <= rate.rps <= max(most, LEAST_RPS)
+
+
+def test_three_on_one_key_use_it_all_and_nobody_starves() -> None:
+    clients = [Client(AdaptiveRate(), 50, begins=begins) for begins in (0.0, 5.0, 12.0)]
+    World(100, 50).run(clients, 4, 120.0)
+    each = [client.rps(60.0, 120.0) for client in clients]
+    assert sum(each) >= 97.0
+    assert min(each) >= 10.0
+
+
+def test_an_outage_may_not_be_hammered_and_successes_pay_back() -> None:
+    budget = RetryBudget()
+    assert sum(budget.withdraw() for _ in range(100)) == 35  # 500 tokens, 14 a retry
+    for _ in range(4):
+        budget.succeeded()
+    assert budget.withdraw()  # ten were left
+    for _ in range(10_000):
+        budget.succeeded()
+    assert sum(budget.withdraw() for _ in range(100)) == 35
