@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -9,8 +10,7 @@ import aiohttp
 import pytest
 
 from batch_cancel.core.errors import UsageError
-from batch_cancel.core.task_run import Status
-from batch_cancel.simulator.latency import Latency, always, no_latency
+from batch_cancel.simulator.latency import Latency, no_latency
 from batch_cancel.simulator.server import HOST, serve
 from batch_cancel.simulator.settings import Behaviour, Fault, FaultKind, FleetSettings, Limit, RetryAfter
 from batch_cancel.simulator.world import World
@@ -206,20 +206,19 @@ def test_calls_that_never_get_an_answer_do_not_hold_up_the_end() -> None:
     to(world, story)
 
 
-def test_latency_is_there_and_back() -> None:
-    world = world_of()
-    run = active(world)
-    lasted: list[float] = []
+def test_each_call_draws_its_own_latency() -> None:
+    drawn: list[float] = []
+
+    def draw(lot: random.Random) -> float:
+        drawn.append(lot.uniform(0.001, 0.002))
+        return drawn[-1]
 
     async def story(call: Caller) -> None:
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        await call.glue("CancelMLTaskRun", json.dumps(ids(run)).encode())
-        lasted.append(loop.time() - begun)
+        for _ in range(3):
+            assert (await call.glue("ListMLTransforms", b"{}")).status == 200
 
-    to(world, story, latency=always(0.05))
-    assert lasted[0] >= 0.05  # never less; how much more is the machine's affair
-    assert run.status(world.now()) is Status.STOPPING
+    to(world_of(), story, latency=draw)
+    assert len(set(drawn)) == 3
 
 
 def test_a_port_in_use_is_a_sentence() -> None:
