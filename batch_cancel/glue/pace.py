@@ -4,12 +4,10 @@ All on the event loop's own clock, so that a simulation with a virtual one runs 
 """
 
 import asyncio
-import heapq
 import math
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import count
 
 from batch_cancel.core.rate import AdaptiveRate, Feedback, FixedRate, Rate
 from batch_cancel.core.task_run import Access, Target
@@ -34,8 +32,8 @@ class Pacer:
         self._waiting: deque[asyncio.Future[float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._paused_until = -math.inf
-        self._round_trips: deque[float] = deque(maxlen=100)
-        self._slow_round_trip: float | None = None
+        self._round_trip: float | None = None
+        self._deviation = 0.0
 
     @property
     def rps(self) -> float:
@@ -50,8 +48,9 @@ class Pacer:
     @property
     def most_in_flight(self) -> int:
         """Little's law with room to breathe: what this rate needs in flight when round trips are slow."""
-        # Nothing measured yet: three seconds, so that a slow service does not hold back its own measurement.
-        slow = 3.0 if self._slow_round_trip is None else self._slow_round_trip
+        # Nothing measured yet: three seconds, so that a slow service does not hold back its own measurement. Otherwise
+        # the 95th percentile, which lies about two and a half mean deviations above the mean.
+        slow = 3.0 if self._round_trip is None else self._round_trip + 2.5 * self._deviation
         return math.ceil(1.5 * self.rps * slow) + 2
 
     def learned(self) -> float | None:
@@ -69,43 +68,63 @@ class Pacer:
             return self._rate.reserve(now)
         future: asyncio.Future[float] = loop.create_future()
         self._waiting.append(future)
-        self._dispatch()
-        # A turn given in the very moment of a cancellation is lost: one interval unused, nobody left waiting.
-        return await future
+        self._arm(now)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self._give(loop.time())  # the turn came in the very moment of the cancellation
+            raise
 
     def answered(self, *, sent_at: float, feedback: Feedback, retry_after_seconds: float | None = None) -> None:
         """Tell how the request that left at ``sent_at`` was answered, just now."""
         now = asyncio.get_running_loop().time()
-        self._round_trips.append(now - sent_at)
-        ordered = sorted(self._round_trips)
-        self._slow_round_trip = ordered[int(0.95 * (len(ordered) - 1))]
+        self._measure(now - sent_at)
         self._rate.answered(sent_at=sent_at, now=now, feedback=feedback)
         if retry_after_seconds is not None:
             self.pause_until(now + retry_after_seconds)
-        self._dispatch()
+        self._arm(now)
 
     def pause_until(self, when: float) -> None:
         """Send nothing before ``when``, on the loop's clock."""
         self._paused_until = max(self._paused_until, when)
 
+    def _measure(self, round_trip: float) -> None:
+        if self._round_trip is None:
+            self._round_trip, self._deviation = round_trip, 0.5 * round_trip
+        self._deviation += 0.05 * (abs(round_trip - self._round_trip) - self._deviation)
+        self._round_trip += 0.05 * (round_trip - self._round_trip)
+
     def _due(self, now: float) -> float:
         return max(self._rate.due(now), self._paused_until)
 
-    def _dispatch(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _arm(self, now: float) -> None:
+        """Have the timer ring in time for the next turn; one that rings early finds out and is set again."""
+        if not self._waiting:
+            return
+        due = self._due(now)
         if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        while self._waiting:
-            if self._waiting[0].done():  # cancelled
-                self._waiting.popleft()
-                continue
-            now = loop.time()
-            due = self._due(now)
-            if due > now:
-                self._timer = loop.call_at(due, self._dispatch)
+            if self._timer.when() <= due:
                 return
-            self._waiting.popleft().set_result(self._rate.reserve(now))
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        while self._skip_cancelled() and self._due(now) <= now:
+            self._give(self._rate.reserve(now))
+        self._arm(now)
+
+    def _skip_cancelled(self) -> bool:
+        """Whether anybody still waits."""
+        while self._waiting and self._waiting[0].done():
+            self._waiting.popleft()
+        return bool(self._waiting)
+
+    def _give(self, turn: float) -> None:
+        if self._skip_cancelled():
+            self._waiting.popleft().set_result(turn)
 
 
 @dataclass(slots=True, eq=False)
@@ -120,33 +139,53 @@ class Place:
         self.in_flight.left(self.pacer)
 
 
+@dataclass(slots=True, eq=False)
+class _Asking:
+    """Somebody who asked for a place.
+
+    Attributes:
+        admitted: past the pacer's own cap, and counted there until the place is left or no longer wanted.
+    """
+
+    given: asyncio.Future[None]
+    admitted: bool = False
+
+
 class InFlight:
     """How many calls may be under way in the whole process, and for each pacer what Little's law asks for.
 
     A call first waits in its pacer's line, so that one that waits for a slow service keeps nobody from a quick one, and
-    then for a place; there, cancelling goes before reading.
+    then for a place; there, cancelling goes before reading, except that every eighth place goes to a read that waits:
+    without discovery there would soon be nothing to cancel.
     """
+
+    READ_EVERY = 8
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._taken = 0
-        self._taken_of: dict[Pacer, int] = {}
-        self._lines: dict[Pacer, list[tuple[Priority, int, asyncio.Future[None]]]] = {}
-        self._ready: list[tuple[Priority, int, Pacer, asyncio.Future[None]]] = []
-        self._number = count()
+        self._taken_of: Counter[Pacer] = Counter()
+        self._lines: dict[Pacer, dict[Priority, deque[_Asking]]] = {}
+        self._ready: dict[Priority, deque[_Asking]] = {priority: deque() for priority in Priority}
+        self._cancels_since_read = 0
 
     async def enter(self, pacer: Pacer, priority: Priority) -> Place:
         """Wait for a place."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._lines.setdefault(pacer, []), (priority, next(self._number), future))
+        if self._free(pacer):
+            self._taken += 1
+            self._taken_of[pacer] += 1
+            return Place(self, pacer)
+        asking = _Asking(asyncio.get_running_loop().create_future())
+        lines = self._lines.setdefault(pacer, {priority: deque() for priority in Priority})
+        lines[priority].append(asking)
         self._admit(pacer)
         try:
-            await future
+            await asking.given
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self.left(pacer)  # it was given in the moment of the cancellation
-            else:
-                self._admit(pacer)
+            if not asking.given.cancelled():
+                self.left(pacer)  # it was given in the very moment of the cancellation
+            elif asking.admitted:
+                self._release(pacer)
             raise
         return Place(self, pacer)
 
@@ -154,31 +193,55 @@ class InFlight:
         """A place is free again."""
         self._taken -= 1
         self._release(pacer)
-        self._admit(pacer)
+
+    def _free(self, pacer: Pacer) -> bool:
+        """Whether a place can be had without passing anybody over."""
+        return (
+            self._taken < self._most
+            and pacer not in self._lines
+            and not any(self._ready.values())
+            and self._taken_of[pacer] < pacer.most_in_flight
+        )
 
     def _release(self, pacer: Pacer) -> None:
         self._taken_of[pacer] -= 1
         if not self._taken_of[pacer]:
             del self._taken_of[pacer]
+        self._admit(pacer)
 
     def _admit(self, pacer: Pacer) -> None:
-        line = self._lines.get(pacer, [])
-        while line and self._taken_of.get(pacer, 0) < pacer.most_in_flight:
-            priority, number, future = heapq.heappop(line)
-            if not future.done():
-                self._taken_of[pacer] = self._taken_of.get(pacer, 0) + 1
-                heapq.heappush(self._ready, (priority, number, pacer, future))
-        if not line:
-            self._lines.pop(pacer, None)
-        while self._ready and self._taken < self._most:
-            _, _, owner, future = heapq.heappop(self._ready)
-            if future.done():  # cancelled while it waited
-                self._release(owner)
-                if owner is not pacer:
-                    self._admit(owner)
-            else:
-                self._taken += 1
-                future.set_result(None)
+        """Let the pacer's own line forward as far as its cap, and then whoever is ready as far as the process's."""
+        if lines := self._lines.get(pacer):
+            for priority, line in lines.items():
+                while self._taken_of[pacer] < pacer.most_in_flight and (asking := _first(line)):
+                    asking.admitted = True
+                    self._taken_of[pacer] += 1
+                    self._ready[priority].append(asking)
+            if not any(lines.values()):
+                del self._lines[pacer]
+        while self._taken < self._most and (asking := self._next_ready()):
+            self._taken += 1
+            asking.given.set_result(None)
+
+    def _next_ready(self) -> _Asking | None:
+        cancels, reads = self._ready[Priority.CANCEL], self._ready[Priority.READ]
+        if self._cancels_since_read >= self.READ_EVERY - 1 and (read := _first(reads)):
+            self._cancels_since_read = 0
+            return read
+        if cancel := _first(cancels):
+            # Only while a read waits: who comes later has not been passed over.
+            self._cancels_since_read = self._cancels_since_read + 1 if reads else 0
+            return cancel
+        return _first(reads)
+
+
+def _first(line: deque[_Asking]) -> _Asking | None:
+    """Take the first who still wants a place; who was cancelled takes care of what he was counted for himself."""
+    while line:
+        asking = line.popleft()
+        if not asking.given.done():
+            return asking
+    return None
 
 
 class Pacers:
