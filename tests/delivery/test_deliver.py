@@ -1,0 +1,238 @@
+"""What becomes of a finished sweep: copies, words, figures; and what happens where one of them fails."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_cancel.core.errors import UsageError
+from batch_cancel.delivery.metrics import metric_lines
+from batch_cancel.delivery.notification import SUBJECT_CHARACTERS, failed_start, is_occasion, subject
+from batch_cancel.execution import Finished, finish, tell_of_failed_start
+from batch_cancel.ledger.ledger import Ledger
+from batch_cancel.report.files import opened
+from batch_cancel.settings import Notify, Report, ReportFormat, Settings
+from batch_cancel.simulator.settings import FleetSettings, WorldSettings
+from tests.delivery.conftest import PREFIX, Cloud
+from tests.sweeps import HERE, Play, settings
+
+SWEEP_ID = "20261124T000000Z-000000"
+NO_RUNS = WorldSettings(fleet=FleetSettings(transforms=2, runs=0))
+
+
+def deliver(
+    cloud: Cloud, play: Play, told: Settings, exit_code: int, emf: Sequence[str] | None = None, *, notify: bool = True
+) -> Finished:
+    lines = emf if isinstance(emf, list) else []
+    return asyncio.run(
+        finish(
+            play.directory,
+            told,
+            exit_code,
+            sweep_id=SWEEP_ID,
+            outbox=cloud.outbox,
+            emf=lines.extend if emf is not None else None,
+            notify=notify,
+        )
+    )
+
+
+def told(cloud: Cloud, *on: str, **changes: object) -> Settings:
+    return settings(
+        report=Report(formats=(ReportFormat.JSON,), s3=PREFIX),
+        notify=Notify(sns_topic_arn=cloud.topic, on=on) if on else None,
+        name="nightly",
+        **changes,
+    )
+
+
+def test_everything_in_the_run_directory_is_in_s3_byte_for_byte_and_the_ledger_opens(
+    cloud: Cloud, tmp_path: Path
+) -> None:
+    play, wanted = Play(), replace(told(cloud), report=Report(s3=PREFIX))
+    result = play.sweep(wanted)
+    finished = deliver(cloud, play, wanted, result.exit_code)
+    assert (finished.exit_code, finished.faults) == (0, ())
+    assert str(finished.place) == f"{PREFIX}{SWEEP_ID}"
+    here = {f"batch-cancel/{SWEEP_ID}/{path.name}": path.read_bytes() for path in play.directory.glob("[!.]*")}
+    assert cloud.objects() == here
+    assert len(here) == 5
+    (tmp_path / "ledger.db").write_bytes(here[f"batch-cancel/{SWEEP_ID}/ledger.db"])
+    reader = Ledger.look(tmp_path)
+    assert reader.count_runs() == len(play.rows()) > 0
+    reader.close()
+
+
+def test_a_failed_upload_costs_the_exit_code_and_nothing_else(cloud: Cloud) -> None:
+    play = Play()
+    wanted = replace(told(cloud, "failure"), report=Report(s3="s3://no-such-bucket/x"))
+    assert play.sweep(wanted).exit_code == 0
+    finished = deliver(cloud, play, wanted, 0)
+    assert finished.exit_code == 1
+    assert finished.place is None
+    assert "no-such-bucket" in finished.faults[0]
+    assert json.loads((play.directory / "report.json").read_text())["exit_code"] == 1  # what the process ends with
+    [notification] = cloud.notifications()
+    assert notification["exit_code"] == 1
+    assert notification["delivery_faults"]
+
+
+def test_a_failed_notification_costs_the_exit_code_in_the_copies_too(cloud: Cloud) -> None:
+    play, wanted = Play(), told(cloud, "always")
+    wanted = replace(wanted, notify=Notify(sns_topic_arn=cloud.topic + "x", on=("always",)))
+    finished = deliver(cloud, play, wanted, play.sweep(wanted).exit_code)
+    assert finished.exit_code == 1
+    assert "could not be notified" in finished.faults[0]
+    assert json.loads(cloud.objects()[f"batch-cancel/{SWEEP_ID}/report.json"])["exit_code"] == 1
+
+
+def test_an_exit_code_that_says_more_than_1_stays(cloud: Cloud) -> None:
+    play = Play()
+    wanted = replace(told(cloud), report=Report(s3="s3://no-such-bucket/x"))
+    play.sweep(wanted)
+    assert deliver(cloud, play, wanted, 5).exit_code == 5
+
+
+@pytest.mark.parametrize(
+    ("on", "exit_code", "changed", "tells"),
+    [
+        (("failure",), 0, True, False),
+        (("failure",), 1, False, True),
+        (("failure",), 130, False, True),
+        (("always",), 0, False, True),
+        (("change",), 1, False, False),
+        (("failure", "change"), 0, True, True),
+        ((), 1, True, False),
+    ],
+)
+def test_the_occasions(on: tuple[str, ...], exit_code: int, *, changed: bool, tells: bool) -> None:
+    assert is_occasion(on, exit_code, changed=changed) is tells
+
+
+@pytest.mark.parametrize("in_s3", [True, False])
+def test_change_is_told_once_and_again_when_something_is_other(cloud: Cloud, in_s3: bool) -> None:
+    wanted = told(cloud, "change", dry_run=True)
+    if not in_s3:
+        wanted = replace(wanted, report=Report(formats=()))
+    fleet = WorldSettings(fleet=FleetSettings(transforms=6, runs=40))
+
+    def audit(world: WorldSettings) -> list[dict[str, Any]]:
+        play = Play(world_settings=world)
+        deliver(cloud, play, wanted, play.sweep(wanted).exit_code)
+        return cloud.notifications()
+
+    [first] = audit(fleet)  # nothing is known of an earlier one: everything is news
+    assert first["sweep_before"] is None
+    assert audit(fleet) == []
+    [other] = audit(replace(fleet, seed=fleet.seed + 1))
+    assert other["sweep_before"] == {"sweep_id": SWEEP_ID, "outcomes": first["totals"]["outcomes"]}
+    [empty] = audit(NO_RUNS)
+    assert empty["totals"]["runs"] == 0
+    assert audit(NO_RUNS) == []
+
+
+def test_sweeps_of_another_name_or_place_are_not_compared(cloud: Cloud) -> None:
+    for wanted in (
+        told(cloud, "change"),
+        replace(told(cloud, "change"), name="weekly"),
+        told(cloud, "change", targets=(replace(HERE[0], external_id=None), replace(HERE[0], regions=("eu-west-1",)))),
+        told(cloud, "change", dry_run=True),
+    ):
+        play = Play(world_settings=NO_RUNS)
+        deliver(cloud, play, wanted, play.sweep(wanted).exit_code)
+        assert len(cloud.notifications()) == 1
+
+
+def test_news_that_could_not_be_told_is_still_news(cloud: Cloud) -> None:
+    play, wanted = Play(), told(cloud, "change")
+    code = play.sweep(wanted).exit_code
+    nobody = replace(wanted, notify=Notify(sns_topic_arn=cloud.topic + "x", on=("change",)))
+    assert deliver(cloud, play, nobody, code).exit_code == 1
+    deliver(cloud, play, wanted, code)
+    assert len(cloud.notifications()) == 1
+
+
+def test_the_end_of_a_part_is_not_news(cloud: Cloud) -> None:
+    play, wanted = Play(), told(cloud, "always")
+    deliver(cloud, play, wanted, play.sweep(wanted).exit_code, notify=False)
+    assert cloud.notifications() == []
+    assert cloud.objects()
+
+
+def test_a_sweep_that_could_not_begin_is_told(cloud: Cloud) -> None:
+    wanted = told(cloud, "failure")
+    assert asyncio.run(tell_of_failed_start(wanted, "s-1", UsageError("no region"), outbox=cloud.outbox)) == []
+    [notification] = cloud.notifications()
+    assert (notification["exit_code"], notification["error"]) == (2, "no region")
+    assert asyncio.run(tell_of_failed_start(told(cloud, "change"), "s-1", UsageError("x"), outbox=cloud.outbox)) == []
+    assert cloud.notifications() == []
+
+
+def test_subjects_are_what_sns_takes() -> None:
+    told_subject, _ = failed_start("nächtlich \n" + "x" * 200, "s-1", "e", 2)
+    assert told_subject.isascii()
+    assert told_subject.isprintable()
+    assert len(told_subject) <= SUBJECT_CHARACTERS
+    play = Play(world_settings=NO_RUNS)
+    play.sweep(settings(name="nightly"))
+    with opened(play.directory) as document:
+        assert subject(document, 0) == "batch-cancel sweep nightly: done"
+        assert subject(document, 1).startswith("batch-cancel sweep nightly: NOT all done")
+
+
+def test_metrics_are_embedded_metric_format_and_agree_with_the_report(cloud: Cloud) -> None:
+    play, lines = Play(), list[str]()
+    wanted = settings(name="nightly")
+    deliver(cloud, play, wanted, play.sweep(wanted).exit_code, lines)
+    documents = [json.loads(line) for line in lines]
+    assert [set(document["_aws"]["CloudWatchMetrics"][0]["Dimensions"][0]) for document in documents] == [
+        {"Sweep", "Account", "Region"},
+        {"Sweep"},
+    ]
+    for document in documents:  # the specification: every dimension and metric is a member of the root
+        [directive] = document["_aws"]["CloudWatchMetrics"]
+        assert directive["Namespace"]
+        assert isinstance(document["_aws"]["Timestamp"], int)
+        assert all(isinstance(document[name], str) for name in directive["Dimensions"][0])
+        assert all(isinstance(document[metric["Name"]], int | float) for metric in directive["Metrics"])
+        assert len(directive["Metrics"]) <= 100
+    whole, count = documents[-1], len(play.rows())
+    assert (whole["Runs"], whole["Stopped"], whole["ExitCode"], whole["Complete"]) == (count, count, 0, 1)
+    assert whole["MayBeRunning"] == 0
+    assert whole["ApiCalls"] == sum(
+        json.loads((play.directory / "report.json").read_text())["totals"]["api_calls"].values()
+    )
+
+
+def test_metrics_that_cannot_be_written_cost_the_exit_code(cloud: Cloud) -> None:
+    play, wanted = Play(), told(cloud)
+
+    def full(_: Sequence[str]) -> None:
+        raise OSError(28, "No space left on device")
+
+    code = play.sweep(wanted).exit_code
+    finished = asyncio.run(finish(play.directory, wanted, code, sweep_id=SWEEP_ID, outbox=cloud.outbox, emf=full))
+    assert finished.exit_code == 1
+    assert finished.faults == ("the metrics could not be written: No space left on device",)
+    assert json.loads(cloud.objects()[f"batch-cancel/{SWEEP_ID}/report.json"])["exit_code"] == 1
+
+
+def test_metrics_of_a_ledger_that_was_never_finished() -> None:
+    play = Play(world_settings=NO_RUNS)
+    play.sweep(settings())
+
+    async def forget() -> None:
+        ledger = Ledger.open(play.directory)
+        await ledger.set_facts(finished_at=None, exit_code=None)
+        await ledger.close()
+
+    asyncio.run(forget())
+    with opened(play.directory) as document:
+        whole = json.loads(list(metric_lines(document, datetime.now(UTC)))[-1])
+    assert (whole["Sweep"], whole["ExitCode"], whole["Complete"]) == ("unnamed", 1, 0)
+    assert "Duration" not in whole
