@@ -147,7 +147,8 @@
     if (name !== null) transform.append(shown(name), element("br", ""));
     transform.append(clipped(get(row, "transform_id"), "id"));
     const before = get(row, "status_before"), after = get(row, "status_after");
-    const status = [before ?? "–", ...(after !== null && after !== before ? [after] : [])].join(" → ");
+    const status = element("td", "nowrap", before ?? "–");
+    if (after !== null && after !== before) status.append(element("br", ""), `→ ${after}`);
     const trouble = element("td", "why");
     const code = get(row, "error_code"), rule = get(row, "rule");
     if (code !== null) {
@@ -163,7 +164,7 @@
       trouble,
       element("td", "", shown(get(row, "task_type") ?? "–")),
       element("td", "nowrap", when(row[at.started_on])),
-      element("td", "", status),
+      status,
       element("td", "num", number(get(row, "stopped_after_seconds"), 1)),
       element("td", "num", number(get(row, "estimated_dpu_hours"), 1)));
   };
