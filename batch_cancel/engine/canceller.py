@@ -33,8 +33,8 @@ ENDED_BY_ITSELF = (Status.SUCCEEDED, Status.FAILED, Status.TIMEOUT)
 class OnAsked(Protocol):
     """Told when a run's requests are over and only reading can say what became of it."""
 
-    def __call__(self, transform_id: str, *, accepted: bool) -> None:
-        """``accepted`` False: the sooner it is read the better."""
+    def __call__(self, transform_id: str, *, accepted: bool, seen: tuple[int, TaskRun] | None = None) -> None:
+        """``accepted`` False: the sooner it is read the better, unless its end was ``seen`` (by the ledger's id)."""
         ...
 
 
@@ -217,7 +217,7 @@ class Canceller:
     def _accepted(self, run: ClaimedRun, answer: CancelAnswer | TaskRun) -> None:
         self._let_go(run)
         if isinstance(answer, TaskRun):  # its end is told by one judge alone: the verifier
-            self._asked(run, accepted=False)
+            self._asked(run, accepted=False, seen=answer)
             return
         self._denied_streak = None
         # A run that the answer itself shows to have ended by itself was over before we asked: nothing was accepted.
@@ -239,12 +239,19 @@ class Canceller:
         self._asked(run, accepted=False, refusal=failure.kind)
 
     def _asked(
-        self, run: ClaimedRun, *, accepted: bool, refusal: ErrorKind | None = None, status: Status | None = None
+        self,
+        run: ClaimedRun,
+        *,
+        accepted: bool,
+        refusal: ErrorKind | None = None,
+        status: Status | None = None,
+        seen: TaskRun | None = None,
     ) -> None:
         self._ledger.asked(
             run, accepted=accepted, refusal=refusal.value if refusal else None, status=str(status) if status else None
         )
-        self._on_asked(run.key.transform_id, accepted=accepted)
+        ended = seen is not None and seen.status is not None and seen.status.ended
+        self._on_asked(run.key.transform_id, accepted=accepted, seen=(run.id, seen) if seen and ended else None)
 
     def _count_denied(self, failure: CallFailed) -> None:
         """Stop the target where nothing but denials has come back: the permission is missing, not a run's tag."""

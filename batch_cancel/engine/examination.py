@@ -94,7 +94,8 @@ class Examination:
             after_id = rows[-1].id
             by_transform: dict[str, list[PendingRun]] = defaultdict(list)
             for row in rows:
-                by_transform[row.transform_id].append(row)
+                if not row.wire_calls:  # what an earlier process has asked for was decided by it
+                    by_transform[row.transform_id].append(row)
             async with task_group() as group:
                 for transform_id, members in by_transform.items():
                     group.create_task(self._examine(transform_id, members, places))

@@ -1,7 +1,7 @@
 """One target from its listing to its last verdict; its client is open while there is something to do, and no longer."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -57,6 +57,10 @@ class TargetWork:
         self._transforms: Transforms | None = None
         self._canceller: Canceller | None = None
         self._verifier: Verifier | None = None
+
+    def identified(self, account_id: str) -> None:
+        """Whose account it is, found out: events name it from now on."""
+        self.target = self.line.target = replace(self.target, account_id=account_id)
 
     # What goes wrong
 
@@ -169,9 +173,11 @@ class TargetWork:
 
     @property
     def idle(self) -> bool:
-        """Whether no run is on its way here."""
+        """Whether no run is on its way here; at a target that was given up none ever will be again."""
+        if self._verifier is None or self.stop.cause is not None:
+            return True
         reader = self._around.ledger.reader
-        return self._verifier is None or (
+        return (
             self._verifier.idle
             and not reader.count("pending", self.target_id)
             and not reader.count("claimed", self.target_id)

@@ -74,12 +74,15 @@ class Verifier:
         self._on_error = on_error
         self._on_event = on_event
         self._polls: dict[str, _Poll] = {}
+        self._ends_seen: dict[int, TaskRun] = {}
         self._reading: set[str] = set()
         self._changed = asyncio.Event()
         self._no_more_to_come = False
 
-    def asked(self, transform_id: str, *, accepted: bool) -> None:
-        """A run of this transform has had its last request."""
+    def asked(self, transform_id: str, *, accepted: bool, seen: tuple[int, TaskRun] | None = None) -> None:
+        """A run of this transform has had its last request; its end, where it was ``seen``, is not read again."""
+        if seen is not None:
+            self._ends_seen[seen[0]] = seen[1]
         if accepted and not self._wait:
             return
         delay = FIRST_POLL_SECONDS if accepted else SOON_SECONDS
@@ -179,15 +182,19 @@ class Verifier:
 
     async def _judge(self, transform_id: str, runs: list[AskedRun]) -> int:
         now = self._now()
-        found = await readings(
+        found: dict[str, Reading] = {
+            run.task_run_id: self._ends_seen.pop(run.id) for run in runs if run.id in self._ends_seen
+        }
+        unread = [run for run in runs if run.task_run_id not in found]
+        found |= await readings(
             self._line,
             transform_id,
-            [run.task_run_id for run in runs],
-            started_since=_oldest_start(runs),
+            [run.task_run_id for run in unread],
+            started_since=_oldest_start(unread),
             # Nothing but a reading by name may say of these that they go on: it is their verdict.
             doubted={
                 run.task_run_id
-                for run in runs
+                for run in unread
                 if not run.accepted or self._patience_over(run, now, accepted=run.accepted)
             },
         )
@@ -229,4 +236,4 @@ class Verifier:
 def _oldest_start(runs: Iterable[AskedRun]) -> datetime | None:
     starts = [run.started_on for run in runs]
     known = [start for start in starts if start is not None]
-    return min(known) if len(known) == len(starts) else None
+    return min(known, default=None) if len(known) == len(starts) else None
