@@ -471,9 +471,17 @@ class _Case:
         return any(status in statuses and wire.ended is not None and wire.ended >= since for wire, status in self.reads)
 
     def conclusive_after_requests(self) -> list[tuple[Wire, str]]:
-        """Readings that were begun when the last request was over."""
+        """Readings that were begun when the last request was over, and known when the verdict fell."""
         last = max((wire.ended or wire.left for wire in self.wires), default=0.0)
-        return [(wire, status) for wire, status in self.reads if wire.left >= last - A_MOMENT and status != MISSING]
+        until = max((at for at, key, _ in self.life.verdicts if key == self.key), default=math.inf)
+        return [
+            (wire, status)
+            for wire, status in self.reads
+            if wire.left >= last - A_MOMENT
+            and status != MISSING
+            and wire.ended is not None
+            and wire.ended <= until + A_MOMENT
+        ]
 
     @property
     def asked(self) -> bool:
@@ -581,8 +589,7 @@ def _unknown(case: _Case) -> str | None:
         return None
     if not case.wires and case.checker.settings.dry_run:
         return None
-    verdict_at = max((at for at, key, outcome in case.life.verdicts if key == case.key), default=math.inf)
-    told = [(w, s) for w, s in case.conclusive_after_requests() if w.ended is not None and w.ended <= verdict_at]
+    told = case.conclusive_after_requests()
     if told and told[-1][0].operation == READ_RUN:
         return f"a reading told: {told[-1][1]}"
     return None
