@@ -127,7 +127,7 @@ class Document:
         self.causes: list[Cause] = []
         self.seconds_to_stop: array[float] = array("d")
         self.sweeps: Counter[int] = Counter()
-        self._transforms: dict[tuple[int, str], Transform] = {}
+        self._transforms: dict[tuple[int, str], tuple[Transform, float | None]] = {}
         self._as_of = _moment(self.facts.get("finished_at")) or reader.last_call()
         self._survey()
 
@@ -319,20 +319,21 @@ class Document:
         if row.max_capacity is None and row.worker_type is None:
             return None, None
         key = row.target_id, row.transform_id
-        transform = self._transforms.get(key)
-        if transform is None:
-            transform = self._transforms[key] = Transform(
+        known = self._transforms.get(key)
+        if known is None:
+            transform = Transform(
                 row.transform_id,
                 max_capacity=row.max_capacity,
                 worker_type=row.worker_type,
                 number_of_workers=row.number_of_workers,
                 timeout_minutes=row.timeout_minutes,
             )
+            known = self._transforms[key] = transform, _rounded(at_most_dpu_hours(transform))
+        transform, at_most = known
         estimated = estimated_dpu_hours(
             transform, row.execution_time_seconds, started_on=row.started_on, now=self._active_until(row)
         )
-        at_most = None if row.outcome in _ENDED_OR_GONE else at_most_dpu_hours(transform)
-        return _rounded(estimated), _rounded(at_most)
+        return _rounded(estimated), None if row.outcome in _ENDED_OR_GONE else at_most
 
     def _active_until(self, row: RunRow) -> datetime | None:
         """The latest moment at which the run can be taken to have been active, or None where nobody can say."""
@@ -355,7 +356,7 @@ def rfc3339(moment: datetime | None) -> str | None:
     """A moment as the report writes it: UTC, with milliseconds and Z."""
     if moment is None:
         return None
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def _stopped_after(row: RunRow) -> float | None:
