@@ -300,9 +300,7 @@ class AdaptiveRate:
         if self._idle < 0.5:
             trips = self.CAREFUL_ROUND_TRIPS if self._limit_rps < self.CAREFUL_RPS else self.DOUBLING_ROUND_TRIPS
             doubling = min(max(trips * self._trip, 0.01), self.SLOWEST_DOUBLING_SECONDS)
-            # An answer stands for few calls: one that comes after a long time is no reason to grow for all of it.
-            since = min(now - self._grown_at, 4.0 / self._limit_rps)
-            self._limit_rps *= 2.0 ** min(0.5, since / doubling)
+            self._limit_rps *= 2.0 ** min(0.5, (now - self._grown_at) / doubling)
         # One answer may have been quick by luck.
         in_flight = min(self.FIRST_IN_FLIGHT, 0.5 + 0.5 * self._accepted)
         self._limit_rps = max(self._limit_rps, in_flight / self._trip)

@@ -196,12 +196,8 @@ class InFlight:
 
     def _free(self, pacer: Pacer) -> bool:
         """Whether a place can be had without passing anybody over."""
-        return (
-            self._taken < self._most
-            and pacer not in self._lines
-            and not any(self._ready.values())
-            and self._taken_of[pacer] < pacer.most_in_flight
-        )
+        # Who is ready waits only while all places are taken.
+        return self._taken < self._most and pacer not in self._lines and self._taken_of[pacer] < pacer.most_in_flight
 
     def _release(self, pacer: Pacer) -> None:
         self._taken_of[pacer] -= 1
