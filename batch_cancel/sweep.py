@@ -167,7 +167,7 @@ class Sweep:
         if not resumed:
             await self._connect()
         await self._check_accounts()
-        self._identify_soon()
+        await self._identify_on_the_side()
         facts = self._ledger.reader.facts()
         decided = bool(facts.get("decided"))
         if self._listed:
@@ -204,6 +204,11 @@ class Sweep:
         return isinstance(settings.source, PlanSource) or Examination.needed(
             settings.selection, settings.protection, dry_run=settings.dry_run
         )
+
+    @property
+    def _hurries(self) -> bool:
+        """Whether the first request leaves as soon as there is a run to ask for."""
+        return self._streams or (self._listed and self._settings.consent.yes and not self._has_to_look)
 
     @property
     def _streams(self) -> bool:
@@ -353,19 +358,27 @@ class Sweep:
 
     def _identified(self, work: TargetWork, identity: Identity) -> None:
         self._ledger.set_identity(work.target_id, identity.account_id, identity.arn)
+        work.identified(identity.account_id)
 
-    def _identify_soon(self) -> None:
-        """Find out for the report who we are; it may fail without harm, and holds up nothing."""
+    async def _identify_on_the_side(self) -> None:
+        """Find out for the report who we are; it may fail without harm.
+
+        Where everything has to be found before the first request, and perhaps a person asked, it is waited for (not for
+        long); otherwise it holds up nothing.
+        """
+        delay = OPTIONAL_AFTER_SECONDS if self._hurries else 0.0
 
         async def one(work: TargetWork) -> None:
             with contextlib.suppress(CallFailed):
                 self._identified(work, await self._who.of(work.target))
 
         async def all_of_them() -> None:
-            await asyncio.sleep(OPTIONAL_AFTER_SECONDS)
+            await asyncio.sleep(delay)
             await in_turn(self._works, one, identities.AT_ONCE)
 
         self._identifying = asyncio.create_task(all_of_them())
+        if not delay:
+            await asyncio.wait({self._identifying}, timeout=IDENTITY_PATIENCE_SECONDS)
 
     # Finding
 
@@ -479,7 +492,7 @@ class Sweep:
         ]
         self._to_cancel = self._to_cancel or reader.count_runs() - reader.count("excluded")
         self._tell(PhaseBegan(Phase.CANCEL, reader.count("pending")))
-        self._tell(PhaseBegan(Phase.VERIFY))
+        self._tell(PhaseBegan(Phase.VERIFY, reader.count("asked")))
         async with task_group() as group:
             for work in works:
                 work.prepare()
