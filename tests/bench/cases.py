@@ -307,13 +307,11 @@ def discovery(bench: Bench) -> Iterable[Table]:
     yield table
 
 
-REGIONS = [
-    f"{area}-{side}-{number}"
-    for area in ("us", "eu", "ap", "ca", "sa")
-    for side in ("east", "west")
-    for number in (1, 2)
-]
-"""Twenty: some of them made up, as far as botocore is concerned that makes no difference at a given endpoint."""
+REGIONS = (
+    "us-east-1 us-east-2 us-west-1 us-west-2 ca-central-1 sa-east-1 eu-west-1 eu-west-2 eu-west-3 eu-central-1"
+    " eu-north-1 eu-south-1 ap-south-1 ap-east-1 ap-southeast-1 ap-southeast-2 ap-northeast-1 ap-northeast-2"
+    " me-south-1 af-south-1"
+).split()
 
 
 def targets(bench: Bench) -> Iterable[Table]:
@@ -333,7 +331,7 @@ def targets(bench: Bench) -> Iterable[Table]:
         "at least 3 times the script that opens a client per target with 64 at once",
     )
     pairs: list[tuple[Took, Took]] = []
-    for _ in range(max(1, bench.rounds // 2)):
+    for _ in range(1):  # the script takes a minute
         with endpoint(**setting) as at:
             words = [*PROGRAM, "run", str(sweep), "--dry-run", "--no-progress", "--quiet", "--out", bench.out()]
             ours = took(words, bench.home, at)
