@@ -336,8 +336,8 @@ class Tries:
         least, most = THROTTLE_BACKOFF_SECONDS if throttled else TRANSIENT_BACKOFF_SECONDS
         ceiling = min(most, least * 2.0 ** min(30, (self.throttles if throttled else self.failures) - 1))
         delay = self.line.jitter.uniform(0.0, ceiling)
-        if not throttled and not self.line.budget.withdraw():
-            delay = self.line.jitter.uniform(most / 2, most)  # an outage is not hammered, and nothing is lost by it
+        if not throttled:
+            delay = max(delay, self.line.budget.withdraw(asyncio.get_running_loop().time()))
         return max(delay, self.last.retry_after_seconds or 0.0)
 
     async def _pause(self, seconds: float) -> None:

@@ -216,10 +216,12 @@ def test_three_on_one_key_use_it_all_and_nobody_starves() -> None:
 
 def test_an_outage_may_not_be_hammered_and_successes_pay_back() -> None:
     budget = RetryBudget()
-    assert sum(budget.withdraw() for _ in range(100)) == 35  # 500 tokens, 14 a retry
-    for _ in range(4):
-        budget.succeeded()
-    assert budget.withdraw()  # ten were left
+    waits = [budget.withdraw(0.0) for _ in range(100)]
+    assert sum(wait == 0.0 for wait in waits) == 35  # 500 tokens, 14 a retry
+    assert waits[-1] == pytest.approx((100 * 14 - 500) / 14 / 20)  # the rest stand in a line of 20 a second
+    assert waits[35:] == sorted(waits[35:])
+    assert budget.withdraw(3.3) < 0.1  # the line has moved on
     for _ in range(10_000):
         budget.succeeded()
-    assert sum(budget.withdraw() for _ in range(100)) == 35
+    assert sum(budget.withdraw(3.3) == 0.0 for _ in range(100)) == 35
+    assert sum(budget.withdraw(1e6) == 0.0 for _ in range(100)) == 35  # and time alone fills it again
