@@ -30,6 +30,8 @@ from batch_cancel.simulator.settings import (
 from batch_cancel.values import check_account, check_external_id, check_region
 
 if TYPE_CHECKING:
+    from batch_cancel.simulator.latency import Latency
+    from batch_cancel.simulator.scenario_file import Scenario
     from batch_cancel.simulator.world import World
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -148,7 +150,7 @@ def simulate(port: int, latency: str | None, scenario: str | None, **flags: Any)
     asyncio.run(_serve(world, play, port, between(*span) if span[1] else no_latency))
 
 
-async def _serve(world: "World", play: Any, port: int, latency: Any) -> None:  # noqa: ANN401  # lazily loaded types
+async def _serve(world: "World", play: "Scenario", port: int, latency: "Latency") -> None:
     from batch_cancel.simulator.server import serve  # noqa: PLC0415  # brings aiohttp
 
     ended = asyncio.Event()
@@ -160,7 +162,7 @@ async def _serve(world: "World", play: Any, port: int, latency: Any) -> None:  #
         await ended.wait()
 
 
-def _greeting(world: "World", url: str, play: Any) -> str:  # noqa: ANN401  # as above
+def _greeting(world: "World", url: str, play: "Scenario") -> str:
     from batch_cancel.simulator.world import KEY_PREFIX  # noqa: PLC0415  # as above
 
     now = world.now()
