@@ -1,0 +1,162 @@
+"""``import batch_cancel``: what is public, what it costs, and each function in use against a simulated endpoint."""
+
+import asyncio
+import importlib
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import batch_cancel
+from batch_cancel.simulator.settings import Behaviour, FleetSettings, WorldSettings
+from batch_cancel.simulator.world import World
+from tests.served import active, served
+from tests.wire.conftest import _models_are_read_once, aws_config
+
+__all__ = ["_models_are_read_once", "aws_config"]  # fixtures
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A fleet of eight runs behind AWS_ENDPOINT_URL."""
+    fleet = FleetSettings(accounts=("111111111111",), regions=("us-east-1",), transforms=4, runs=8)
+    world = World(WorldSettings(fleet=fleet, behaviour=Behaviour(stopping_seconds=(0.1, 0.3))), now=time.time)
+    with served(world) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        yield world
+
+
+def settings(**changes: Any) -> batch_cancel.Settings:  # noqa: ANN401  # fields of Settings, each of its own type
+    return batch_cancel.Settings(
+        source=batch_cancel.DiscoverySource(),
+        targets=(batch_cancel.TargetSettings(regions=("us-east-1",)),),
+        report=batch_cancel.Report(formats=(batch_cancel.ReportFormat.JSON,)),
+        **changes,
+    )
+
+
+def test_every_public_name_is_there_and_says_what_it_is() -> None:
+    assert sorted(batch_cancel.__all__) == batch_cancel.__all__ == sorted([*batch_cancel._HOME, "__version__"])
+    for name in batch_cancel.__all__:
+        value = getattr(batch_cancel, name)
+        if callable(value):
+            assert value.__doc__, name
+    assert set(batch_cancel.__all__) <= set(dir(batch_cancel))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = batch_cancel.nothing  # type: ignore[attr-defined]  # that is the point
+
+
+def test_no_public_name_hides_a_module() -> None:
+    folder = Path(batch_cancel.__file__).parent
+    assert not {path.stem for path in folder.iterdir()} & set(batch_cancel.__all__)
+
+
+def test_importing_it_imports_nothing_of_ours_or_others() -> None:
+    code = "import sys; before = set(sys.modules); import batch_cancel; print(*sorted(set(sys.modules) - before))"
+    out = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True).stdout
+    ours = {name for name in out.split() if name.startswith("batch_cancel")}
+    assert ours == {"batch_cancel", "batch_cancel.version"}
+    assert not {"aioboto3", "botocore", "pydantic", "click", "rich", "asyncio"} & set(out.split())
+
+
+def test_the_example_at_the_top_runs(world: World, tmp_path: Path) -> None:
+    doc = importlib.import_module("batch_cancel").__doc__
+    assert doc is not None
+    blocks = re.findall(r"::\n\n((?:    .*\n|\n)+)", doc)
+    assert blocks
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    out = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(blocks[0])],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert len(re.findall(r"^tfm-\S+ tsk-\S+$", out, re.MULTILINE)) == active(world) > 0
+    assert "PhaseBegan" in out
+
+
+def test_a_sweep_with_consent_stops_every_run_and_its_events_tell_of_each(world: World, tmp_path: Path) -> None:
+    events: list[batch_cancel.Event] = []
+    count = active(world)
+    swept = asyncio.run(
+        batch_cancel.run_sweep(
+            settings(consent=batch_cancel.Consent(yes=True)), tmp_path / "run", on_event=events.append
+        )
+    )
+    assert (swept.exit_code, swept.stop_cause, swept.faults) == (0, None, ())
+    assert active(world) == 0
+    reached = [event for event in events if isinstance(event, batch_cancel.OutcomeReached)]
+    assert len(reached) == count == batch_cancel.read_report(swept.directory)["totals"]["runs"]
+    runs = list(batch_cancel.read_runs(swept.directory, batch_cancel.Outcome.STOPPED))
+    assert {(run["transform_id"], run["task_run_id"]) for run in runs} == {event.key for event in reached}
+    assert [path.name for path in swept.reports] == ["report.json"]
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_without_consent_somebody_is_asked_with_the_counts(world: World, tmp_path: Path, *, answer: bool) -> None:
+    asked: list[batch_cancel.Found] = []
+    count = active(world)
+
+    async def ask(found: batch_cancel.Found) -> bool:
+        asked.append(found)
+        return answer
+
+    swept = asyncio.run(batch_cancel.run_sweep(settings(), tmp_path / "run", ask=ask))
+    assert asked == [batch_cancel.Found(count, 0)]
+    assert (swept.exit_code, active(world)) == ((0, 0) if answer else (2, count))
+
+
+def test_without_consent_and_nobody_to_ask_nothing_is_cancelled(world: World, tmp_path: Path) -> None:
+    count = active(world)
+    with pytest.raises(batch_cancel.UsageError, match="consent"):
+        asyncio.run(batch_cancel.run_sweep(settings(), tmp_path / "run"))
+    assert active(world) == count
+    assert not (tmp_path / "run").exists()  # taken back: the same directory can be used again
+
+
+def test_a_stop_ends_it_calmly_and_resume_goes_on(world: World, tmp_path: Path) -> None:
+    stop = batch_cancel.Stop()
+
+    def at_the_first(event: batch_cancel.Event) -> None:
+        if isinstance(event, batch_cancel.Accepted):
+            stop.request(batch_cancel.StopCause.INTERRUPTED)
+
+    slow = settings(consent=batch_cancel.Consent(yes=True), rate=batch_cancel.Rate(rps=3.0))
+    swept = asyncio.run(batch_cancel.run_sweep(slow, tmp_path / "run", on_event=at_the_first, stop=stop))
+    assert (swept.exit_code, swept.stop_cause) == (130, batch_cancel.StopCause.INTERRUPTED)
+    assert active(world) > 0
+    again = asyncio.run(
+        batch_cancel.resume_sweep(
+            tmp_path / "run", change=lambda before: replace(before, rate=batch_cancel.Rate(rps=None))
+        )
+    )
+    assert (again.exit_code, active(world)) == (0, 0)
+
+
+def test_what_cannot_be_gone_on_with_is_said(tmp_path: Path) -> None:
+    with pytest.raises(batch_cancel.LedgerError, match="holds no ledger"):
+        asyncio.run(batch_cancel.resume_sweep(tmp_path))
+    with pytest.raises(batch_cancel.LedgerError):
+        batch_cancel.read_report(tmp_path)
+    both = settings(consent=batch_cancel.Consent(yes=True, confirm_count=3))
+    with pytest.raises(batch_cancel.UsageError, match="exclude each other"):
+        asyncio.run(batch_cancel.run_sweep(both, tmp_path / "run"))
+
+
+def test_sweep_files_are_settings(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text("name: x\nsource: discovery\n")
+    assert batch_cancel.load_sweep_file(path).name == "x"
+    path.write_text("nam: x\n")
+    with pytest.raises(batch_cancel.InputError, match="did you mean 'name'"):
+        batch_cancel.load_sweep_file(path)
