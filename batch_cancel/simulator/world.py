@@ -401,8 +401,8 @@ class World:
         session = self._sessions.get(caller.key_id)
         if session is not None:
             role_name = session.role_arn.rpartition("/")[2]
-            return f"arn:aws:sts::{caller.account_id}:assumed-role/{role_name}/{session.name}"
-        return f"arn:aws:iam::{caller.account_id}:user/operator"
+            return f"arn:{_partition(caller.region)}:sts::{caller.account_id}:assumed-role/{role_name}/{session.name}"
+        return f"arn:{_partition(caller.region)}:iam::{caller.account_id}:user/operator"
 
     def _get_caller_identity(self, caller: Caller, parameters: Parameters) -> dict[str, Any]:
         return {"Arn": self._arn_of(caller), "UserId": caller.key_id, "Account": caller.account_id}
@@ -438,7 +438,7 @@ class World:
             },
             "AssumedRoleUser": {
                 "AssumedRoleId": f"AROASIMULATED:{name}",
-                "Arn": f"arn:aws:sts::{account_id}:assumed-role/{role_arn.rpartition('/')[2]}/{name}",
+                "Arn": f"arn:{_partition(caller.region)}:sts::{account_id}:assumed-role/{role_arn.rpartition('/')[2]}/{name}",
             },
         }
 
@@ -581,6 +581,13 @@ def _duration_seconds(parameters: Parameters) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 900 <= int(text) <= 43200):
         raise Refused("ValidationException", f"Value '{text}' at 'durationSeconds' is not within 900 and 43200")
     return int(text)
+
+
+def _partition(region: str) -> str:
+    """By the region's name, as far as Glue is offered: nothing here reads a file."""
+    if region.startswith("cn-"):
+        return "aws-cn"
+    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
 
 
 def _no_run(task_run_id: str) -> Refused:

@@ -316,6 +316,8 @@ def test_tags_by_resource_name() -> None:
         ("GetMLTaskRuns", {"TransformId": "x", "Filter": {"StartedAfter": "y"}}, "SerializationException", "seconds"),
         ("GetMLTransforms", {"Sort": {"Column": "NAME"}}, "ValidationException", "sortDirection"),
         ("ListMLTransforms", {"NextToken": "!"}, "InvalidInputException", "token"),
+        ("ListMLTransforms", {"NextToken": "a"}, "InvalidInputException", "token"),
+        ("ListMLTransforms", {"NextToken": "\u00e9\ud800"}, "InvalidInputException", "token"),
         ("ListMLTransforms", {"Tags": {"a": 1}}, "SerializationException", "not a string"),
         ("GetTags", {}, "ValidationException", "resourceArn"),
         ("GetTags", {"ResourceArn": "x"}, "InvalidInputException", "Arn"),
@@ -495,6 +497,14 @@ def test_a_role_gives_keys_of_its_account_until_they_expire() -> None:
     clock.pass_(3600)
     assert code(world.call(key, REGION, "ListMLTransforms", {})) == "ExpiredTokenException"
     assert code(world.call(key, REGION, "GetCallerIdentity", {})) == "ExpiredToken"
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"), [("us-east-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")]
+)
+def test_names_are_of_the_regions_partition(region: str, partition: str) -> None:
+    told = body(world_of().call(KEY, region, "GetCallerIdentity", {}))
+    assert told["Arn"] == f"arn:{partition}:iam::{HOME}:user/operator"
 
 
 def test_a_role_wants_its_external_id() -> None:

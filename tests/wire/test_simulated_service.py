@@ -29,7 +29,9 @@ from batch_cancel.simulator.settings import (
     FaultKind,
     FleetSettings,
     Limit,
+    OrganizationSettings,
     RetryAfter,
+    Unit,
 )
 from batch_cancel.simulator.world import World
 from tests.simulator.worlds import HOME, KEY, OTHER, REGION, Clock, active, run_with, world_of
@@ -380,6 +382,37 @@ def test_boto3_assumes_roles() -> None:
         assert theirs.get_caller_identity()["Arn"] == f"arn:aws:sts::{OTHER}:assumed-role/R/me"
         sts.close()
         theirs.close()
+
+    with_boto3(world, story)
+
+
+def test_boto3_walks_the_organization_by_its_paginators() -> None:
+    accounts = (HOME, *(f"{number:012d}" for number in range(1, 46)))
+    world = world_of(
+        fleet=FleetSettings(accounts=accounts, transforms=0, runs=0),
+        organization=OrganizationSettings((Unit("ou-sim1-unit0001", "unit", accounts[1:31]),), (accounts[1],)),
+    )
+
+    def story(glue: Any, url: str) -> None:  # noqa: ANN401  # botocore's client has no type
+        organizations = boto3.client("organizations", endpoint_url=url, region_name=REGION)
+
+        def everything(operation: str, name: str, **request: str) -> list[Any]:
+            pages = organizations.get_paginator(operation).paginate(**request)
+            return [item for page in pages for item in page[name]]
+
+        (root,) = everything("list_roots", "Roots")
+        (unit,) = everything("list_organizational_units_for_parent", "OrganizationalUnits", ParentId=root["Id"])
+        assert [each["Id"] for each in everything("list_accounts", "Accounts")] == list(accounts)
+        above = everything("list_accounts_for_parent", "Accounts", ParentId=root["Id"])
+        inside = everything("list_accounts_for_parent", "Accounts", ParentId=unit["Id"])
+        assert [each["Id"] for each in above + inside] == [HOME, *accounts[31:], *accounts[1:31]]
+        assert [each["Id"] for each in inside if each["Status"] == "SUSPENDED"] == [accounts[1]]
+        assert organizations.describe_organization()["Organization"]["MasterAccountId"] == HOME
+        with pytest.raises(organizations.exceptions.ParentNotFoundException):
+            organizations.list_accounts_for_parent(ParentId="ou-sim1-gone0001")
+        with pytest.raises(organizations.exceptions.InvalidInputException):
+            organizations.list_accounts(NextToken="x")
+        organizations.close()
 
     with_boto3(world, story)
 
