@@ -148,6 +148,7 @@ class Ledger:
         self.reader = LedgerReader(directory / LEDGER_NAME)
         self._connection = connection
         self._lock = lock
+        self._next_target_id: int | None = None
 
     @classmethod
     def create(cls, directory: Path, *, offload: Offload | None = None) -> "Ledger":
@@ -231,25 +232,26 @@ class Ledger:
         )
 
     async def add_target(self, target: Target, identity_arn: str | None = None) -> int:
-        """Enter a target; its id in this ledger."""
-        target_id = self.reader.next_target_id()
+        """Enter a target; its id in this ledger.
+
+        It is on disk before anything that is committed later, and has no commit of its own: of a thousand targets that
+        would be a thousand waits for the disk before the first request.
+        """
+        if self._next_target_id is None:
+            self._next_target_id = self.reader.next_target_id()
+        target_id = self._next_target_id
         access = target.access
-        await self.writer.commit(
-            [
-                (
-                    ADD_TARGET,
-                    (
-                        target_id,
-                        target.account_id,
-                        target.region,
-                        access.profile,
-                        access.role_arn,
-                        access.external_id,
-                        identity_arn,
-                    ),
-                )
-            ]
+        self.writer.post(
+            ADD_TARGET,
+            target_id,
+            target.account_id,
+            target.region,
+            access.profile,
+            access.role_arn,
+            access.external_id,
+            identity_arn,
         )
+        self._next_target_id += 1
         return target_id
 
     def set_identity(self, target_id: int, account_id: str, identity_arn: str) -> None:
