@@ -438,7 +438,7 @@ class World:
             },
             "AssumedRoleUser": {
                 "AssumedRoleId": f"AROASIMULATED:{name}",
-                "Arn": f"arn:{_partition(caller.region)}:sts::{account_id}:assumed-role/{role_arn.rpartition('/')[2]}/{name}",
+                "Arn": self._arn_of(caller._replace(key_id=key_id, account_id=account_id)),
             },
         }
 
