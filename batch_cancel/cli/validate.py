@@ -56,7 +56,7 @@ class Finding:
 )
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", help="How to print the findings.")
 def validate(files: tuple[str, ...], manifest_format: str | None, output: str) -> None:
-    """Check sweep files and manifests: every fault, with its file, line and column.
+    """Check sweep files, manifests and scenarios: every fault, with its file, line and column.
 
     Calls nothing. Exit code 2 if anything is wrong.
     """
@@ -81,7 +81,7 @@ def schema() -> None:
 def _examine(file: str, chosen: ManifestFormat | None) -> Finding:
     try:
         if chosen is None and file.lower().endswith((".yaml", ".yml")) and not _is_yaml_manifest(file):
-            return _examine_sweep_file(file)
+            return _examine_scenario(file) if _is_scenario(file) else _examine_sweep_file(file)
     except InputError as error:
         return _refused(Finding(file, "file"), error)
     return _examine_manifest(file, chosen)
@@ -104,6 +104,30 @@ def _examine_sweep_file(file: str) -> Finding:
         ]
     )
     return finding
+
+
+def _examine_scenario(file: str) -> Finding:
+    from batch_cancel.simulator.scenario_file import load_scenario  # noqa: PLC0415  # as above
+
+    finding = Finding(file, "scenario")
+    try:
+        scenario = load_scenario(file)
+    except InputError as error:
+        return _refused(finding, error)
+    finding.says = f"{scenario.name}, {scenario.world.fleet.runs:,} runs"
+    return finding
+
+
+def _is_scenario(file: str) -> bool:
+    """Whether a YAML file describes a world to practise in, which no sweep file does."""
+    from batch_cancel.sweep_file.tree import read_tree  # noqa: PLC0415  # as above
+
+    try:
+        with Path(file).open("rb") as stream:
+            root = read_tree(stream, file).root
+    except (InputError, OSError, ValueError):
+        return False  # whoever reads it as a sweep file says what is wrong
+    return isinstance(root, dict) and "world" in root
 
 
 def _examine_manifest(file: str, chosen: ManifestFormat | None) -> Finding:

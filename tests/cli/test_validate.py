@@ -22,7 +22,8 @@ def check(*arguments: str | Path, stdin: str = "") -> Result:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_the_configurations_to_copy_are_sound(path: Path) -> None:
     result = check(path)
-    assert result.output == f"{path}: sweep file is fine: 1 target, discovery\n"
+    kind, says = ("scenario", "drill, 120 runs") if path.stem == "drill" else ("sweep file", "1 target, discovery")
+    assert result.output == f"{path}: {kind} is fine: {says}\n"
     assert result.exit_code == 0
 
 
