@@ -4,6 +4,7 @@ The two are the same to whoever calls: the same requests on the wire, the same a
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -45,6 +46,7 @@ class Pattern:
         self._client = client
         self._model = client.meta.service_model
         self._templates: dict[str, Template | None] = {}
+        self._text_fields: dict[str, tuple[str, ...]] = {}
         self._one_at_a_time = asyncio.Lock()
         protocol = self._model.metadata.get("protocol")
         self._serializer = create_serializer(protocol, include_validation=False)
@@ -63,7 +65,9 @@ class Pattern:
             return self._templates[operation]
 
     def body(self, operation: str, parameters: Response) -> bytes:
-        """The body of a request."""
+        """The body of a request. Where all is text the serializer changes nothing; the template's check holds it so."""
+        if all(type(value) is str for value in parameters.values()):
+            return json.dumps(parameters).encode()
         body = self._serializer.serialize_to_request(parameters, self._model.operation_model(operation))["body"]
         return body if isinstance(body, bytes) else str(body).encode()
 
@@ -73,6 +77,10 @@ class Pattern:
         Raises:
             ClientError: the service refused.
         """
+        if http_status == 200 and (names := self._texts_of(operation)) and (found := _texts(body, names)) is not None:
+            request_id = headers.get("x-amzn-requestid")
+            metadata = {"RequestId": request_id} if request_id is not None else {}
+            return {**found, "ResponseMetadata": {**metadata, "HTTPStatusCode": 200, "HTTPHeaders": headers}}
         model = self._model.operation_model(operation)
         answer = {
             "status_code": http_status,
@@ -84,6 +92,16 @@ class Pattern:
         if http_status >= 300:
             raise ClientError(parsed, operation)
         return parsed
+
+    def _texts_of(self, operation: str) -> tuple[str, ...]:
+        """The fields of an answer that is all text; none where it is not."""
+        names = self._text_fields.get(operation)
+        if names is None:
+            shape = self._model.operation_model(operation).output_shape
+            fields = {} if shape is None else shape.members
+            plain = all(each.type_name == "string" and not each.serialization for each in fields.values())
+            names = self._text_fields[operation] = tuple(fields) if plain else ()
+        return names
 
     async def _made(self, operation: str, parameters: Response) -> Template | None:
         """Let botocore make the request, and take it before it leaves.
@@ -148,6 +166,18 @@ class Calls:
 
 def _catch(request: AWSPreparedRequest, **_: object) -> None:
     raise _Caught(request)
+
+
+def _texts(body: bytes, names: tuple[str, ...]) -> Response | None:
+    """These fields of an answer; None where botocore has to say what to make of it."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(answer, dict):
+        return None
+    found = {name: answer.get(name) for name in names}
+    return found if all(type(value) is str for value in found.values()) else None
 
 
 def _method(client: Any, operation: str) -> Callable[..., Awaitable[Response]]:  # noqa: ANN401  # botocore's client has no type

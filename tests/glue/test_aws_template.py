@@ -198,6 +198,44 @@ def test_a_refusal_is_told_alike_with_and_without_a_template(
     assert (failure.http_status, failure.request_id, failure.retry_after_seconds) == (400, "request-1", 7.0)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps(ANSWER).encode(),
+        json.dumps({**ANSWER, "Another": [1], "Status": "NEWEST"}).encode(),
+        b'{"TransformId": "tfm-1"}',
+        b'{"TransformId": null, "TaskRunId": "tr-1", "Status": "STOPPING"}',
+        b'{"TransformId": 7, "TaskRunId": "tr-1", "Status": "STOPPING"}',
+        b"{}",
+        b"[]",
+        b"null",
+        b"",
+        b"<html>",
+        b'{"TransformId": "tfm-1", "Task',
+        b'\xff{"a": 1}',
+    ],
+)
+def test_an_answer_reads_alike_with_and_without_a_template(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    wire.body = body
+
+    async def one() -> Any:  # noqa: ANN401  # an answer, or what was raised instead
+        async with Aws("s-1").connect(HERE) as glue:
+            try:
+                return await glue._calls("CancelMLTaskRun", TransformId="tfm-1", TaskRunId="tr-1")  # type: ignore[attr-defined]  # below the seam
+            except Exception as error:
+                return type(error)
+
+    ours = asyncio.run(one())
+    no_template(monkeypatch)
+    theirs = asyncio.run(one())
+    if isinstance(theirs, dict):
+        for name in ("RetryAttempts", "MaxAttemptsReached"):  # of botocore's own retries, of which there are none
+            theirs["ResponseMetadata"].pop(name, None)
+    assert ours == theirs
+
+
 def test_without_keys_nothing_leaves(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
