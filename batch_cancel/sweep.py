@@ -157,14 +157,15 @@ class Sweep:
             return await self._ended(self._steps(resumed=False))
         for row in self._ledger.reader.targets():
             self._add_work(row.id, row.target)
-        await self._check_same_accounts()
         return await self._ended(self._steps(resumed=True))
 
     # The steps
 
     async def _steps(self, *, resumed: bool) -> Result | None:
         settings = self._settings
-        if not resumed:
+        if resumed:
+            await self._check_same_accounts()
+        else:
             await self._connect()
         await self._check_accounts()
         await self._identify_on_the_side()
@@ -322,7 +323,8 @@ class Sweep:
     async def _check_account(self, work: TargetWork) -> None:
         allowed = self._settings.guardrails.allow_accounts
         try:
-            identity = await self._who.of(work.target)
+            with self._stop.interruptible():
+                identity = await self._who.of(work.target)
         except CallFailed as failure:
             work.on_trouble(failure.code, f"who we are there could not be found out: {failure.message}", failure.kind)
             work.stop.request(StopCause.CREDENTIALS)
@@ -344,7 +346,8 @@ class Sweep:
         known = [work for work in self._works if rows[work.target_id].identity_arn is not None]
         for work in known:
             try:
-                identity = await self._who.of(work.target)
+                with self._stop.interruptible():
+                    identity = await self._who.of(work.target)
             except CallFailed as failure:
                 raise AccessStopped(
                     f"{work.target}: {failure.code}: {failure.message}; nothing was called"
@@ -378,7 +381,8 @@ class Sweep:
 
         self._identifying = asyncio.create_task(all_of_them())
         if not delay:
-            await asyncio.wait({self._identifying}, timeout=IDENTITY_PATIENCE_SECONDS)
+            with self._stop.interruptible():
+                await asyncio.wait({self._identifying}, timeout=IDENTITY_PATIENCE_SECONDS)
 
     # Finding
 

@@ -149,6 +149,8 @@ class SimulatedService:
                 request["ExternalId"] = access.external_id
             try:
                 assumed = await self._send(keys.base, region, "AssumeRole", request)
+                if "Credentials" not in assumed:
+                    raise _no_answer("AssumeRole")
             except CallFailed as failure:
                 failure.reached = False  # the call that it was for never left
                 raise
