@@ -61,6 +61,11 @@ REOPEN = (
     WHERE state = 'claimed' AND EXISTS (SELECT 1 FROM attempts a WHERE a.run_id = runs.id AND a.class IS NULL)
     """,
     "UPDATE attempts SET class = 'lost' WHERE class IS NULL",
+    # An answer that was recorded, and then nothing: it may have been a yes.
+    """
+    UPDATE runs SET tainted = 1 WHERE state = 'claimed'
+        AND EXISTS (SELECT 1 FROM attempts a WHERE a.run_id = runs.id AND a.class IN ('accepted', 'ambiguous'))
+    """,
     "UPDATE runs SET state = 'pending' WHERE state = 'claimed'",
     """
     UPDATE runs SET state = 'pending', outcome = NULL, refusal = NULL, confirmed_at = NULL
