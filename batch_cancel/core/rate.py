@@ -197,8 +197,11 @@ class AdaptiveRate:
     LIMIT_HITS = 3
     SWING = 0.015
     """How far a probe goes above and below, beside the share that is aimed at."""
-    RANDOM_CAP = 0.035
+    MOST_SHARE = 0.03
     """No larger share of throttles is put up with: two clients that both did would drive each other up."""
+    MOST_SHARE_SLOW = 0.12
+    SLOW = 0.3
+    """Unless going at this part of the best rate there was did not help either: then it is not ours to mend."""
     GROWTH_A_ROUND_TRIP = 0.03
     """As long as nothing was heard of the last step."""
     CUT_A_SECOND = 3.0
@@ -228,6 +231,8 @@ class AdaptiveRate:
         self._aim = self._own_share()
         self._low = True
         self._swing_at = -math.inf
+        self._best_rps = 0.0
+        self._slow = False
         self._surprise = 0.0
         self._missing = 0.0
         self._calm = 0
@@ -281,7 +286,10 @@ class AdaptiveRate:
         self._limit_rps = min(max(self._limit_rps, LEAST_RPS), self._most_rps)
         rps = self._limit_rps
         if self._phase is _Phase.TRACK:
-            self._aim = min(self._own_share() + self._chance.share, self.RANDOM_CAP)
+            self._best_rps = max(self._best_rps, self._limit_rps)
+            self._slow = self._limit_rps < self.SLOW * self._best_rps
+            most = self.MOST_SHARE_SLOW if self._slow else self.MOST_SHARE
+            self._aim = min(self._own_share() + self._chance.share, most)
             swing = self.SWING + self._aim
             rps *= 1.0 - swing if self._low else 1.0 + swing
         self.rps = min(max(rps, LEAST_RPS), self._most_rps)
@@ -342,7 +350,8 @@ class AdaptiveRate:
         expected = max(aim, 1.0 - 1.06 * self._limit_rps / sent_rps)
         alone = self._calm >= 8
         self._calm = 0 if throttled else self._calm + 1
-        if expected == aim and self._surprise < 0.05 and (alone or not throttled):
+        # One that follows on another is the limit's, unless we are far below all that it was.
+        if expected == aim and self._surprise < 0.05 and (alone or not throttled or self._slow):
             self._chance.saw(throttled=throttled, low=low, rps=self._limit_rps)
         # Half a second of answers; at low rates as few as can tell a halving from bad luck; and never fewer than are
         # still to come from before the last step.

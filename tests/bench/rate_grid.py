@@ -407,8 +407,8 @@ def verdict(*checks: tuple[bool, str]) -> str:
 
 
 def ahead(use: float, share: float, peer_use: float, peer_share: float) -> bool:
-    """Whether more of the limit is used at no more than 3 % throttled, or the bar is met that the peer misses."""
-    if use >= peer_use - 0.5 and share <= max(peer_share, 3.0):
+    """Whether as much of the limit is used at no more than 5 % throttled, or the bar is met that the peer misses."""
+    if use >= peer_use - 0.5 and share <= max(peer_share, 5.0):
         return True
     return use >= 95.0 and share <= 3.0 < peer_share
 
@@ -439,14 +439,15 @@ def steady(world: World) -> Row:
     knowing = Contender("knowing", partial(FixedRate, pace))
     _, _, known_use, known_share = steady_measures(knowing, world)
     (first, first_share, use, share), (_, _, peer_use, peer_share), _ = results
+    chance = 100.0 * world.random_share  # is throttled whatever anybody does
     judged = verdict(
         (first >= 95.0, "95 % from the start"),
-        (first_share <= 5.0, "5 % throttled from the start"),
+        (first_share <= 5.0 + chance, "5 % throttled from the start"),
         (use >= 95.0, "95 % steady"),
-        (share <= 3.0, "3 % throttled steady"),
+        (share <= 3.0 + chance, "3 % throttled steady"),
         (ahead(use, share, peer_use, peer_share), "ahead of botocore"),
     )
-    if judged != "met" and (known_share > 3.0 + 100.0 * world.random_share or known_use < 95.0):
+    if judged != "met" and (known_share > 3.0 + chance or known_use < 95.0):
         judged = f"not feasible: knowing the limit {known_use:.0f} / {known_share:.1f}; " + judged
     return Row(label(world), results, judged)
 
@@ -710,7 +711,12 @@ INTRODUCTION = """\
 
 Made by `python -m tests.bench.rate_grid`; the same seed gives the same figures. Round trips are log-normal around 60 ms
 (sigma 0.3) where a case does not say 1.5 s. "botocore" is botocore's own adaptive mode with as many threads as are
-never in its way; AIMD is one more a second each second and half after a throttle.
+never in its way (in jobs 50); AIMD is one more a second each second and half after a throttle.
+
+The bar: from the start at least 95 % used and at most 5 % throttled, then at least 95 % and at most 3 %; what is
+throttled at random comes on top. Half the limit: at most 5 % throttled after 3 s. Twice: 90 % of it within 60 s, and
+within 20 s from 50/s on. "Ahead of botocore" is as much use at no more than 5 % throttled, or the bar met that botocore
+misses. "Not feasible" is what a client that knows the limit and stays 3 % below it cannot do either.
 
 """
 

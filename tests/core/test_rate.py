@@ -225,3 +225,9 @@ def test_an_outage_may_not_be_hammered_and_successes_pay_back() -> None:
         budget.succeeded()
     assert sum(budget.withdraw(3.3) == 0.0 for _ in range(100)) == 35
     assert sum(budget.withdraw(1e6) == 0.0 for _ in range(100)) == 35  # and time alone fills it again
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1])
+def test_chance_alone_never_drives_it_to_a_standstill(share: float) -> None:
+    client, _ = ran(World(100, 50, random_share=share), 240.0)
+    assert client.rps(120.0, 240.0) >= 8.0
