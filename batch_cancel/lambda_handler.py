@@ -1,0 +1,399 @@
+"""AWS Lambda's way in: an event names a sweep, the answer says what it came to and what is left.
+
+An invocation ends before its time runs out. What is then left is the answer's ``next_event``: invoked with it, the
+function takes the ledger from S3 and goes on, any number of times, as one sweep. An event with a ``sweep_id`` may also
+come twice (events are delivered at least once): the second time there is a ledger, and nothing is done again.
+
+::
+
+    {"sweep": {...} | "s3://bucket/sweep.yaml",   a sweep file, written out or in S3
+     "yes": true | "confirm_count": 3,            consent; without it only a dry run is possible
+     "dry_run": true, "reason": "...",            as the flags
+     "sweep_id": "...",                           makes the event repeatable
+     "shard": {"targets": [...]} | {"manifest": "s3://..."},   a part of it (batch_cancel.shards)
+     "reserve_seconds": 60}                       kept for ending: draining calls, reports, uploads
+
+    {"action": "shard", "sweep": ..., "sweep_id": ..., ...}    writes the parts' events to S3
+    {"action": "merge", "sweep": ..., "sweep_id": ...}         makes one report of the parts'
+
+Each invocation has an event loop, clients and a working directory of its own: nothing is carried over a freeze and a
+thaw but the rates that were learned. A sweep that ran answers with its exit code, whatever that is; one that could not
+begin raises, so that Lambda's own retries, alarms and dead-letter queue see it.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from batch_cancel.core.errors import (
+    AccessStopped,
+    BatchCancelError,
+    CallFailed,
+    ErrorKind,
+    InputError,
+    UsageError,
+)
+from batch_cancel.core.events import Event as SweepEvent
+from batch_cancel.core.events import TargetFailed, Warned
+from batch_cancel.delivery.upload import place_of_sweep
+from batch_cancel.execution import Finished, aws, aws_outbox, carry_out, finish, new_sweep_id, tell_of_failed_start
+from batch_cancel.glue.outbox import SCHEME, Outbox, S3Place
+from batch_cancel.lambda_event import checked
+from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
+from batch_cancel.settings import Consent, DiscoverySource, ManifestSource, ReportFormat, Settings, from_json
+from batch_cancel.stop import Stop, StopCause
+from batch_cancel.sweep import Result
+
+SCHEMA = "batch-cancel/lambda/1"
+REPORTS_VARIABLE = "BATCH_CANCEL_REPORTS"
+"""The S3 prefix of reports where the sweep names none."""
+RESERVE_SECONDS = 60.0
+RESERVE_SHARE = 0.25
+"""So much of the time, at most, is kept for ending."""
+LEAST_SECONDS = 2.0
+MOST_IDLE = 3
+"""So many invocations in a row that got nothing done: then one more would not either."""
+
+
+class Context(Protocol):
+    """What is used of Lambda's context object."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until the invocation is killed."""
+        ...
+
+
+def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """One invocation.
+
+    Returns:
+        For a sweep: sweep_id, exit_code, complete, stop_cause, totals, reports, ledger, next_event; never rows.
+
+    Raises:
+        BatchCancelError: it could not begin, and nothing was cancelled; or its record could not be kept.
+    """
+    with tempfile.TemporaryDirectory(prefix="batch-cancel-") as directory:
+        invocation = _Invocation(checked(event), context, Path(directory))
+        return asyncio.run(invocation.answer())
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What a sweep has still to do: whether an invocation got anything done shows in it."""
+
+    targets: int
+    runs: int
+    to_see_end: int
+
+    def told(self) -> dict[str, int]:
+        return {"targets": self.targets, "runs": self.runs, "to_see_end": self.to_see_end}
+
+
+class _Invocation:
+    def __init__(self, event: dict[str, Any], context: Context, directory: Path) -> None:
+        self._event = event
+        self._context = context
+        self._work = directory
+        self._began_at = datetime.now(UTC)
+        self._sweep_id: str = event.get("sweep_id") or new_sweep_id()
+        self._outbox: Outbox | None = None
+        self._prefix = ""
+        self._manifest_uri: str | None = None
+
+    async def answer(self) -> dict[str, Any]:
+        settings = await self._settings()
+        try:
+            match self._event.get("action", "sweep"):
+                case "shard":
+                    return await self._shard(settings)
+                case "merge":
+                    return await self._merge(settings)
+                case _:
+                    return await self._sweep(settings)
+        except BatchCancelError as error:
+            for fault in await tell_of_failed_start(settings, self._sweep_id, error):
+                _log("warning", fault)
+            raise
+        except CallFailed as failure:
+            raise _stopped(failure) from failure
+
+    # A sweep, or a shard of one
+
+    async def _sweep(self, settings: Settings) -> dict[str, Any]:
+        run_dir = self._work / "run"
+        until = self._until(settings)
+        known = await self._known(run_dir)
+        if known is None:
+            settings = await self._with_manifest(settings)
+        else:
+            settings = replace(known, report=replace(known.report, s3=self._prefix))
+        settings = replace(settings, retry=replace(settings.retry, deadline_seconds=self._seconds(until)))
+        ledger = Ledger.open(run_dir) if known is not None else Ledger.create(run_dir)
+        result = await carry_out(
+            settings,
+            ledger,
+            aws(settings, self._sweep_id),
+            sweep_id=self._sweep_id,
+            resumed=known is not None,
+            on_event=_log_event,
+            stop=Stop(),
+            rates=Path(tempfile.gettempdir()) / "batch-cancel-rates.json",
+        )
+        left = _left(run_dir)
+        await self._name_the_manifest(run_dir, settings)
+        next_event = self._next_event(result, until, left)
+        finished = await finish(
+            run_dir,
+            settings,
+            result.exit_code,
+            sweep_id=self._sweep_id,
+            outbox=lambda: self._way(settings),
+            emf=_to_stdout if next_event is None else None,
+            notify=next_event is None,
+        )
+        if next_event is not None and finished.place is None:  # no ledger to go on with: it begins anew
+            next_event = {key: value for key, value in next_event.items() if key != "ledger"}
+        return self._told(run_dir, result, finished, next_event, left)
+
+    async def _known(self, run_dir: Path) -> Settings | None:
+        """The settings of the sweep that is gone on with, its ledger put in place; None for one that begins."""
+        if "sweep_id" not in self._event:
+            return None
+        named = self._event.get("ledger")
+        place = S3Place.of(named) if named else place_of_sweep(self._prefix, self._sweep_id).below(LEDGER_NAME)
+        ledger = self._work / LEDGER_NAME
+        if await self._way().get_file(place, ledger):
+            return _taken_up(ledger, run_dir, self._sweep_id)
+        if named:
+            raise UsageError(f"there is no ledger {named}: give the event without 'ledger' to begin anew")
+        return None
+
+    def _until(self, settings: Settings) -> datetime | None:
+        """When the sweep's own deadline comes, whatever the number of invocations."""
+        if "until" in self._event:
+            return datetime.fromisoformat(self._event["until"])
+        seconds = settings.retry.deadline_seconds
+        if seconds is None or self._event.get("invocation", 1) > 1:
+            return None
+        return self._began_at + timedelta(seconds=seconds)
+
+    def _seconds(self, until: datetime | None) -> float:
+        """How long this invocation may sweep."""
+        remaining = self._context.get_remaining_time_in_millis() / 1000
+        reserve = self._event.get("reserve_seconds", min(RESERVE_SECONDS, RESERVE_SHARE * remaining))
+        seconds = remaining - float(reserve)
+        if seconds < LEAST_SECONDS:
+            raise UsageError(
+                f"only {remaining:.0f} s are left, and {reserve:.0f} s are kept for ending:"
+                " give the function a longer timeout, or the event a smaller reserve_seconds"
+            )
+        if until is None:
+            return seconds
+        return max(0.0, min(seconds, (until - datetime.now(UTC)).total_seconds()))
+
+    async def _name_the_manifest(self, run_dir: Path, settings: Settings) -> None:
+        """Reports name the list where others find it, not where this invocation put it."""
+        if isinstance(settings.source, ManifestSource) and self._manifest_uri:
+            ledger = Ledger.open(run_dir)
+            source = ledger.reader.facts().get("source") or {}
+            await ledger.set_facts(source=source | {"path": self._manifest_uri})
+            await ledger.close()
+
+    def _next_event(self, result: Result, until: datetime | None, left: _Left) -> dict[str, Any] | None:
+        """The event that goes on with what is left; None where nothing is, or nothing would come of it."""
+        if result.stop_cause is not StopCause.DEADLINE or (until is not None and datetime.now(UTC) >= until):
+            return None
+        idle = self._event.get("idle", 0) + 1 if self._event.get("left") == left.told() else 0
+        if idle >= MOST_IDLE:
+            _log("warning", f"{MOST_IDLE} invocations in a row got nothing done: there is no next event")
+            return None
+        return {
+            **self._event,
+            "sweep_id": self._sweep_id,
+            "ledger": str(place_of_sweep(self._prefix, self._sweep_id).below(LEDGER_NAME)),
+            "invocation": self._event.get("invocation", 1) + 1,
+            "until": until.isoformat() if until else None,
+            "left": left.told(),
+            "idle": idle,
+        }
+
+    def _told(
+        self, run_dir: Path, result: Result, finished: Finished, next_event: dict[str, Any] | None, left: _Left
+    ) -> dict[str, Any]:
+        from batch_cancel.report.files import opened  # noqa: PLC0415  # not before the first call
+
+        with opened(run_dir) as document:
+            summary = document.summary()
+        return {
+            "schema": SCHEMA,
+            "sweep_id": self._sweep_id,
+            "invocation": self._event.get("invocation", 1),
+            "exit_code": finished.exit_code,
+            "complete": summary["complete"],
+            "stop_cause": summary["stop_cause"],
+            "says": result.says,
+            "totals": summary["totals"],
+            "targets": len(summary["targets"]),
+            "incomplete_targets": sum(not target["complete"] for target in summary["targets"]),
+            "left": left.told(),
+            "reports": f"{finished.place}/" if finished.place else None,
+            "ledger": str(finished.place.below(LEDGER_NAME)) if finished.place else None,
+            "delivery_faults": list(finished.faults),
+            "next_event": next_event,
+        }
+
+    # The settings of an event
+
+    async def _settings(self) -> Settings:
+        from batch_cancel.sweep_file import load_sweep_file  # noqa: PLC0415  # brings pydantic
+
+        sweep, shard = self._event["sweep"], self._event.get("shard") or {}
+        path = self._work / "sweep.yaml"
+        if isinstance(sweep, str):
+            try:
+                there = await self._way().get_file(S3Place.of(sweep), path)
+            except CallFailed as failure:
+                raise _stopped(failure) from failure
+            if not there:
+                raise UsageError(f"there is no sweep file {sweep}")
+        else:
+            _write_json(path, sweep)
+        try:
+            settings = load_sweep_file(str(path)).settings
+            if "targets" in shard:
+                part = self._work / "shard.yaml"
+                _write_json(part, {"targets": shard["targets"]})
+                settings = replace(settings, targets=load_sweep_file(str(part)).settings.targets)
+        except InputError as error:
+            named = sweep if isinstance(sweep, str) else "the event's sweep"
+            raise InputError([replace(problem, source=named) for problem in error.problems]) from None
+        consent = Consent(yes=bool(self._event.get("yes")), confirm_count=self._event.get("confirm_count"))
+        settings = replace(
+            settings,
+            consent=consent,
+            dry_run=bool(self._event.get("dry_run")),
+            reason=self._event.get("reason", settings.reason),
+            report=replace(settings.report, s3=_prefix(settings)),
+        )
+        if shard:  # the whole is reported, and told of, once it is merged
+            settings = replace(settings, report=replace(settings.report, formats=(ReportFormat.JSON,)), notify=None)
+        self._prefix = _prefix(settings)
+        if not (settings.dry_run or consent.yes or consent.confirm_count is not None or self._event.get("action")):
+            raise UsageError('consent is missing: the event needs "yes": true, "confirm_count": N or "dry_run": true')
+        return settings
+
+    async def _with_manifest(self, settings: Settings) -> Settings:
+        """The manifest on this machine, wherever in S3 it stands: beside the sweep file where it is a relative path."""
+        shard: str | None = (self._event.get("shard") or {}).get("manifest")
+        source = ManifestSource(path=shard) if shard else settings.source
+        if not isinstance(source, ManifestSource):
+            return settings
+        sweep = self._event["sweep"]
+        uri = shard or _uri(source.path, self._work, S3Place.of(sweep) if isinstance(sweep, str) else None)
+        path = self._work / f"manifest{Path(uri).suffix}"
+        if not await self._way().get_file(S3Place.of(uri), path):
+            raise UsageError(f"there is no manifest {uri}")
+        self._manifest_uri = uri
+        return replace(settings, source=replace(source, path=str(path), format=None if shard else source.format))
+
+    def _way(self, settings: Settings | None = None) -> Outbox:
+        if self._outbox is None:
+            self._outbox = aws_outbox(settings or Settings(source=DiscoverySource()), self._sweep_id)
+        return self._outbox
+
+    # Many shards
+
+    async def _shard(self, settings: Settings) -> dict[str, Any]:
+        raise UsageError("there are no shards yet")
+
+    async def _merge(self, settings: Settings) -> dict[str, Any]:
+        raise UsageError("there are no shards yet")
+
+
+def _prefix(settings: Settings) -> str:
+    prefix = settings.report.s3 or os.environ.get(REPORTS_VARIABLE)
+    if not prefix:
+        raise UsageError(
+            "a function leaves nothing behind but what is in S3: name a prefix under report.s3, or in"
+            f" {REPORTS_VARIABLE}"
+        )
+    return prefix
+
+
+def _uri(path: str, work: Path, base: S3Place | None) -> str:
+    relative = Path(path).relative_to(work) if Path(path).is_relative_to(work) else Path(path)
+    if relative.parts[:1] == ("s3:",):
+        return SCHEME + "/".join(relative.parts[1:])
+    if base is None or relative.is_absolute() or path == "-":
+        raise UsageError(f"source.manifest: a function reads lists from S3 alone: write s3://bucket/{relative.name}")
+    return str(S3Place(base.bucket, base.key.rpartition("/")[0]).below(*relative.parts))
+
+
+def _taken_up(fetched: Path, run_dir: Path, sweep_id: str) -> Settings | None:
+    """Put a ledger in the run directory and tell its settings; None where its list was not read to the end.
+
+    Raises:
+        LedgerError, UsageError: it is none, or another sweep's.
+    """
+    run_dir.mkdir(mode=0o700)
+    fetched.replace(run_dir / LEDGER_NAME)
+    reader = Ledger.look(run_dir)
+    try:
+        facts = reader.facts()
+    finally:
+        reader.close()
+    if facts.get("sweep_id", sweep_id) != sweep_id:
+        raise UsageError(f"the ledger is of sweep {facts['sweep_id']}, not of {sweep_id}")
+    if "settings" in facts and (facts["source"]["kind"] == "discovery" or facts.get("found")):
+        return from_json(facts["settings"])
+    (run_dir / LEDGER_NAME).unlink()  # nothing was called
+    run_dir.rmdir()
+    return None
+
+
+def _left(run_dir: Path) -> _Left:
+    reader = Ledger.look(run_dir)
+    try:
+        targets = sum(not row.listed for row in reader.targets())
+        return _Left(targets, reader.count("pending") + reader.count("claimed"), reader.count("asked"))
+    finally:
+        reader.close()
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+def _stopped(failure: CallFailed) -> BatchCancelError:
+    sentence = f"{failure.operation}: {failure.code}: {failure.message}"
+    return AccessStopped(sentence) if failure.kind in _ACCESS else BatchCancelError(sentence)
+
+
+_ACCESS = (ErrorKind.ACCESS, ErrorKind.CREDENTIALS)
+
+
+def _to_stdout(lines: Sequence[str]) -> None:
+    """Standard output goes to CloudWatch Logs, which makes metrics of these lines."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+def _log_event(event: SweepEvent) -> None:
+    match event:
+        case Warned(message):
+            _log("warning", message)
+        case TargetFailed(target, code, message):
+            _log("warning", f"{target}: {code}: {message}")
+        case _:
+            pass  # the report tells the rest
+
+
+def _log(level: str, message: str) -> None:
+    _to_stdout([json.dumps({"level": level, "message": message}, ensure_ascii=False)])

@@ -1,0 +1,322 @@
+"""The Lambda function: directly, and through Lambda's own runtime client against a stub of the Runtime API."""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from batch_cancel import lambda_handler
+from batch_cancel.core.errors import AccessStopped, BatchCancelError, InputError, UsageError
+from batch_cancel.lambda_handler import handler
+from batch_cancel.simulator.settings import Behaviour, FleetSettings, WorldSettings
+from batch_cancel.simulator.world import World
+from tests.delivery.conftest import BUCKET, PREFIX, Cloud, _models_are_read_once, cloud, endpoint, server
+from tests.lambdas import Context, around
+from tests.served import active
+
+__all__ = ["_models_are_read_once", "cloud", "endpoint", "server"]  # fixtures
+
+ACCOUNTS = ("111111111111", "222222222222")
+QUICK = Behaviour(stopping_seconds=(0.1, 0.3))
+
+
+@pytest.fixture
+def world() -> World:
+    fleet = FleetSettings(accounts=ACCOUNTS, regions=("us-east-1", "eu-west-1"), transforms=4, runs=16)
+    return World(WorldSettings(fleet=fleet, behaviour=QUICK), now=time.time)
+
+
+@pytest.fixture
+def variables(world: World, cloud: Cloud) -> Iterator[dict[str, str]]:
+    with around(world, cloud.url) as variables:
+        yield variables
+
+
+def sweep(**changes: Any) -> dict[str, Any]:  # noqa: ANN401  # values of a sweep file
+    return {
+        "name": "nightly",
+        "source": "discovery",
+        "targets": [{"role_name": "BatchCancel", "accounts": list(ACCOUNTS), "regions": ["us-east-1", "eu-west-1"]}],
+        "report": {"formats": ["json"], "s3": PREFIX},
+        **changes,
+    }
+
+
+def report(cloud: Cloud, sweep_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(cloud.objects()[f"batch-cancel/{sweep_id}/report.json"])
+    return found
+
+
+def assert_told_truly(world: World, told: dict[str, Any]) -> None:
+    """Every run that a report calls stopped was accepted by the world once, and is stopped there; no run is twice."""
+    keys = [(run["account_id"], run["region"], run["transform_id"], run["task_run_id"]) for run in told["runs"]]
+    assert len(keys) == len(set(keys))
+    for key, told_run in zip(keys, told["runs"], strict=True):
+        run = world.run(*key)
+        assert run is not None
+        if told_run["outcome"] == "stopped":
+            assert run.status(time.time()) == "STOPPED"
+            assert len(run.cancels) == 1
+
+
+@pytest.mark.usefixtures("variables")
+def test_a_sweep_answers_with_totals_and_never_rows(world: World, cloud: Cloud) -> None:
+    count = active(world)
+    answer = handler({"sweep": sweep(), "yes": True}, Context())
+    assert (answer["exit_code"], answer["complete"], answer["next_event"]) == (0, True, None)
+    assert answer["totals"]["outcomes"] == {"stopped": count}
+    assert "runs" not in answer
+    assert len(json.dumps(answer)) < 4_000
+    assert active(world) == 0
+    told = report(cloud, answer["sweep_id"])
+    assert told["totals"] == answer["totals"]
+    assert answer["ledger"] == f"{PREFIX}{answer['sweep_id']}/ledger.db"
+
+
+@pytest.mark.usefixtures("variables")
+def test_cut_off_three_times_in_a_row_it_finishes_at_the_fourth_event(
+    world: World, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lambda_handler, "LEAST_SECONDS", 0.1)
+    count = active(world)
+    rate = {"rps": 1}
+    event: dict[str, Any] | None = {"sweep": sweep(rate=rate), "yes": True, "reserve_seconds": 1}
+    answers = []
+    for seconds in (1.3, 1.8, 1.8, 60.0):
+        assert event is not None
+        answers.append(handler(event, Context(seconds)))
+        event = answers[-1]["next_event"]
+    assert event is None
+    for answer in answers[:3]:
+        assert (answer["exit_code"], answer["complete"], answer["stop_cause"]) == (5, False, "deadline")
+    assert [answer["invocation"] for answer in answers] == [1, 2, 3, 4]
+    assert len({answer["sweep_id"] for answer in answers}) == 1
+    last = answers[-1]
+    assert (last["exit_code"], last["complete"]) == (0, True)
+    assert last["totals"]["outcomes"] == {"stopped": count}
+    assert active(world) == 0
+    told = report(cloud, last["sweep_id"])
+    assert len(told["runs"]) == count
+    assert_told_truly(world, told)
+    assert all(len(run.cancels) <= 1 for _, _, run in world.runs())
+
+
+@pytest.mark.usefixtures("variables")
+def test_an_event_that_comes_twice_does_nothing_the_second_time(world: World, cloud: Cloud) -> None:
+    event = {"sweep": sweep(), "yes": True, "sweep_id": "nightly-2026-11-24"}
+    first = handler(event, Context())
+    calls = len(world.log)
+    again = handler(event, Context())
+    assert again["totals"]["outcomes"] == first["totals"]["outcomes"]
+    assert [call.operation for call in world.log[calls:] if call.operation == "CancelMLTaskRun"] == []
+    assert report(cloud, "nightly-2026-11-24")["totals"]["runs"] == first["totals"]["runs"]
+
+
+@pytest.mark.usefixtures("variables")
+def test_a_sweep_file_and_its_manifest_in_s3(world: World, cloud: Cloud) -> None:
+    runs = [
+        (account_id, region, transform.transform_id, run.task_run_id)
+        for account_id, region, transform in world.transforms()
+        for run in transform.runs
+        if run.status(time.time()).active
+    ][:3]
+    s3 = cloud.client("s3")
+    text = "account_id,region,transform_id,task_run_id\n" + "".join(",".join(run) + "\n" for run in runs)
+    s3.put_object(Bucket=BUCKET, Key="sweeps/lists/runs.csv", Body=text)
+    body = json.dumps(sweep(source={"manifest": "lists/runs.csv"}))
+    s3.put_object(Bucket=BUCKET, Key="sweeps/nightly.yaml", Body=body)
+    before = active(world)
+    answer = handler({"sweep": f"s3://{BUCKET}/sweeps/nightly.yaml", "yes": True}, Context())
+    assert answer["totals"]["outcomes"] == {"stopped": 3}
+    assert active(world) == before - 3
+    assert report(cloud, answer["sweep_id"])["source"]["path"] == f"s3://{BUCKET}/sweeps/lists/runs.csv"
+
+
+@pytest.mark.usefixtures("variables")
+def test_a_shard_sweeps_its_targets_alone_and_tells_nobody(world: World, cloud: Cloud) -> None:
+    role = f"arn:aws:iam::{ACCOUNTS[1]}:role/BatchCancel"
+    shard = {"targets": [{"role_arn": role, "regions": ["eu-west-1"]}]}
+    notify = {"sns_topic_arn": cloud.topic, "on": ["always"]}
+    answer = handler({"sweep": sweep(notify=notify), "yes": True, "shard": shard}, Context())
+    told = report(cloud, answer["sweep_id"])
+    assert {(target["account_id"], target["region"]) for target in told["targets"]} == {(ACCOUNTS[1], "eu-west-1")}
+    assert cloud.notifications() == []
+
+
+@pytest.mark.usefixtures("variables")
+def test_the_sweep_s_own_deadline_is_of_all_invocations_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lambda_handler, "LEAST_SECONDS", 0.1)
+    event = {"sweep": sweep(rate={"rps": 1}, retry={"deadline": "1s"}), "yes": True, "reserve_seconds": 1}
+    answer = handler(event, Context(60))
+    assert (answer["exit_code"], answer["next_event"]) == (5, None)
+    cut = handler(event | {"sweep": sweep(rate={"rps": 1}, retry={"deadline": "90s"})}, Context(1.3))
+    assert cut["next_event"]["until"]
+
+
+@pytest.mark.usefixtures("variables")
+def test_invocations_that_get_nothing_done_come_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lambda_handler, "LEAST_SECONDS", 0.0)
+    event: dict[str, Any] | None = {"sweep": sweep(), "yes": True, "reserve_seconds": 1}
+    for _ in range(lambda_handler.MOST_IDLE + 1):
+        assert event is not None
+        event = handler(event, Context(1.0))["next_event"]
+    assert event is None
+
+
+@pytest.mark.usefixtures("variables")
+def test_metrics_are_printed_once_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    answer = handler({"sweep": sweep(), "dry_run": True}, Context())
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    whole = [line for line in lines if line.get("Sweep") == "nightly" and "Region" not in line]
+    assert [line["WouldCancel"] for line in whole] == [answer["totals"]["outcomes"]["would_cancel"]]
+
+
+@pytest.mark.parametrize(
+    ("event", "kind", "said"),
+    [
+        ({}, UsageError, "names no sweep"),
+        ({"sweep": 3}, UsageError, "names no sweep"),
+        ({"sweep": {}, "dryrun": True}, UsageError, "did you mean 'dry_run'"),
+        ({"sweep": {}, "yes": "true"}, UsageError, "yes is not true or false"),
+        ({"sweep": {}, "confirm_count": True}, UsageError, "confirm_count is not a whole number"),
+        ({"sweep": {}, "yes": True, "confirm_count": 2}, UsageError, "exclude each other"),
+        ({"sweep": {}, "sweep_id": "../x"}, UsageError, "sweep_id"),
+        ({"sweep": {}, "action": "erase"}, UsageError, "unknown action"),
+        ({"sweep": {"nam": "x"}, "yes": True}, InputError, "the event's sweep:2:2: unknown key 'nam'"),
+        ({"sweep": {"name": "x"}, "yes": True}, UsageError, "BATCH_CANCEL_REPORTS"),
+        ({"sweep": sweep()}, UsageError, "consent is missing"),
+        ({"sweep": sweep(source={"manifest": "runs.csv"}), "yes": True}, UsageError, "s3://bucket/runs.csv"),
+        ({"sweep": f"s3://{BUCKET}/none.yaml", "yes": True}, UsageError, "there is no sweep file"),
+        ({"sweep": "s3://no-such-bucket/x", "yes": True}, BatchCancelError, "NoSuchBucket"),
+        (
+            {"sweep": sweep(), "yes": True, "sweep_id": "a", "ledger": f"{PREFIX}a/ledger.db"},
+            UsageError,
+            "there is no ledger",
+        ),
+        ({"sweep": sweep(), "yes": True, "reserve_seconds": 59}, UsageError, "longer timeout"),
+    ],
+)
+@pytest.mark.usefixtures("variables")
+def test_what_cannot_begin_raises_and_calls_nothing(
+    world: World, event: dict[str, Any], kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind, match=said.replace("[", r"\[")):
+        handler(event, Context())
+    assert not world.log
+
+
+@pytest.mark.usefixtures("variables")
+def test_a_ledger_of_another_sweep_is_refused(cloud: Cloud) -> None:
+    answer = handler({"sweep": sweep(), "dry_run": True}, Context())
+    with pytest.raises(UsageError, match="the ledger is of sweep"):
+        handler({"sweep": sweep(), "yes": True, "sweep_id": "other", "ledger": answer["ledger"]}, Context())
+    assert not isinstance(AccessStopped, UsageError)
+
+
+# -- through Lambda's own runtime client ------------------------------------------------------------------------------
+
+
+class RuntimeApi:
+    """A stub of the Lambda Runtime API, version 2018-06-01: hands out events, takes answers."""
+
+    def __init__(self, events: list[dict[str, Any]], seconds: float) -> None:
+        self.answers: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
+        waiting = queue.SimpleQueue[tuple[str, dict[str, Any]]]()
+        for number, event in enumerate(events):
+            waiting.put((f"request-{number}", event))
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                try:
+                    request_id, event = waiting.get(timeout=60)
+                except queue.Empty:
+                    return
+                if not request_id:
+                    self.close_connection = True
+                    return
+                body = json.dumps(event).encode()
+                self.send_response(200)
+                self.send_header("Lambda-Runtime-Aws-Request-Id", request_id)
+                self.send_header("Lambda-Runtime-Deadline-Ms", str(int((time.time() + seconds) * 1000)))
+                self.send_header("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:1:function:f")
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                self.send_response(202)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                api.answers.put((self.path.rpartition("/")[2], body))
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the standard library's name
+                """Say nothing."""
+
+        self.release = lambda: waiting.put(("", {}))
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+
+@contextmanager
+def runtime(variables: dict[str, str], events: list[dict[str, Any]], seconds: float = 60) -> Iterator[RuntimeApi]:
+    """awslambdaric in a process of its own, as in Lambda: one process for all events."""
+    api = RuntimeApi(events, seconds)
+    thread = threading.Thread(target=api.server.serve_forever)
+    thread.start()
+    host, port = api.server.server_address[:2]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "awslambdaric", "batch_cancel.lambda_handler.handler"],
+        env=os.environ
+        | variables
+        | {
+            "AWS_LAMBDA_RUNTIME_API": f"{host!s}:{port}",
+            "LAMBDA_TASK_ROOT": ".",
+            "AWS_LAMBDA_FUNCTION_NAME": "sweep",
+            "AWS_LAMBDA_FUNCTION_VERSION": "1",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+            "AWS_REGION": "us-east-1",
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield api
+    finally:
+        process.kill()
+        process.wait()
+        api.release()
+        api.server.shutdown()
+        thread.join()
+        api.server.server_close()
+
+
+def test_the_runtime_client_runs_events_one_after_the_other_in_one_process(
+    variables: dict[str, str], world: World, cloud: Cloud
+) -> None:
+    count = active(world)
+    cut = {"sweep": sweep(rate={"rps": 2}), "yes": True, "reserve_seconds": 9.0, "sweep_id": "cut"}
+    with runtime(variables, [cut, {"sweep": {}, "yse": True}, cut | {"reserve_seconds": 1}], seconds=12) as api:
+        kind, first = api.answers.get(timeout=60)
+        assert kind == "response"
+        kind, error = api.answers.get(timeout=60)
+        assert (kind, error["errorType"]) == ("error", "UsageError")
+        assert "did you mean 'yes'" in error["errorMessage"]
+        kind, last = api.answers.get(timeout=60)
+        assert kind == "response"
+    assert first["invocation"] == last["invocation"] == 1
+    assert first["stop_cause"] == "deadline"
+    assert last["totals"]["outcomes"] == {"stopped": count}
+    assert_told_truly(world, report(cloud, "cut"))
