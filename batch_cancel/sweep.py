@@ -591,7 +591,9 @@ class Sweep:
         finally:
             if timer is not None:
                 timer.cancel()
-            for task in (counting, self._identifying, *self._who.tasks()):
+            for task in (counting, self._identifying):
+                await _cancelled(task)
+            for task in tuple(self._who.tasks()):  # nobody is left who could ask once more
                 await _cancelled(task)
             self._pacers.save()
         self._flush_counts()

@@ -34,7 +34,7 @@ class OnAsked(Protocol):
     """Told when a run's requests are over and only reading can say what became of it."""
 
     def __call__(self, transform_id: str, *, accepted: bool, seen: tuple[int, TaskRun] | None = None) -> None:
-        """``accepted`` False: the sooner it is read the better, unless its end was ``seen`` (by the ledger's id)."""
+        """``accepted`` False: the sooner it is judged the better; ``seen``: its id here, and what was read since."""
         ...
 
 
@@ -250,8 +250,7 @@ class Canceller:
         self._ledger.asked(
             run, accepted=accepted, refusal=refusal.value if refusal else None, status=str(status) if status else None
         )
-        ended = seen is not None and seen.status is not None and seen.status.ended
-        self._on_asked(run.key.transform_id, accepted=accepted, seen=(run.id, seen) if seen and ended else None)
+        self._on_asked(run.key.transform_id, accepted=accepted, seen=(run.id, seen) if seen else None)
 
     def _count_denied(self, failure: CallFailed) -> None:
         """Stop the target where nothing but denials has come back: the permission is missing, not a run's tag."""

@@ -74,15 +74,15 @@ class Verifier:
         self._on_error = on_error
         self._on_event = on_event
         self._polls: dict[str, _Poll] = {}
-        self._ends_seen: dict[int, TaskRun] = {}
+        self._seen: dict[int, TaskRun] = {}
         self._reading: set[str] = set()
         self._changed = asyncio.Event()
         self._no_more_to_come = False
 
     def asked(self, transform_id: str, *, accepted: bool, seen: tuple[int, TaskRun] | None = None) -> None:
-        """A run of this transform has had its last request; its end, where it was ``seen``, is not read again."""
+        """A run of this transform has had its last request; what was ``seen`` of it since is judged first."""
         if seen is not None:
-            self._ends_seen[seen[0]] = seen[1]
+            self._seen[seen[0]] = seen[1]
         if accepted and not self._wait:
             return
         delay = FIRST_POLL_SECONDS if accepted else SOON_SECONDS
@@ -182,9 +182,7 @@ class Verifier:
 
     async def _judge(self, transform_id: str, runs: list[AskedRun]) -> int:
         now = self._now()
-        found: dict[str, Reading] = {
-            run.task_run_id: self._ends_seen.pop(run.id) for run in runs if run.id in self._ends_seen
-        }
+        found: dict[str, Reading] = {run.task_run_id: self._seen.pop(run.id) for run in runs if run.id in self._seen}
         unread = [run for run in runs if run.task_run_id not in found]
         found |= await readings(
             self._line,
