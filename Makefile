@@ -45,5 +45,9 @@ sim-planted: setup
 crash: setup
 	$(BIN)/python -m tests.crash --rounds $(ROUNDS)
 
+# The README's pictures, made by the program itself; wants Debian's chromium.
+pictures: setup
+	$(BIN)/python -m tests.pictures
+
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
