@@ -77,11 +77,9 @@ async def readings(
     if len(task_run_ids) > FEW_RUNS:
         try:
             listed = await _listed(line, transform_id, set(task_run_ids), started_since)
-        except CallFailed as failure:
-            if failure.kind is ErrorKind.NOT_FOUND:
-                return dict.fromkeys(task_run_ids, Unread.MISSING)
-        else:
-            found.update((key, run) for key, run in listed.items() if key not in doubted or not _goes_on(run))
+        except CallFailed:
+            return dict.fromkeys(task_run_ids, Unread.MISSING)
+        found.update((key, run) for key, run in listed.items() if key not in doubted or not _goes_on(run))
     for task_run_id in task_run_ids:  # what no listing showed is asked for by name before anything is said of it
         if task_run_id not in found:
             found[task_run_id] = await look(line, TaskRunKey(transform_id, task_run_id))
@@ -91,7 +89,11 @@ async def readings(
 async def _listed(
     line: Line[R], transform_id: str, wanted: set[str], started_since: datetime | None
 ) -> dict[str, TaskRun]:
-    """The wanted runs that a listing shows; it is given up when it has taken as many calls as reading them would."""
+    """The wanted runs that a listing shows; it is given up when it has taken as many calls as reading them would.
+
+    Raises:
+        CallFailed: of kind NOT_FOUND alone: Glue does not know the transform.
+    """
     after = None if started_since is None else started_since - SINCE_TOLERANCE
     calls_left = len(wanted)
     found: dict[str, TaskRun] = {}
@@ -100,11 +102,18 @@ async def _listed(
         "GetMLTaskRuns",
         lambda glue, token: glue.list_task_runs(transform_id, started_after=after, next_token=token),
     )
-    async for items in listing:
-        calls_left -= 1
-        found.update((run.task_run_id, run) for run in items if run.task_run_id in wanted and run.status is not None)
-        if len(found) == len(wanted) or calls_left <= 0:
-            break
+    try:
+        async for items in listing:
+            calls_left -= 1
+            found.update(
+                (run.task_run_id, run) for run in items if run.task_run_id in wanted and run.status is not None
+            )
+            if len(found) == len(wanted) or calls_left <= 0:
+                break
+    except CallFailed as failure:
+        if failure.kind is ErrorKind.NOT_FOUND:
+            raise
+        # What the pages before it have shown is as good as any reading.
     return found
 
 
