@@ -3,7 +3,7 @@
 The live view is what a terminal of 100 columns shows in the middle of the sweep; the report is what Chromium shows.
 """
 
-import os
+import io
 import re
 import shlex
 import subprocess
@@ -87,7 +87,7 @@ def _lines(written: str) -> list[str]:
 
 
 def _photograph_terminal(browser: Browser, command: str, lines: list[str], path: Path) -> None:
-    console = Console(record=True, width=COLUMNS, file=Path(os.devnull).open("w", encoding="utf-8"))
+    console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(Text.from_ansi("\n".join([command, *lines]).rstrip()), soft_wrap=True)
     page = browser.new_page(viewport={"width": 980, "height": 200}, device_scale_factor=1.5)
     page.set_content(console.export_html(theme=MONOKAI, inline_styles=True))

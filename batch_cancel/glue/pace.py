@@ -264,9 +264,9 @@ class Pacers:
     def save(self) -> None:
         """Keep what was found for the next sweep. Never fails: losing it only costs that sweep a moment."""
         found = {
-            (account, region, operation): rps
+            (_name(account), region, operation): rps
             for (account, region, operation), pacer in self._pacers.items()
-            if isinstance(account, str) and (rps := pacer.learned()) is not None
+            if (rps := pacer.learned()) is not None
         }
         if self._learned is not None:
             self._learned.save(found)
@@ -274,6 +274,10 @@ class Pacers:
     def _rate(self, account: str | Access, region: str, operation: str) -> Rate:
         if self._rps is not None:
             return FixedRate(self._rps)
-        if isinstance(account, str) and self._learned is not None:
-            return AdaptiveRate(start_rps=self._learned.get(account, region, operation))
-        return AdaptiveRate()
+        learned = self._learned.get(_name(account), region, operation) if self._learned is not None else None
+        return AdaptiveRate(start_rps=learned)
+
+
+def _name(account: str | Access) -> str:
+    """What a limiter is remembered by: the account, or the way in while nobody has had time to ask whose it is."""
+    return account if isinstance(account, str) else account.profile or "default"
