@@ -66,17 +66,10 @@ class Aws:
         self._sweep_id = sweep_id
         self._endpoint_url = endpoint_url
         self._verify: bool | str | None = False if not verify_ssl else ca_bundle
+        self._user_agent = f"batch-cancel/{__version__} sweep/{sweep_id}"
+        self._max_connections = max_connections
         self._transports = Transports()
-        self._last_transport: Transport | None = None
-        self._config = AioConfig(
-            retries={"total_max_attempts": 1, "mode": "standard"},
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=READ_SECONDS,
-            max_pool_connections=max_connections + CALLS_BESIDE,
-            http_session_cls=self._transport,
-            parameter_validation=False,  # ids are checked where they come in; this saves its cost in every call
-            user_agent_extra=f"batch-cancel/{__version__} sweep/{sweep_id}",
-        )
+        self._config = self._config_with(self._transports.make)
         self._sessions: dict[Access, aioboto3.Session] = {}
         self._patterns: dict[tuple[str | None, str], Pattern] = {}
         self._loaders: dict[str | None, Any] = {}
@@ -155,28 +148,40 @@ class Aws:
         key = ("", region) if access.role_arn else (access.profile, region)
         pattern = self._patterns.get(key)
         if pattern is None:
-            self._last_transport = None
+            made: list[Transport] = []
+
+            def transport(**arguments: object) -> Transport:
+                made.append(self._transports.make(**arguments))
+                return made[-1]
+
             context = self._session(access).client(
                 "glue",
                 region_name=region,
                 endpoint_url=self._endpoint_url,
                 verify=self._verify,
-                config=self._config,
+                config=self._config_with(transport),
                 aws_access_key_id=PATTERN_KEYS.access_key,
                 aws_secret_access_key=PATTERN_KEYS.secret_key,
                 aws_session_token=PATTERN_KEYS.token,
             )
             async with context as client:
-                arguments = None if self._last_transport is None else self._last_transport.arguments
+                arguments = made[-1].arguments if made else None
                 pattern = self._patterns[key] = Pattern(client, arguments)
             # The service model is a hundred thousand objects that stay: looking through them for garbage again and
             # again would cost a fifth of a long sweep.
             gc.freeze()
         return pattern
 
-    def _transport(self, **arguments: object) -> Transport:
-        self._last_transport = self._transports.make(**arguments)
-        return self._last_transport
+    def _config_with(self, transport: Callable[..., Transport]) -> AioConfig:
+        return AioConfig(
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+            max_pool_connections=self._max_connections + CALLS_BESIDE,
+            http_session_cls=transport,
+            parameter_validation=False,  # ids are checked where they come in; this saves its cost in every call
+            user_agent_extra=self._user_agent,
+        )
 
     @asynccontextmanager
     async def _client(self, service: str, access: Access, region: str) -> AsyncIterator[Any]:

@@ -1,18 +1,16 @@
 """What people write today: the scripts that this program is measured beside, each as a process of its own.
 
-``python -m tests.bench.peers KIND MANIFEST`` cancels what a CSV of transform and run ids names. Nothing here writes a
-record, and ``lost`` are the runs that a script gives up.
+``python -m tests.bench.peers KIND MANIFEST AT_ONCE`` cancels what a CSV of transform and run ids names. Nothing here
+writes a record. The number at the end is of the runs that a script gave up.
 """
 
 import asyncio
 import csv
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-AT_ONCE = 50
-"""Calls in flight: what the fastest of these scripts is at its best with."""
 ATTEMPTS = 10
 
 Run = tuple[str, str]
@@ -24,13 +22,13 @@ def read(manifest: str) -> list[Run]:
         return [(row["transform_id"], row["task_run_id"]) for row in csv.DictReader(lines)]
 
 
-async def aioboto3_gather(runs: list[Run], mode: str) -> int:
+async def aioboto3_gather(runs: list[Run], mode: str, at_once: int) -> int:
     """``asyncio.gather`` under a semaphore; how many runs were given up."""
     import aioboto3
     from aiobotocore.config import AioConfig
 
-    places = asyncio.Semaphore(AT_ONCE)
-    config = AioConfig(retries={"mode": mode, "total_max_attempts": ATTEMPTS}, max_pool_connections=AT_ONCE)
+    places = asyncio.Semaphore(at_once)
+    config = AioConfig(retries={"mode": mode, "total_max_attempts": ATTEMPTS}, max_pool_connections=at_once)
     async with aioboto3.Session().client("glue", config=config) as glue:
 
         async def cancel(run: Run) -> None:
@@ -41,12 +39,12 @@ async def aioboto3_gather(runs: list[Run], mode: str) -> int:
     return sum(isinstance(end, BaseException) for end in ends)
 
 
-def boto3_threads(runs: list[Run], mode: str) -> int:
+def boto3_threads(runs: list[Run], mode: str, at_once: int) -> int:
     """A thread pool; how many runs were given up."""
     import boto3
     from botocore.config import Config
 
-    config = Config(retries={"mode": mode, "total_max_attempts": ATTEMPTS}, max_pool_connections=AT_ONCE)
+    config = Config(retries={"mode": mode, "total_max_attempts": ATTEMPTS}, max_pool_connections=at_once)
     glue = boto3.client("glue", config=config)
 
     def cancel(run: Run) -> bool:
@@ -56,7 +54,7 @@ def boto3_threads(runs: list[Run], mode: str) -> int:
             return True
         return False
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         return sum(pool.map(cancel, runs))
 
 
@@ -90,18 +88,18 @@ async def client_per_target(accounts: list[str], regions: list[str]) -> int:
 
 
 def main(kind: str, *words: str) -> None:
-    """Run one of them and print how many runs it lost, or found."""
-    cancelling: dict[str, Callable[[list[Run]], int | Awaitable[int]]] = {
-        "aioboto3": lambda runs: asyncio.run(aioboto3_gather(runs, "standard")),
-        "aioboto3-adaptive": lambda runs: asyncio.run(aioboto3_gather(runs, "adaptive")),
-        "boto3-threads": lambda runs: boto3_threads(runs, "standard"),
-        "boto3-adaptive": lambda runs: boto3_threads(runs, "adaptive"),
+    """Run one of them and print how many runs it gave up, or found."""
+    cancelling: dict[str, Callable[[list[Run], int], int]] = {
+        "aioboto3": lambda runs, at_once: asyncio.run(aioboto3_gather(runs, "standard", at_once)),
+        "aioboto3-adaptive": lambda runs, at_once: asyncio.run(aioboto3_gather(runs, "adaptive", at_once)),
+        "boto3-threads": lambda runs, at_once: boto3_threads(runs, "standard", at_once),
+        "boto3-adaptive": lambda runs, at_once: boto3_threads(runs, "adaptive", at_once),
     }
     if kind == "client-per-target":
         accounts, regions = (word.split(",") for word in words)
         sys.stdout.write(f"{asyncio.run(client_per_target(accounts, regions))}\n")
     else:
-        sys.stdout.write(f"{cancelling[kind](read(words[0]))}\n")
+        sys.stdout.write(f"{cancelling[kind](read(words[0]), int(words[1]))}\n")
 
 
 if __name__ == "__main__":
