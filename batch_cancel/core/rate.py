@@ -337,7 +337,7 @@ class AdaptiveRate:
         if share > 0.85:
             # Far above it. All that was accepted came from the bucket's first filling and the limit times the time: a
             # bound on the limit, and about twice of it if the filling was half.
-            self._limit_rps = min(self._limit_rps, 0.6 * self._accepted / (now - self._began_at))
+            self._limit_rps = min(self._limit_rps, 0.6 * self._accepted / max(now - self._began_at, 0.001))
         self._phase = _Phase.TRACK
         self.limit_found = True
         self._ceiling_rps = self._peak_rps

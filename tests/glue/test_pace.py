@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_cancel.core.rate import AdaptiveRate, Feedback, FixedRate
-from batch_cancel.core.task_run import Target
+from batch_cancel.core.task_run import Access, Target
 from batch_cancel.glue.learned import LearnedRates
 from batch_cancel.glue.pace import InFlight, Pacer, Pacers, Place, Priority
 from tests.sim.virtual_time import run
@@ -303,12 +303,13 @@ def test_what_was_found_is_where_the_next_sweep_starts(tmp_path: Path) -> None:
     pacers = Pacers(learned=learned)
     pacers.pacer(TARGET, "CancelMLTaskRun")._rate = Found()
     nameless = Target("eu-west-1")
-    pacers.pacer(nameless, "CancelMLTaskRun")._rate = Found()  # whose limit it is is not known: not kept
+    pacers.pacer(nameless, "CancelMLTaskRun")._rate = Found()  # kept by the way in, as long as nobody knows more
     pacers.save()
     again = Pacers(learned=LearnedRates(tmp_path / "rates.json"))
     assert again.pacer(TARGET, "CancelMLTaskRun").rps == 77.0
     assert again.pacer(TARGET, "GetMLTaskRun").rps == AdaptiveRate().rps
-    assert again.pacer(nameless, "CancelMLTaskRun").rps == AdaptiveRate().rps
+    assert again.pacer(nameless, "CancelMLTaskRun").rps == 77.0
+    assert again.pacer(Target("eu-west-1", access=Access("ops")), "CancelMLTaskRun").rps == AdaptiveRate().rps
 
 
 def test_without_a_place_to_keep_them_nothing_is_kept() -> None:
