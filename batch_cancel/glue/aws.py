@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import aioboto3
@@ -167,9 +168,7 @@ class Aws:
             async with context as client:
                 arguments = made[-1].arguments if made else None
                 pattern = self._patterns[key] = Pattern(client, arguments)
-            # The service model is a hundred thousand objects that stay: looking through them for garbage again and
-            # again would cost a fifth of a long sweep.
-            gc.freeze()
+            _keep_what_is_loaded()
         return pattern
 
     def _config_with(self, transport: Callable[..., Transport]) -> AioConfig:
@@ -253,6 +252,15 @@ class Aws:
             )
 
         return make
+
+
+@cache
+def _keep_what_is_loaded() -> None:
+    """Once in a process, with the service model loaded: a hundred thousand objects that stay.
+
+    Looking through them for garbage again and again would cost a twentieth of a long sweep.
+    """
+    gc.freeze()
 
 
 class _AssumedRole:

@@ -173,9 +173,16 @@ def test_without_a_template_the_client_makes_every_request(wire: Wire, monkeypat
 
 
 def test_a_botocore_that_hands_out_no_request_is_used_as_it_is(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aws_calls, "_catch", lambda **_: None)  # the pattern's own request goes out, to the fake wire
-    cancel(Aws("s-1"), "tr-1")
-    assert "AKIATEMPLATE00000000/" in wire.headers()["authorization"]
+    monkeypatch.setattr(aws_calls, "_catch", lambda **_: None)  # then only the pattern's closed transport holds it back
+    cancel(Aws("s-1"), "tr-1", "tr-2")
+    assert ["AKIATEMPLATE00000000/" in wire.headers(at)["authorization"] for at in range(len(wire.sent))] == [True] * 2
+
+
+def test_an_aiobotocore_that_asks_for_no_transport_keeps_its_own(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    config_with = Aws._config_with
+    monkeypatch.setattr(Aws, "_config_with", lambda aws, _: config_with(aws, AIOHTTPSession))
+    cancel(Aws("s-1"), "tr-1", "tr-2")
+    assert ["AKIATEMPLATE00000000/" in wire.headers(at)["authorization"] for at in range(len(wire.sent))] == [True] * 2
 
 
 @pytest.mark.parametrize("with_template", [True, False])
