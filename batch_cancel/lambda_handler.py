@@ -26,12 +26,13 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+from batch_cancel import shards
 from batch_cancel.core.errors import (
     AccessStopped,
     BatchCancelError,
@@ -47,8 +48,9 @@ from batch_cancel.execution import Finished, aws, aws_outbox, carry_out, finish,
 from batch_cancel.glue.outbox import SCHEME, Outbox, S3Place
 from batch_cancel.lambda_event import checked
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
-from batch_cancel.settings import Consent, DiscoverySource, ManifestSource, ReportFormat, Settings, from_json
-from batch_cancel.stop import Stop, StopCause
+from batch_cancel.report.merge import merge
+from batch_cancel.settings import Consent, DiscoverySource, ManifestSource, ReportFormat, Settings, from_json, to_json
+from batch_cancel.stop import Stop, StopCause, task_group
 from batch_cancel.sweep import Result
 
 SCHEMA = "batch-cancel/lambda/1"
@@ -58,6 +60,7 @@ RESERVE_SECONDS = 60.0
 RESERVE_SHARE = 0.25
 """So much of the time, at most, is kept for ending."""
 LEAST_SECONDS = 2.0
+DOWNLOADS_AT_ONCE = 16
 MOST_IDLE = 3
 """So many invocations in a row that got nothing done: then one more would not either."""
 
@@ -285,7 +288,9 @@ class _Invocation:
         if shard:  # the whole is reported, and told of, once it is merged
             settings = replace(settings, report=replace(settings.report, formats=(ReportFormat.JSON,)), notify=None)
         self._prefix = _prefix(settings)
-        if not (settings.dry_run or consent.yes or consent.confirm_count is not None or self._event.get("action")):
+        if not (
+            settings.dry_run or consent.yes or consent.confirm_count is not None or self._event.get("action") == "merge"
+        ):
             raise UsageError('consent is missing: the event needs "yes": true, "confirm_count": N or "dry_run": true')
         return settings
 
@@ -311,10 +316,84 @@ class _Invocation:
     # Many shards
 
     async def _shard(self, settings: Settings) -> dict[str, Any]:
-        raise UsageError("there are no shards yet")
+        """Write the parts' events to S3, where a Distributed Map reads them."""
+        shards.check_caps(settings, per_shard=bool(self._event.get("caps_per_shard")))
+        base = self._shards()
+        service = aws(settings, self._sweep_id)
+        settings = await self._with_manifest(settings)
+        folder = self._work / shards.SLICES_NAME
+        if isinstance(settings.source, ManifestSource):
+            slice_runs = self._event.get("slice_runs", shards.SLICE_RUNS)
+            sharding = shards.parts_of_manifest(
+                settings, settings.source, service, self._sweep_id, folder=folder, base=base, slice_runs=slice_runs
+            )
+            for path in sorted(folder.iterdir()):
+                await self._way().put_file(base.below(folder.name, path.name), path, "application/jsonl")
+        else:
+            sharding = await shards.parts_of_targets(settings, service, self._sweep_id)
+        common: dict[str, Any] = {
+            key: self._event[key] for key in ("sweep", "yes", "dry_run", "reason") if key in self._event
+        }
+        items, told = base.below(shards.ITEMS_NAME), base.below(shards.SHARDING_NAME)
+        text = json.dumps(list(sharding.items(common)), ensure_ascii=False)
+        await self._way().put_bytes(items, text.encode(), "application/json")
+        await self._way().put_bytes(told, sharding.written().encode(), "application/json")
+        return {
+            "schema": SCHEMA,
+            "sweep_id": self._sweep_id,
+            "shards": len(sharding.parts),
+            "failed": len(sharding.failed),
+            "items": {"bucket": items.bucket, "key": items.key},
+            "results": {"bucket": base.bucket, "prefix": base.below("results").key},
+            "merge_event": {**common, "action": "merge", "sweep_id": self._sweep_id},
+        }
 
     async def _merge(self, settings: Settings) -> dict[str, Any]:
-        raise UsageError("there are no shards yet")
+        """One report of what the parts left in S3; what left nothing is in trouble."""
+        told = self._shards().below(shards.SHARDING_NAME)
+        data = await self._way().get_bytes(told)
+        if data is None:
+            raise UsageError(f"there is no {told}: begin with the action shard, and the same sweep_id")
+        expected = shards.Expected.read(data, str(told))
+        found = [part for part in await self._fetch_parts(expected.parts) if part is not None]
+        run_dir = self._work / "run"
+        exit_code = merge(
+            found,
+            run_dir,
+            sweep_id=self._sweep_id,
+            settings=to_json(settings),
+            absent=expected.absent(path.parent.name for path in found),
+        )
+        finished = await finish(
+            run_dir,
+            settings,
+            exit_code,
+            sweep_id=self._sweep_id,
+            outbox=lambda: self._way(settings),
+            emf=_to_stdout,
+        )
+        return self._told(run_dir, Result(exit_code), finished, None, _left(run_dir))
+
+    async def _fetch_parts(self, sweep_ids: Iterable[str]) -> list[Path | None]:
+        at_once = asyncio.Semaphore(DOWNLOADS_AT_ONCE)
+
+        async def one(sweep_id: str) -> Path | None:
+            path = _new_folder(self._work / "parts" / sweep_id) / LEDGER_NAME
+            async with at_once:
+                there = await self._way().get_file(place_of_sweep(self._prefix, sweep_id).below(LEDGER_NAME), path)
+            return path if there else None
+
+        async with task_group() as group:
+            tasks = [group.create_task(one(sweep_id)) for sweep_id in sweep_ids]
+        return [task.result() for task in tasks]
+
+    def _shards(self) -> S3Place:
+        return place_of_sweep(self._prefix, self._sweep_id).below("shards")
+
+
+def _new_folder(path: Path) -> Path:
+    path.mkdir(mode=0o700, parents=True)
+    return path
 
 
 def _prefix(settings: Settings) -> str:

@@ -108,6 +108,8 @@ async def resume_sweep(
         facts = reader.facts()
     finally:
         reader.close()
+    if facts.get("merged"):
+        raise LedgerError(f"{directory} is a merged report: resume its parts")
     if "settings" not in facts:
         raise LedgerError(f"{directory}: the sweep had not begun, and nothing was called: start a new one")
     before = from_json(facts["settings"])

@@ -266,7 +266,7 @@ class RuntimeApi:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the standard library's name
                 """Say nothing."""
 
-        self.release = lambda: waiting.put(("", {}))
+        self.waiting = waiting
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
 
@@ -297,7 +297,7 @@ def runtime(variables: dict[str, str], events: list[dict[str, Any]], seconds: fl
     finally:
         process.kill()
         process.wait()
-        api.release()
+        api.waiting.put(("", {}))
         api.server.shutdown()
         thread.join()
         api.server.server_close()

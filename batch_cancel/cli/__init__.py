@@ -20,6 +20,8 @@ COMMANDS = {
     "validate": ("validate", "Check sweep files and manifests: every fault, with its place."),
     "schema": ("validate", "Print the JSON Schema of the sweep file."),
     "iam-policy": ("iam_policy", "Print the least-privilege IAM policy for sweeps or audits."),
+    "shard": ("shard", "Write a sweep's parts, for an engine that runs many at once."),
+    "merge": ("merge", "Make one report of the parts' reports."),
     "simulate": ("simulate", "Serve a made-up Glue fleet on this machine, for drills and tests."),
     "demo": ("demo", "Watch a whole sweep against a made-up fleet."),
 }

@@ -90,6 +90,8 @@ def resume(ctx: click.Context, /, run_dir: Path, **_: object) -> None:
         facts = reader.facts()
     finally:
         reader.close()
+    if facts.get("merged"):
+        raise LedgerError(f"{run_dir} is a merged report: resume its parts")
     if "settings" not in facts:
         raise LedgerError(f"{run_dir}: the sweep had not begun, and nothing was called: start a new one")
     settings = renewed(from_json(facts["settings"]), ctx)

@@ -1,0 +1,504 @@
+"""Many sweeps' records made into one: the ledgers of shards, or reports where only those were kept.
+
+The result is a run directory like any other, from which every report is made; it is not to be gone on with. A run that
+several parts know stands in it once, with the verdict that claims most of what was seen (:data:`STRENGTH`). A part that
+is missing is a target in trouble: a merged report is complete only if every part is there and is complete itself.
+
+Reports hold no capacities, so what comes from them has no estimates; and their counts of calls are known as sums alone.
+"""
+
+import contextlib
+import json
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from batch_cancel.core.errors import InputError, LedgerError, Problem, RecordLost, UsageError
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.ledger import schema
+from batch_cancel.ledger.ledger import LEDGER_NAME
+from batch_cancel.ledger.reader import VERDICT, LedgerReader
+from batch_cancel.manifest.json_text import JsonText
+from batch_cancel.manifest.read import os_fault
+from batch_cancel.manifest.rows import NotText
+
+REPORT_SCHEMA = "batch-cancel/report/1"
+
+STRENGTH = (
+    Outcome.STOPPED,
+    Outcome.FINISHED_FIRST,
+    Outcome.STUCK_STOPPING,
+    Outcome.STOPPING,
+    Outcome.UNKNOWN,
+    Outcome.FAILED,
+    Outcome.DENIED,
+    Outcome.INVALID,
+    Outcome.ALREADY_FINISHED,
+    Outcome.NOT_FOUND,
+    Outcome.WOULD_CANCEL,
+    Outcome.EXCLUDED,
+    Outcome.NOT_ATTEMPTED,
+)
+"""Which verdict of two stays. What may have reached the service goes before what was only read, and that before what
+was never tried: so a merged report says neither "stopped" of what nobody saw stop, nor "untouched" of what may be."""
+
+CAUSES = ("interrupted", "deadline", "max_errors", "credentials", "guardrail")
+INTERRUPTED_CODES = (130, 143)
+STOPPED_EARLY = 5
+
+_RUN_COLUMNS = (
+    "transform_id, task_run_id, task_type, started_on, status_before, execution_time_seconds, rule, labels, priority,"
+    " sweep_number, returns, requested_at, accepted, accepted_at, tainted, refusal, status_after, confirmed_at,"
+    " attempts, throttled, error_code, error_message, request_id"
+)
+_COPIED = ", ".join(f"r.{name.strip()}" for name in _RUN_COLUMNS.split(","))
+_TAKEN = ", ".join(
+    f"{name.strip()} = excluded.{name.strip()}"
+    for name in _RUN_COLUMNS.split(",")
+    if name.strip() not in ("transform_id", "task_run_id", "attempts", "throttled")
+)
+MERGE_RUNS = f"""
+INSERT INTO runs (target_id, state, outcome, {_RUN_COLUMNS})
+SELECT p.whole_id, CASE WHEN r.state = 'excluded' THEN 'excluded' ELSE 'done' END, {VERDICT}, {_COPIED}
+FROM part.runs r JOIN temp.places p ON p.part_id = r.target_id WHERE true ORDER BY r.id
+ON CONFLICT (target_id, transform_id, task_run_id) DO UPDATE SET {_TAKEN}, state = excluded.state,
+    outcome = excluded.outcome, attempts = runs.attempts + excluded.attempts,
+    throttled = runs.throttled + excluded.throttled
+WHERE strength(excluded.outcome) < strength(runs.outcome)
+"""  # noqa: S608  # constants
+MERGE_ATTEMPTS = """
+INSERT INTO attempts (run_id, number, intent_at, sent_at, ended_at, class, error_code, http_status, request_id)
+SELECT w.id, a.number + coalesce((SELECT max(number) FROM attempts b WHERE b.run_id = w.id), 0),
+       a.intent_at, a.sent_at, a.ended_at, a.class, a.error_code, a.http_status, a.request_id
+FROM part.attempts a JOIN part.runs r ON r.id = a.run_id JOIN temp.places p ON p.part_id = r.target_id
+JOIN runs w ON w.target_id = p.whole_id AND w.transform_id = r.transform_id AND w.task_run_id = r.task_run_id
+ORDER BY a.run_id, a.number
+"""
+MERGE_TRANSFORMS = """
+INSERT OR IGNORE INTO transforms
+SELECT p.whole_id, t.transform_id, t.name, t.max_capacity, t.worker_type, t.number_of_workers, t.timeout_minutes,
+       t.glue_version, t.tags
+FROM part.transforms t JOIN temp.places p ON p.part_id = t.target_id
+"""
+MERGE_CALLS = """
+INSERT INTO calls SELECT p.whole_id, c.operation, c.second, c.calls, c.throttled, c.failed, c.retries, c.rps
+FROM part.calls c JOIN temp.places p ON p.part_id = c.target_id WHERE true
+ON CONFLICT (target_id, operation, second) DO UPDATE SET calls = calls + excluded.calls,
+    throttled = throttled + excluded.throttled, failed = failed + excluded.failed,
+    retries = retries + excluded.retries, rps = coalesce(rps, 0) + coalesce(excluded.rps, 0)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A part that should be there and is not, or a place that no part could be made for."""
+
+    account_id: str | None
+    region: str
+    code: str
+    message: str
+
+
+def merge(
+    parts: Sequence[Path],
+    directory: Path,
+    *,
+    sweep_id: str,
+    settings: str | None = None,
+    absent: Sequence[Absent] = (),
+) -> int:
+    """Make one ledger of many, in a directory that holds none yet; the exit code that the whole has.
+
+    Args:
+        parts: run directories, their ledgers, or ``report.json`` files.
+        settings: of the whole, as :func:`batch_cancel.settings.to_json` writes them; else the first part's stand.
+        absent: what is missing.
+
+    Raises:
+        UsageError: the parts do not belong together.
+        LedgerError, InputError: a part cannot be read, or the directory is taken.
+        RecordLost: the result cannot be written.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordLost(f"cannot make the directory {directory}: {error.strerror}") from error
+    path = directory / LEDGER_NAME
+    schema.create(path).close()
+    try:
+        with tempfile.TemporaryDirectory(prefix="batch-cancel-merge-") as folder:
+            return _merge(parts, path, Path(folder), sweep_id=sweep_id, settings=settings, absent=absent)
+    except BaseException as error:
+        schema.remove(path)
+        if isinstance(error, sqlite3.Error):
+            raise RecordLost(f"cannot write {path}: {error}") from error
+        raise
+
+
+def sweep_id_of(part: Path) -> str | None:
+    """The sweep id of a part; None where it tells none.
+
+    Raises:
+        LedgerError, InputError: the part cannot be read.
+    """
+    with tempfile.TemporaryDirectory(prefix="batch-cancel-merge-") as folder:
+        ledger = _ledger_of(part, Path(folder) / "part.db")
+        schema.check(ledger)
+        reader = LedgerReader(ledger)
+        try:
+            return reader.facts().get("sweep_id")
+        finally:
+            reader.close()
+
+
+def _merge(
+    parts: Sequence[Path],
+    path: Path,
+    folder: Path,
+    *,
+    sweep_id: str,
+    settings: str | None,
+    absent: Sequence[Absent],
+) -> int:
+    whole = sqlite3.connect(f"{path.resolve().as_uri()}", uri=True, isolation_level=None)
+    try:
+        whole.row_factory = sqlite3.Row
+        whole.create_function("strength", 1, _strength, deterministic=True)
+        facts: list[dict[str, Any]] = []
+        rows = 0
+        for number, part in enumerate(parts):
+            told, count = _add(whole, _ledger_of(part, folder / f"{number}.db"), part)
+            facts.append(told)
+            rows += count
+        _check_together(parts, facts)
+        whole.execute("BEGIN")
+        for gap in absent:
+            _add_absent(whole, gap)
+        runs = whole.execute("SELECT count(*) FROM runs").fetchone()[0]
+        told = _facts(facts, sweep_id, settings, again=rows - runs, incomplete=bool(absent))
+        whole.executemany(
+            "INSERT OR REPLACE INTO sweep (key, value) VALUES (?, ?)",
+            [(key, json.dumps(value)) for key, value in told.items()],
+        )
+        whole.execute("COMMIT")
+        whole.execute("PRAGMA journal_mode = DELETE")
+        return int(told["exit_code"])
+    finally:
+        whole.close()
+
+
+def _add(whole: sqlite3.Connection, ledger: Path, part: Path) -> tuple[dict[str, Any], int]:
+    """Take one ledger in; its facts, and how many runs it has."""
+    schema.check(ledger)
+    try:
+        whole.execute("ATTACH DATABASE ? AS part", (f"{ledger.resolve().as_uri()}?mode=ro",))
+        whole.execute("BEGIN")
+        facts = {row["key"]: json.loads(row["value"]) for row in whole.execute("SELECT key, value FROM part.sweep")}
+        whole.execute("CREATE TEMP TABLE places (part_id INTEGER PRIMARY KEY, whole_id INTEGER NOT NULL)")
+        for row in whole.execute("SELECT * FROM part.targets ORDER BY id").fetchall():
+            whole.execute("INSERT INTO temp.places VALUES (?, ?)", (row["id"], _place(whole, row)))
+        for statement in (MERGE_TRANSFORMS, MERGE_RUNS, MERGE_ATTEMPTS, MERGE_CALLS):
+            whole.execute(statement)
+        whole.execute("INSERT INTO rejected SELECT line, text, error FROM part.rejected ORDER BY rowid")
+        count = int(whole.execute("SELECT count(*) FROM part.runs").fetchone()[0])
+        whole.execute("DROP TABLE temp.places")
+        whole.execute("COMMIT")
+        whole.execute("DETACH DATABASE part")
+    except sqlite3.DatabaseError as error:
+        raise LedgerError(f"{part} cannot be taken in: {error}") from error
+    return facts, count
+
+
+def _place(whole: sqlite3.Connection, row: sqlite3.Row) -> int:
+    """The target of the whole that a part's target is: the same account and region, or the same way in."""
+    account = row["account_id"] or _account_of(row["role_arn"])
+    same = whole.execute(
+        "SELECT * FROM targets WHERE region = ? AND coalesce(account_id, profile, '') = ?",
+        (row["region"], account or row["profile"] or ""),
+    ).fetchone()
+    if same is None:
+        cursor = whole.execute(
+            "INSERT INTO targets (account_id, region, profile, role_arn, external_id, identity_arn, listed, transforms,"
+            " active_runs, error_code, error_message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (account, *row[2:12]),
+        )
+        return int(cursor.lastrowid or 0)
+    whole.execute(
+        "UPDATE targets SET listed = min(listed, ?), identity_arn = coalesce(identity_arn, ?),"
+        " transforms = max(coalesce(transforms, ?), coalesce(?, transforms)),"
+        " active_runs = max(coalesce(active_runs, ?), coalesce(?, active_runs)),"
+        " error_message = CASE WHEN error_code IS NULL THEN ? ELSE error_message END,"
+        " error_code = coalesce(error_code, ?) WHERE id = ?",
+        (
+            row["listed"],
+            row["identity_arn"],
+            *[row["transforms"]] * 2,
+            *[row["active_runs"]] * 2,
+            row["error_message"],
+            row["error_code"],
+            same["id"],
+        ),
+    )
+    return int(same["id"])
+
+
+def _add_absent(whole: sqlite3.Connection, gap: Absent) -> None:
+    changed = whole.execute(
+        "UPDATE targets SET listed = 0, error_code = coalesce(error_code, ?),"
+        " error_message = coalesce(error_message, ?) WHERE region = ? AND account_id IS ?",
+        (gap.code, gap.message, gap.region, gap.account_id),
+    ).rowcount
+    if not changed:
+        whole.execute(
+            "INSERT INTO targets (account_id, region, listed, error_code, error_message) VALUES (?, ?, 0, ?, ?)",
+            (gap.account_id, gap.region, gap.code, gap.message),
+        )
+
+
+def _account_of(role_arn: str | None) -> str | None:
+    return role_arn.split(":")[4] if role_arn else None
+
+
+def _strength(outcome: str) -> int:
+    return STRENGTH.index(Outcome(outcome))
+
+
+# -- the facts of the whole -------------------------------------------------------------------------------------------
+
+
+def _check_together(parts: Sequence[Path], facts: Sequence[dict[str, Any]]) -> None:
+    seen: dict[object, Path] = {}
+    for part, told in zip(parts, facts, strict=True):
+        if told.get("sweep_id") in seen:
+            raise UsageError(f"{part} is of the same sweep as {seen[told.get('sweep_id')]}: give each part once")
+        seen[told.get("sweep_id")] = part
+    modes = {told.get("mode") for told in facts}
+    if len(modes) > 1:
+        raise UsageError("some parts are dry runs and some are not: merge them apart")
+
+
+def _facts(
+    facts: Sequence[dict[str, Any]], sweep_id: str, settings: str | None, *, again: int, incomplete: bool
+) -> dict[str, Any]:
+    codes = [told.get("exit_code") for told in facts]
+    causes = {told.get("stop_cause") for told in facts}
+    sources = [told.get("source") or {} for told in facts]
+    kinds = {source.get("kind") for source in sources}
+    stored = settings or next((told["settings"] for told in facts if told.get("settings")), None)
+    return {
+        "sweep_id": sweep_id,
+        "tool_version": _shared(facts, "tool_version"),
+        "name": _shared(facts, "name"),
+        "reason": _shared(facts, "reason"),
+        "mode": facts[0].get("mode") if facts else None,
+        "started_at": _moment(facts, "started_at", min),
+        # Where one part has not finished, the whole has not.
+        "finished_at": _moment(facts, "finished_at", max) if all(t.get("finished_at") for t in facts) else None,
+        "stop_cause": next((cause for cause in CAUSES if cause in causes), None),
+        "exit_code": exit_code_of_all(codes, incomplete=incomplete),
+        "source": {"kind": kinds.pop() if len(kinds) == 1 else None, "parts": len(facts)},
+        "duplicates": sum(told.get("duplicates") or 0 for told in facts) + again,
+        "refusal": next((told["refusal"] for told in facts if told.get("refusal")), None),
+        "sweeps": max((told.get("sweeps") or 1 for told in facts), default=1),
+        "left_out": [gap for told in facts for gap in told.get("left_out") or []],
+        "settings": stored,
+        "found": True,
+        "decided": True,
+        "merged": [told.get("sweep_id") for told in facts],
+    }
+
+
+def exit_code_of_all(codes: Sequence[int | None], *, incomplete: bool) -> int:
+    """The exit code of the whole: what all parts agree on; else what a person has to know first."""
+    told = {1 if code is None else code for code in codes} | ({1} if incomplete else set())
+    if len(told) == 1:
+        return told.pop()
+    for code in (*INTERRUPTED_CODES, STOPPED_EARLY):
+        if code in told:
+            return code
+    return 1 if told - {0} else 0
+
+
+def _shared(facts: Sequence[dict[str, Any]], key: str) -> object:
+    values = {json.dumps(told.get(key)) for told in facts}
+    return json.loads(values.pop()) if len(values) == 1 else None
+
+
+def _moment(facts: Sequence[dict[str, Any]], key: str, choose: Any) -> str | None:  # noqa: ANN401  # min or max
+    moments = [told[key] for told in facts if told.get(key)]
+    return str(choose(moments, key=datetime.fromisoformat)) if moments else None
+
+
+# -- a report as a ledger ---------------------------------------------------------------------------------------------
+
+
+def _ledger_of(part: Path, path: Path) -> Path:
+    """The ledger of a part; one is made at ``path`` where it is a report."""
+    if part.is_dir():
+        if not (part / LEDGER_NAME).is_file() and (part / "report.json").is_file():
+            return _from_report(part / "report.json", path)
+        return part / LEDGER_NAME
+    if part.suffix.lower() == ".json":
+        return _from_report(part, path)
+    return part
+
+
+def _from_report(report: Path, path: Path) -> Path:
+    connection = schema.create(path)
+    try:
+        with report.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+            connection.execute("BEGIN")
+            _Report(JsonText(stream, str(report)), str(report), connection).read()
+            connection.execute("COMMIT")
+    except OSError as error:
+        raise InputError([Problem(str(report), os_fault(error))]) from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise InputError([Problem(str(report), f"is not a report.json of batch-cancel ({error!r})")]) from error
+    finally:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("PRAGMA journal_mode = DELETE")
+        connection.close()
+    return path
+
+
+class _Report:
+    """One ``report.json`` on its way into a ledger; its runs are read one by one."""
+
+    def __init__(self, text: JsonText, source: str, connection: sqlite3.Connection) -> None:
+        self._text = text
+        self._source = source
+        self._ledger = connection
+        self._facts: dict[str, Any] = {}
+        self._targets: dict[tuple[object, object], int] = {}
+
+    def read(self) -> None:
+        text = self._text
+        text.expect("{", "at the beginning of a report")
+        while not text.take("}"):
+            key = text.key()
+            match key:
+                case "runs":
+                    for run in self._items():
+                        self._add_run(run)
+                case "rejected":
+                    for row in self._items():
+                        self._ledger.execute(
+                            "INSERT INTO rejected VALUES (?, ?, ?)", (row["line"], row["text"], row["error"])
+                        )
+                case "targets":
+                    for target in self._items():
+                        self._add_target(target)
+                case _:
+                    self._facts[key] = _plain(text.value())
+            text.comma_or("}")
+        if self._facts.get("schema") != REPORT_SCHEMA:
+            raise InputError([Problem(self._source, f"is not a report.json ({REPORT_SCHEMA}) of batch-cancel")])
+        self._add_calls()
+        kept = ("sweep_id", "tool_version", "name", "reason", "mode", "started_at", "finished_at", "stop_cause")
+        facts = {key: self._facts.get(key) for key in (*kept, "exit_code", "source", "refusal", "sweeps")}
+        facts["duplicates"] = self._facts["totals"]["duplicates"]
+        self._ledger.executemany(
+            "INSERT INTO sweep VALUES (?, ?)", [(key, json.dumps(value)) for key, value in facts.items()]
+        )
+
+    def _items(self) -> Iterator[Any]:
+        self._text.expect("[", "at the beginning of a list")
+        while not self._text.take("]"):
+            yield _plain(self._text.value())
+            self._text.comma_or("]")
+
+    def _add_target(self, target: Any) -> None:  # noqa: ANN401  # as it stands in the file
+        error = target["error"] or {}
+        cursor = self._ledger.execute(
+            "INSERT INTO targets (account_id, region, identity_arn, listed, transforms, active_runs, error_code,"
+            " error_message) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                target["account_id"],
+                target["region"],
+                target["identity_arn"],
+                int(target["complete"] or bool(error)),
+                target["transforms"],
+                target["active_runs"],
+                error.get("code"),
+                error.get("message"),
+            ),
+        )
+        self._targets[target["account_id"], target["region"]] = int(cursor.lastrowid or 0)
+
+    def _add_run(self, run: Any) -> None:  # noqa: ANN401
+        outcome = Outcome(run["outcome"])
+        target_id = self._targets[run["account_id"], run["region"]]
+        self._ledger.execute(
+            f"INSERT INTO runs (target_id, state, outcome, {_RUN_COLUMNS}) VALUES ({', '.join('?' * 26)})",  # noqa: S608
+            (
+                target_id,
+                "excluded" if outcome is Outcome.EXCLUDED else "done",
+                str(outcome),
+                run["transform_id"],
+                run["task_run_id"],
+                run["task_type"],
+                _seconds(run["started_on"]),
+                run["status_before"],
+                None,
+                run["rule"],
+                json.dumps(run["labels"], ensure_ascii=False) if run["labels"] else None,
+                0,
+                run.get("sweep_number") or 1,
+                0,
+                _seconds(run["requested_at"]),
+                int(outcome in _ACCEPTED),
+                None,
+                0,
+                None,
+                run["status_after"],
+                _seconds(run["confirmed_at"]),
+                run["attempts"],
+                run["throttled"],
+                run["error_code"],
+                run["error_message"],
+                run["request_id"],
+            ),
+        )
+        if run["transform_name"] is not None or run.get("glue_version") is not None:
+            self._ledger.execute(
+                "INSERT OR IGNORE INTO transforms (target_id, transform_id, name, glue_version) VALUES (?, ?, ?, ?)",
+                (target_id, run["transform_id"], run["transform_name"], run.get("glue_version")),
+            )
+
+    def _add_calls(self) -> None:
+        """The sums, at the sweep's begin and its first target: a report knows no more."""
+        if not self._targets:
+            return
+        second = int(_seconds(self._facts["started_at"]) or 0)
+        totals = self._facts["totals"]
+        throttled, retries = totals["throttled"], totals["retries"]
+        for operation, calls in totals["api_calls"].items():
+            self._ledger.execute(
+                "INSERT INTO calls VALUES (?, ?, ?, ?, ?, 0, ?, NULL)",
+                (next(iter(self._targets.values())), operation, second, calls, throttled, retries),
+            )
+            throttled = retries = 0
+
+
+_ACCEPTED = (Outcome.STOPPED, Outcome.FINISHED_FIRST, Outcome.STOPPING, Outcome.STUCK_STOPPING)
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401  # JSON
+    """JSON's numbers as numbers: the reader keeps them as they were written."""
+    match value:
+        case NotText(text=text):
+            return int(text) if text.lstrip("-").isdigit() else float(text)
+        case dict():
+            return {key: _plain(item) for key, item in value.items()}
+        case list():
+            return [_plain(item) for item in value]
+        case _:
+            return value
+
+
+def _seconds(text: str | None) -> float | None:
+    return None if text is None else datetime.fromisoformat(text).timestamp()
