@@ -587,7 +587,8 @@ class Sweep:
             if timer is not None:
                 timer.cancel()  # the work is done: what comes now is for the report, and leaves nothing undone
             if self._identifying is not None and self._stop.cause is None:
-                await asyncio.wait({self._identifying}, timeout=IDENTITY_PATIENCE_SECONDS)
+                with contextlib.suppress(Stopped), self._stop.interruptible():
+                    await asyncio.wait({self._identifying}, timeout=IDENTITY_PATIENCE_SECONDS)
         finally:
             if timer is not None:
                 timer.cancel()

@@ -227,7 +227,8 @@ class Verifier:
     def _patience_over(self, run: AskedRun, now: datetime, *, accepted: bool) -> bool:
         if not self._wait:
             return not accepted
-        since = run.accepted_at or run.requested_at or self._began_at
+        # That it was accepted may have been seen just now: the wait for its end begins with that.
+        since = run.accepted_at or (now if accepted else run.requested_at) or self._began_at
         return now - max(since, self._began_at) >= self._timeout
 
 
