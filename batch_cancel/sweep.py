@@ -429,9 +429,7 @@ class Sweep:
 
         await in_turn(works, one, TARGETS_AT_ONCE)
         missing = set.intersection(*(work.missing for work in works)) if works else set()
-        for transform_id in sorted(
-            missing
-        ):  # a transform that is at none of the targets is a slip, not "nothing to do"
+        for transform_id in sorted(missing):  # at none of the targets: a slip, and not "nothing to do"
             for work in works:
                 work.on_trouble("EntityNotFoundException", f"there is no transform {transform_id}")
         return clear
@@ -594,8 +592,8 @@ class Sweep:
                 timer.cancel()
             for task in (counting, self._identifying):
                 await _cancelled(task)
-            for task in tuple(self._who.tasks()):  # nobody is left who could ask once more
-                await _cancelled(task)
+            for question in tuple(self._who.tasks()):  # nobody is left who could ask once more
+                await _cancelled(question)
             self._pacers.save()
         self._flush_counts()
         await self._ledger.writer.commit()

@@ -26,7 +26,7 @@ def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state"
 
 
-def planned(play: Play, path: Path, **changes: Any) -> Plan:
+def planned(play: Play, path: Path, **changes: Any) -> Plan:  # noqa: ANN401  # fields of Settings
     """A plan of what the play's world shows now."""
     play.sweep(settings(dry_run=True, consent=Consent(), **changes))
     reader = LedgerReader(play.directory / LEDGER_NAME)
