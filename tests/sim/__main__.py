@@ -5,7 +5,7 @@ import sys
 import time
 from pprint import pformat
 
-from tests.sim.run import Tally, play, play_many
+from tests.sim.run import SEEDS_AT_ONCE, Tally, play, play_many
 
 
 def main() -> int:
@@ -20,7 +20,8 @@ def main() -> int:
         return _replay(options.replay)
     began = time.monotonic()
     tally = Tally()
-    for done in play_many(range(options.start, options.start + options.seeds), options.jobs):
+    seeds = range(options.start, options.start + options.seeds)
+    for done in play_many(seeds, options.jobs, at_once=1 if options.first else SEEDS_AT_ONCE):
         tally.add(done)
         for seed, violations in done.violations.items():
             sys.stdout.write(f"seed {seed}: `python -m tests.sim --replay {seed}`\n")

@@ -6,15 +6,18 @@ as they lie on disk, and names what contradicts.
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from batch_cancel.core.errors import ErrorKind
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Status
 from batch_cancel.ledger.reader import RunRow
 from batch_cancel.settings import DiscoverySource
 from batch_cancel.simulator.fleet import Run
-from tests.sim.histories import HOME, Blow, History
+from batch_cancel.simulator.memory import KIND_BY_CODE
+from tests.sim.histories import History
 from tests.sim.lives import EPOCH, _account
 from tests.sim.story import (
     ACCEPTED,
@@ -33,11 +36,13 @@ from tests.sim.story import (
 )
 
 DRAIN_SECONDS = 30.0
+ATTEMPT_SECONDS = 45.0
 A_MOMENT = 1e-6
 TOLERANCE_SECONDS = 1.0
 """An end so close to the request is not "before" (the program's CLOCK_TOLERANCE)."""
 STS = ("GetCallerIdentity", "AssumeRole")
 CONFIRMED = (Outcome.STOPPED, Outcome.FINISHED_FIRST, Outcome.ALREADY_FINISHED, Outcome.NOT_FOUND, Outcome.EXCLUDED)
+GIVEN_UP = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.INVALID, Outcome.DENIED)
 ENDED = ("STOPPED", "SUCCEEDED", "FAILED", "TIMEOUT")
 BAD = (
     Outcome.FAILED,
@@ -76,7 +81,7 @@ class _Checker:
 
     # Requests
 
-    def requests(self) -> None:
+    def requests(self) -> None:  # noqa: C901  # a list of rules: one reads on its own
         """No cancel call that nobody consented to, for a run that was to be left alone, or where it is forbidden."""
         settings, story = self.settings, self.story
         cancels = [wire for wire in story.wires if wire.operation == CANCEL]
@@ -129,8 +134,7 @@ class _Checker:
             or (selection.task_types is not None and run.task_type not in selection.task_types)
             or (selection.older_than is not None and age < selection.older_than.total_seconds() - self._skew)
             or (
-                selection.newer_than is not None
-                and age - wire.left > selection.newer_than.total_seconds() + self._skew
+                selection.newer_than is not None and age - wire.left > selection.newer_than.total_seconds() + self._skew
             )
         )
         if left_out:
@@ -161,7 +165,7 @@ class _Checker:
         """After an ambiguous attempt a run is read before it is asked again."""
         for key, wires in self.story.by_run.items():
             reads = self.story.reads[key]
-            for before, after in zip(wires, wires[1:], strict=False):
+            for before, after in itertools.pairwise(wires):
                 if before.heard not in (AMBIGUOUS, CUT, None):
                     continue
                 since = before.ended
@@ -188,7 +192,7 @@ class _Checker:
             if count > most * (1 + returns):
                 self.violated("more attempts than max_attempts", key, count, most)
 
-    def stops(self, life: Life) -> None:
+    def stops(self, life: Life) -> None:  # noqa: C901, PLR0912  # as above
         """After a stop nothing is sent, and the drain has an end."""
         stopped_at = life.stop_asked_at if life.stop_asked_at is not None else math.inf
         cancels_until = stopped_at
@@ -207,10 +211,29 @@ class _Checker:
             if wire.began > limit + A_MOMENT:
                 self.violated("a call was begun after the stop", wire, f"stopped at {limit:.3f}", life.stopping)
                 break
-        if stopped_at < math.inf and life.natural:
-            slow = 20 * self.history.troubles[life.number].slow_disk_seconds
-            if life.ended > stopped_at + DRAIN_SECONDS + 1.0 + slow:
-                self.violated("the drain has no end", f"stopped at {stopped_at:.3f}, ended at {life.ended:.3f}")
+        if stopped_at == math.inf or not life.natural:
+            return
+        slow = 2.0 + 20 * self.history.troubles[life.number].slow_disk_seconds
+        if life.ended > stopped_at + DRAIN_SECONDS + slow:
+            self.violated("the drain has no end", f"stopped at {stopped_at:.3f}, ended at {life.ended:.3f}")
+        in_flight = [
+            wire
+            for wire in self.story.wires
+            if wire.life == life.number and wire.began <= stopped_at <= (wire.ended or wire.left)
+        ]
+        last = max((wire.ended or stopped_at for wire in in_flight), default=stopped_at)
+        if life.ended > last + slow:
+            self.violated(
+                "nothing is in flight, and yet the end is waited for", life.number, f"{last:.3f}", f"{life.ended:.3f}"
+            )
+        for wire in in_flight:
+            if wire.heard == CUT and wire.operation == CANCEL and wire.ended is not None:
+                by_itself = wire.ended - wire.left >= ATTEMPT_SECONDS - A_MOMENT
+                if not by_itself and wire.ended < stopped_at + DRAIN_SECONDS - A_MOMENT:
+                    self.violated(
+                        "a cancel call in flight is cut off by the stop", wire, f"stopped at {stopped_at:.3f}"
+                    )
+                    break
 
     # The record
 
@@ -245,11 +268,13 @@ class _Checker:
         """The attempts in the ledger are the calls on the wire."""
         rows = [verdict for verdict in recorded.attempts.get(row.id, []) if verdict != NOT_SENT]
         sent = [wire for wire in wires if wire.heard != NOT_SENT]
+        # An attempt may run out of time before its request could leave: nobody but the wire can tell.
+        late_roles = any(wire.operation == "AssumeRole" and wire.heard == CUT for wire in self.story.wires)
         places = {0}
         for verdict in rows:
             following: set[int] = set()
             for place in places:
-                open_ended = verdict in (None, "lost")
+                open_ended = verdict in (None, "lost") or (verdict == AMBIGUOUS and late_roles)
                 if open_ended:
                     following.add(place)
                 if place < len(sent) and (open_ended or _fits(verdict, sent[place])):
@@ -266,17 +291,28 @@ class _Checker:
 
     def outcome(self, life: Life, recorded: Recorded, key: Key, row: RunRow, wires: list[Wire]) -> None:
         run = self.story.run(key)
-        rule = _RULES.get(row.outcome)
-        if rule is None:
-            return
+        rule = _RULES[row.outcome]
         reads = [(wire, status) for wire, status in self.story.reads.get(key, ()) if wire.life <= life.number]
         case = _Case(self, life, recorded, key, row, run, wires, reads)
+        if (
+            row.outcome in GIVEN_UP
+            and not case.cut_short
+            and KIND_BY_CODE.get(str(row.error_code)) is ErrorKind.THROTTLE
+        ):
+            self.violated("given up because of throttles", life.number, key, row, *wires)
         fault = rule(case)
         if fault:
             history = [] if run is None else [f"{at - EPOCH:.3f} {status}" for at, status, _ in run.history(math.inf)]
             self.violated(
-                f"'{row.outcome}' is not true: {fault}", f"life {life.number}", key, row, history,
-                "calls", *wires, "reads", *[wire for wire, _ in reads[-4:]],
+                f"'{row.outcome}' is not true: {fault}",
+                f"life {life.number}",
+                key,
+                row,
+                history,
+                "calls",
+                *wires,
+                "reads",
+                *[wire for wire, _ in reads[-4:]],
             )
 
     def confirmed_stay(self) -> None:
@@ -284,13 +320,13 @@ class _Checker:
         if self.settings.until_clear:
             return
         lives = self.story.lives
-        for before, after in zip(lives, lives[1:], strict=False):
+        for before, after in itertools.pairwise(lives):
             if before.recorded is None or after.recorded is None:
                 continue
             for key, row in before.recorded.runs.items():
                 state = before.recorded.states[row.id]
-                if state == "asked" or row.outcome in CONFIRMED and state in ("done", "excluded"):
-                    again = [w for w in self.story.by_run.get(key, ()) if w.life > before.number]
+                if state == "asked" or (row.outcome in CONFIRMED and state in ("done", "excluded")):
+                    again = [w for w in self.story.by_run.get(key, ()) if w.life == after.number]
                     if again:
                         self.violated("a run that had been seen to is asked again", key, row.outcome, state, again[0])
                 if row.outcome in CONFIRMED and state in ("done", "excluded"):
@@ -312,7 +348,7 @@ class _Checker:
         if self.history.hopeful and not last.natural and last.ending not in ("LedgerError", "InputError"):
             self.violated("a sweep without lasting trouble does not come to its end", last.ending, last.says)
 
-    def exit_code(self, life: Life, recorded: Recorded) -> None:
+    def exit_code(self, life: Life, recorded: Recorded) -> None:  # noqa: C901, PLR0912  # as above
         outcomes = {row.outcome for row in recorded.runs.values()}
         document, code, settings = recorded.document, life.exit_code, self.settings
         if document["exit_code"] != code or document["finished_at"] is None:
@@ -342,17 +378,21 @@ class _Checker:
             if life.stop_cause not in ("deadline", "max_errors"):
                 self.violated("exit code 5 without its cause", life.stop_cause)
             left = {Outcome.NOT_ATTEMPTED, Outcome.STOPPING, Outcome.UNKNOWN, Outcome.FAILED, *BAD}
-            if not (outcomes & left or incomplete):
+            if not (outcomes & left or incomplete or settings.until_clear):
                 self.violated("exit code 5, and no work is left", outcomes)
         elif code == 130:
             if life.stop_asked_at is None:
                 self.violated("exit code 130 without an interruption")
         else:
             self.violated("an exit code that the contract does not know", code)
-        errors = sum(outcome in (Outcome.FAILED, Outcome.UNKNOWN, Outcome.DENIED, Outcome.INVALID) for _, _, outcome in life.verdicts)
+        wrong = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.DENIED, Outcome.INVALID)
+        errors = [at for at, _, outcome in life.verdicts if outcome in wrong]
         limit = settings.guardrails.max_errors
-        if limit is not None and limit.count is not None and errors > limit.count and life.stop_cause is None:
-            self.violated("more errors than max_errors, and no stop", errors, limit.count)
+        if limit is not None and limit.count is not None and len(errors) > limit.count:
+            late = [w for w in self.story.wires if w.operation == CANCEL and w.life == life.number]
+            late = [w for w in late if w.began > errors[limit.count] + A_MOMENT]
+            if late:
+                self.violated("more errors than max_errors, and no stop", errors, limit.count, late[0])
         if life.stop_cause is None and code in (0, 1) and settings.verify.wait and not incomplete:
             open_ones = outcomes & {Outcome.STOPPING, Outcome.NOT_ATTEMPTED}
             if open_ones:
@@ -362,7 +402,7 @@ class _Checker:
             if states:
                 self.violated("a sweep came to its natural end with runs that nobody saw to", states)
 
-    def completeness(self, life: Life, recorded: Recorded) -> None:
+    def completeness(self, life: Life, recorded: Recorded) -> None:  # noqa: C901  # as above
         """A discovery that calls itself complete has every run that was active all the while."""
         settings = self.settings
         if not isinstance(settings.source, DiscoverySource) or not recorded.document["complete"]:
@@ -427,31 +467,34 @@ class _Checker:
             self.violated("no lasting trouble, and a target is not complete", recorded.document["targets"])
 
 
+@dataclass(slots=True)
 class _Case:
-    """One run's outcome and all that can be said about it."""
+    """One run's outcome and all that can be said about it.
 
-    def __init__(
-        self,
-        checker: _Checker,
-        life: Life,
-        recorded: Recorded,
-        key: Key,
-        row: RunRow,
-        run: Run | None,
-        wires: list[Wire],
-        reads: list[tuple[Wire, str]],
-    ) -> None:
-        self.checker = checker
-        self.life = life
-        self.recorded = recorded
-        self.key = key
-        self.row = row
-        self.run = run
-        self.wires = wires
-        self.reads = reads
-        self.skew = checker.story.skewed_seconds
-        self.rival = key in checker.story.rivals
-        self.state = recorded.states[row.id]
+    Attributes:
+        wires, reads: its cancel calls and its readings, as far as this life and those before it had them.
+    """
+
+    checker: _Checker
+    life: Life
+    recorded: Recorded
+    key: Key
+    row: RunRow
+    run: Run | None
+    wires: list[Wire]
+    reads: list[tuple[Wire, str]]
+
+    @property
+    def skew(self) -> float:
+        return self.checker.story.skewed_seconds
+
+    @property
+    def rival(self) -> bool:
+        return self.key in self.checker.story.rivals
+
+    @property
+    def state(self) -> str:
+        return self.recorded.states[self.row.id]
 
     @property
     def now(self) -> float:
@@ -473,11 +516,17 @@ class _Case:
     def conclusive_after_requests(self) -> list[tuple[Wire, str]]:
         """Readings that were begun when the last request was over, and known when the verdict fell."""
         last = max((wire.ended or wire.left for wire in self.wires), default=0.0)
-        until = max((at for at, key, _ in self.life.verdicts if key == self.key), default=math.inf)
+        lives = self.checker.story.lives[: self.life.number + 1]
+        judged = [(life, at) for life in lives for at, key, _ in life.verdicts if key == self.key]
+        if not judged:
+            return []
+        life, until = judged[-1]
         return [
             (wire, status)
             for wire, status in self.reads
-            if wire.left >= last - A_MOMENT
+            if wire.operation == READ_RUN  # a listing may have been made for others
+            and wire.left >= last - A_MOMENT
+            and wire.life == life.number
             and status != MISSING
             and wire.ended is not None
             and wire.ended <= until + A_MOMENT
@@ -490,7 +539,10 @@ class _Case:
 
     @property
     def lost(self) -> bool:
-        return any(verdict in (None, "lost") for verdict in self.recorded.attempts.get(self.row.id, ()))
+        """An attempt of which not even the wire knows: it may have ended before its request could leave."""
+        verdicts = self.recorded.attempts.get(self.row.id, [])
+        unclear = sum(verdict in (None, "lost", AMBIGUOUS) for verdict in verdicts)
+        return unclear > sum(wire.heard in (AMBIGUOUS, CUT) for wire in self.wires)
 
     @property
     def cut_short(self) -> bool:
@@ -508,11 +560,13 @@ class _Case:
 def _stopped(case: _Case) -> str | None:
     if case.run is None or case.status is not Status.STOPPED:
         return f"the world has it {case.status}"
-    if not case.wires and not (case.lost and case.rival):
+    first = EPOCH + (0.0 if case.lost or not case.wires else case.wires[0].began)
+    nobody_can_tell = case.rival or case.skew or case.run.ended_at() > first - TOLERANCE_SECONDS - 0.01
+    if not case.wires and not (case.lost and nobody_can_tell):
         return "it was never asked"
     if not case.seen("STOPPED"):
         return "no reading showed it stopped"
-    if not case.took and not case.rival and not case.skew:
+    if not case.took and not nobody_can_tell:
         return "no request of ours made it stop"
     if not case.took and not case.asked:
         return "no request of ours can have made it stop"
@@ -530,7 +584,7 @@ def _finished_first(case: _Case) -> str | None:
     if first is None:
         return None
     # Of a lost request it is known only that it left after its intent, which may have been a good while before.
-    if not case.lost and case.run.ended_at() < EPOCH + first.left - TOLERANCE_SECONDS - 0.01 - case.skew:
+    if not case.lost and case.run.ended_at() < EPOCH + first.began - TOLERANCE_SECONDS - 0.01 - case.skew:
         return "it was over before"
     return None
 
@@ -576,7 +630,11 @@ def _failed(case: _Case) -> str | None:
     wire, status = reads[-1]
     if status in ENDED:
         return "its last reading showed it ended"
-    late = [each for each in case.took if each.arrived is not None and wire.arrived is not None and each.arrived < wire.arrived]
+    late = [
+        each
+        for each in case.took
+        if each.arrived is not None and wire.arrived is not None and each.arrived < wire.arrived
+    ]
     if late:
         return "a request of ours had been carried out by then"
     if case.run is None or case.run.status(EPOCH + (wire.arrived or 0.0)).ended:
@@ -590,7 +648,7 @@ def _unknown(case: _Case) -> str | None:
     if not case.wires and case.checker.settings.dry_run:
         return None
     told = case.conclusive_after_requests()
-    if told and told[-1][0].operation == READ_RUN:
+    if told:
         return f"a reading told: {told[-1][1]}"
     return None
 
@@ -618,10 +676,17 @@ def _stuck(case: _Case) -> str | None:
     times = [at for at, key, outcome in case.life.verdicts if key == case.key and outcome is Outcome.STUCK_STOPPING]
     timeout = case.checker.settings.verify.timeout_seconds
     if times:
-        since = max(min(wire.left for wire in case.wires), case.life.began)
+        since = max(min((wire.left for wire in case.wires), default=0.0), case.life.began)
         if times[-1] - since < timeout - case.skew - 0.01:
             return f"given up after {times[-1] - since:.1f} s of {timeout:g}"
-        reads = [status for wire, status in case.reads if wire.ended is not None and wire.ended <= times[-1]]
+        reads = [
+            status
+            for wire, status in case.reads
+            if wire.operation == READ_RUN
+            and wire.life == case.life.number
+            and wire.ended is not None
+            and wire.ended <= times[-1]
+        ]
         if any(status in ENDED for status in reads) and not case.recorded.returns[case.row.id]:
             return "a reading had shown its end"
     return None

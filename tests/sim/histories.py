@@ -221,12 +221,13 @@ class _Maker:
         rivals: tuple[Rival, ...] = ()
         if self.chance(0.1):
             rivals = tuple(Rival(self.log_uniform(0.2, 60), draw.random()) for _ in range(draw.randint(1, 4)))
+        world, latency = self._world(), self._latency()
         return History(
             seed=self.seed,
-            world=self._world(),
+            world=world,
             settings=settings,
             hopeful=self.hopeful,
-            latency=self._latency(),
+            latency=latency,
             troubles=troubles,
             clock_steps=clock_steps,
             answer=answer,
@@ -239,13 +240,16 @@ class _Maker:
 
     def _latency(self) -> tuple[str, float, float]:
         draw = self.draw
-        match draw.choices(("none", "always", "between", "tail"), (1, 2, 2, 5))[0]:
+        match draw.choices(("none", "always", "between", "tail", "slow"), (10, 20, 20, 50, 3))[0]:
             case "none":
                 return ("none", 0, 0)
             case "always":
                 return ("always", draw.choice((0.01, 0.05, 0.3, 2.0)), 0)
             case "between":
                 return ("between", 0.005, draw.choice((0.05, 0.5, 3.0)))
+            case "slow":  # slower than an attempt may be, some of it
+                self.hopeful = False
+                return ("between", 0.1, 80.0)
             case _:
                 return ("tail", draw.choice((0.03, 0.08, 0.4)), draw.choice((0.3, 0.7, 1.4)))
 
@@ -352,6 +356,7 @@ class _Maker:
                 ("GetMLTaskRun", "GetMLTaskRuns"),
                 ("GetMLTaskRuns",),
                 ("ListMLTransforms", "GetMLTransforms"),
+                ("GetCallerIdentity", "AssumeRole"),
             )
         )
 
@@ -395,7 +400,7 @@ class _Maker:
             deadline_seconds=self.log_uniform(0.3, 200.0) if self.chance(0.12) else None,
         )
         verify = Verify(wait=self.chance(0.85), timeout_seconds=draw.choice((1.0, 20.0, 900.0, 900.0)))
-        if retry.deadline_seconds is not None or retry.max_attempts < 8 and self.mood != "calm":
+        if retry.deadline_seconds is not None or (retry.max_attempts < 8 and self.mood != "calm"):
             self.hopeful = False
         if verify.timeout_seconds < 900 or guardrails != Guardrails() or not (consent.yes or dry_run):
             self.hopeful = False
@@ -434,7 +439,9 @@ class _Maker:
         max_errors = None
         if self.chance(0.15):
             max_errors = (
-                MaxErrors(count=draw.randint(0, 4)) if self.chance(0.6) else MaxErrors(percent=draw.choice((0.0, 5.0, 20.0)))
+                MaxErrors(count=draw.randint(0, 4))
+                if self.chance(0.6)
+                else MaxErrors(percent=draw.choice((0.0, 5.0, 20.0)))
             )
         return Guardrails(
             max_runs=draw.randint(0, 40) if self.chance(0.1) else None,
@@ -452,7 +459,9 @@ class _Maker:
                 case "names":
                     selection = Selection(transform_names=("dedupe-*", "match-*"))
                 case "tags":
-                    selection = Selection(tags={"env": ("dev", "test")} | ({"team": ("data",)} if self.chance(0.3) else {}))
+                    selection = Selection(
+                        tags={"env": ("dev", "test")} | ({"team": ("data",)} if self.chance(0.3) else {})
+                    )
                 case "statuses":
                     selection = Selection(statuses=draw.choice(((Status.STARTING,), (Status.RUNNING,))))
                 case "types":
@@ -551,7 +560,9 @@ def write_manifest(plan: ManifestPlan, world: World, seed: int) -> Manifest:
         if draw.random() < plan.share:
             rows.append(_row(plan, Key(account_id, region, run.transform_id, run.task_run_id)))
     home = (HOME, world.settings.fleet.regions[0])
-    transforms = [transform.transform_id for account_id, region, transform in world.transforms() if (account_id, region) == home]
+    transforms = [
+        transform.transform_id for account_id, region, transform in world.transforms() if (account_id, region) == home
+    ]
     rows += [_row(plan, Key(*home, draw.choice(transforms), f"tsk-none-{n}")) for n in range(plan.unknown_runs)]
     rows += [_row(plan, Key(*home, f"tfm-none-{n}", "tsk-none")) for n in range(plan.unknown_transforms)]
     if rows:

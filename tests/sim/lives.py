@@ -20,7 +20,6 @@ from typing import Any
 
 from batch_cancel.core.errors import BatchCancelError, LedgerError
 from batch_cancel.core.events import Event, OutcomeReached, Stopping, SweepStarted
-from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Access, Target
 from batch_cancel.glue.pace import Pacers
 from batch_cancel.ledger import schema
@@ -307,6 +306,7 @@ def live_through(history: History, directory: Path) -> Story:
     Args:
         directory: an empty one, on a fast disk.
     """
+    random.seed(f"process {history.seed}")  # what the program draws from the module's own generator
     moment = Moment()
     world = World(history.world, now=lambda: EPOCH + moment())
     story = Story(world, history.most_skew)
@@ -325,7 +325,15 @@ def live_through(history: History, directory: Path) -> Story:
     grave = _Grave()
     for number, trouble in enumerate(history.troubles):
         resumed = (run_directory / LEDGER_NAME).exists()
-        one = _OneLife(history, settings, story, moment, run_directory, Life(number, moment(), resumed), trouble)
+        one = _OneLife(
+            history,
+            settings=settings,
+            story=story,
+            moment=moment,
+            directory=run_directory,
+            life=Life(number, moment(), resumed),
+            trouble=trouble,
+        )
         story.lives.append(one.life)
         grave = one.live(grave)
         if one.life.died and trouble.copied:
@@ -346,6 +354,7 @@ class _OneLife:
     def __init__(
         self,
         history: History,
+        *,
         settings: Settings,
         story: Story,
         moment: Moment,
@@ -387,10 +396,10 @@ class _OneLife:
             story.violated("the process goes on without an end", f"life {life.number}", f"at {loop.time():.1f} s")
         except BatchCancelError as error:
             life.ending, life.says, life.exit_code = type(error).__name__, str(error), error.exit_code
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is a finding
+        except Exception as error:  # whatever it is, it is a finding
             life.ending, life.says = type(error).__name__, str(error)
             story.violated("the program broke", repr(error), _place_of(error))
-        left_over = [task for task in loop.left_over()]
+        left_over = loop.left_over()
         if life.ending not in ("died", "endless") and left_over:
             story.violated("a task is left behind", *[task.get_coro() for task in left_over[:3]])
         if life.ending != "died" and loop.complaints:
@@ -578,7 +587,7 @@ def _place_of(error: BaseException) -> str:
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
     """A directory that is gone afterwards; in memory, where the machine has such a place."""
-    memory = Path("/dev/shm")  # noqa: S108  # a fast disk if there is one
+    memory = Path("/dev/shm")  # a fast disk if there is one
     base = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
     directory = Path(tempfile.mkdtemp(prefix="batch-cancel-sim-", dir=base))
     try:
@@ -589,7 +598,7 @@ def scratch() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Without the cyclic collector: when it comes depends on what came before, and what it finds may still have a say."""
+    """Without the cyclic collector: when it comes depends on what came before, and what it finds may have a say."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -597,6 +606,3 @@ def undisturbed() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-OUTCOMES = tuple(Outcome)

@@ -56,7 +56,7 @@ class _Steps(deque[asyncio.Handle]):
 class _NumberedTask(asyncio.Task[Any]):
     """Sets of tasks (asyncio.TaskGroup keeps one) come in the same order each time: hashed by number, not by place."""
 
-    def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: "MortalLoop", **rest: Any) -> None:
+    def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: "MortalLoop", **rest: Any) -> None:  # noqa: ANN401  # whatever asyncio gives to tasks
         loop.tasks += 1
         self.number = loop.tasks
         super().__init__(coro, loop=loop, **rest)
@@ -116,7 +116,7 @@ class MortalLoop(VirtualTimeLoop):
         self.close()
 
 
-def _close(coroutine: Any) -> None:
+def _close(coroutine: Any) -> None:  # noqa: ANN401  # asyncio does not say what it holds
     for _ in range(50):  # each close leaves one more of its waiting ``finally`` blocks
         with contextlib.suppress(BaseException):
             if hasattr(coroutine, "close"):
@@ -124,6 +124,6 @@ def _close(coroutine: Any) -> None:
             return
 
 
-def _task(loop: asyncio.AbstractEventLoop, coroutine: Any, **rest: Any) -> "asyncio.Task[Any]":
+def _task(loop: asyncio.AbstractEventLoop, coroutine: Any, **rest: Any) -> "asyncio.Task[Any]":  # noqa: ANN401  # as above
     assert isinstance(loop, MortalLoop)
     return _NumberedTask(coroutine, loop=loop, **rest)

@@ -97,16 +97,16 @@ def play_some(seeds: range) -> Tally:
     for count, seed in enumerate(seeds, 1):
         try:
             tally.take(seed, *play(seed))
-        except Exception as error:  # noqa: BLE001  # of the simulation itself; it must not pass for a success
+        except Exception as error:  # of the simulation itself; it must not pass for a success
             tally.violations[seed] = [f"the simulation broke: {error!r}"]
-        if count % COLLECT_AFTER == 0:
+        if count % COLLECT_AFTER == 0 or seed % COLLECT_AFTER == 0:
             gc.collect()
     return tally
 
 
-def play_many(seeds: range, jobs: int) -> Iterator[Tally]:
+def play_many(seeds: range, jobs: int, *, at_once: int = SEEDS_AT_ONCE) -> Iterator[Tally]:
     """Histories on several processes; a tally at a time."""
-    some = [seeds[at : at + SEEDS_AT_ONCE] for at in range(0, len(seeds), SEEDS_AT_ONCE)]
+    some = [seeds[at : at + at_once] for at in range(0, len(seeds), at_once)]
     if jobs == 1:
         yield from map(play_some, some)
         return

@@ -1,4 +1,4 @@
-"""What happened in one history, told by nobody who has a stake in it: the wire, the world, and the files left behind."""
+"""What happened in one history, told by nobody with a stake in it: the wire, the world, and the files left behind."""
 
 import hashlib
 from collections import Counter, defaultdict
