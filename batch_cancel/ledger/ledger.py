@@ -47,9 +47,11 @@ WHERE run_id = ? AND number = ?
 ADD_TARGET = """
 INSERT INTO targets (id, account_id, region, profile, role_arn, external_id, identity_arn) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
-ASKED = """
-UPDATE runs SET state = 'asked', accepted = ?, accepted_at = ?, refusal = ?, status_after = ? WHERE id = ?
+NOTE = """
+UPDATE runs SET requested_at = ?, tainted = ?, attempts = ?, throttled = ?, error_code = ?, error_message = ?,
+    request_id = ? WHERE id = ?
 """
+ASKED = NOTE.replace("SET", "SET state = 'asked', accepted = ?, accepted_at = ?, refusal = ?, status_after = ?,")
 SETTLE = """
 UPDATE runs SET state = 'done', outcome = ?, status_after = ?, confirmed_at = ?, task_type = coalesce(task_type, ?),
     started_on = coalesce(started_on, ?), execution_time_seconds = coalesce(?, execution_time_seconds) WHERE id = ?
@@ -389,15 +391,7 @@ class Ledger:
 
     def asked(self, run: ClaimedRun, *, accepted: bool, refusal: str | None, status: str | None) -> None:
         """Requests are over; reading has to tell the rest."""
-        self._note(run)
-        self.writer.post(
-            ASKED,
-            int(accepted),
-            _seconds(run.accepted_at),
-            refusal,
-            status,
-            run.id,
-        )
+        self.writer.post(ASKED, int(accepted), _seconds(run.accepted_at), refusal, status, *_noted(run))
 
     def accept(self, run_id: int, at: datetime) -> None:
         """A reading showed that an ambiguous request had been accepted."""
@@ -445,18 +439,21 @@ class Ledger:
         await self.writer.commit((statement, ()) for statement in REOPEN)
 
     def _note(self, run: ClaimedRun) -> None:
-        self.writer.post(
-            "UPDATE runs SET requested_at = ?, tainted = ?, attempts = ?, throttled = ?, error_code = ?,"
-            " error_message = ?, request_id = ? WHERE id = ?",
-            _seconds(run.requested_at),
-            int(run.tainted),
-            run.attempts,
-            run.throttled,
-            run.error_code,
-            run.error_message,
-            run.request_id,
-            run.id,
-        )
+        self.writer.post(NOTE, *_noted(run))
+
+
+def _noted(run: ClaimedRun) -> tuple[object, ...]:
+    """A run's evidence and its id, in the order of the statements."""
+    return (
+        _seconds(run.requested_at),
+        int(run.tainted),
+        run.attempts,
+        run.throttled,
+        run.error_code,
+        run.error_message,
+        run.request_id,
+        run.id,
+    )
 
 
 def _add_run(target_id: int, new: NewRun, sweep_number: int, *, again: bool) -> Statement:
