@@ -539,8 +539,10 @@ class _Case:
 
     @property
     def lost(self) -> bool:
-        """An attempt of which not even the wire knows: it may have ended before its request could leave."""
+        """An attempt of which the ledger knows nothing but its intent, or of which not even the wire knows."""
         verdicts = self.recorded.attempts.get(self.row.id, [])
+        if None in verdicts or "lost" in verdicts:
+            return True
         unclear = sum(verdict in (None, "lost", AMBIGUOUS) for verdict in verdicts)
         return unclear > sum(wire.heard in (AMBIGUOUS, CUT) for wire in self.wires)
 

@@ -411,7 +411,8 @@ class _OneLife:
         self.moment.seconds, self.moment.loop = loop.time(), None
         if life.ending == "endless" or self.ledger is not None or self.life.resumed:
             life.recorded = recorded(self.directory, story)
-        story.trace.add(life.ending, life.says if life.ending != "died" else None, life.exit_code)
+        says = (life.says or "").replace(str(self.directory.parent), "")  # where it was played is not part of it
+        story.trace.add(life.ending, says, life.exit_code)
         return _Grave(left, service)
 
     async def _main(self, loop: MortalLoop, service: WatchedService, blows: Blows) -> None:

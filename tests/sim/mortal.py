@@ -92,6 +92,7 @@ class MortalLoop(VirtualTimeLoop):
     def die(self) -> None:
         """Die before the next step."""
         self.die_after(self._ready.taken)
+        self.call_soon(_nothing)  # so that there is a next step, and it is now
 
     def live(self, main: Coroutine[Any, Any, T]) -> T:
         """Run to the end, or die.
@@ -114,6 +115,10 @@ class MortalLoop(VirtualTimeLoop):
             _close(generator.ag_await)
         self._ready.clear()
         self.close()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _close(coroutine: Any) -> None:  # noqa: ANN401  # asyncio does not say what it holds

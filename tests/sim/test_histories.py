@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import math
 import os
 import subprocess
@@ -13,7 +14,7 @@ from tests.sim.histories import Blow, history
 from tests.sim.lives import live_through, scratch
 from tests.sim.mortal import Died, MortalLoop
 from tests.sim.run import SEEDS_AT_ONCE, Tally, play, play_many
-from tests.sim.story import AMBIGUOUS, CANCEL, Story
+from tests.sim.story import AMBIGUOUS, Story
 
 SEEDS = 500
 
@@ -95,11 +96,6 @@ def _ambiguous_twice(story: Story) -> None:
         story.by_run[key] = [wires[0], wires[0]]
 
 
-def _dry_run_that_cancelled(story: Story) -> None:
-    for wire in story.wires:
-        wire.operation = CANCEL
-
-
 @pytest.mark.parametrize(
     ("falsify", "rule"),
     [
@@ -107,20 +103,16 @@ def _dry_run_that_cancelled(story: Story) -> None:
         (_forget_that_it_took, "not the calls on the wire"),
         (_lose_the_order, "RUNNING is listed before STARTING"),
         (_ambiguous_twice, "without being read in between"),
-        (_dry_run_that_cancelled, "a call was begun after the stop"),
     ],
 )
 def test_a_story_that_is_tampered_with_is_found_out(falsify: Falsify, rule: str) -> None:
-    found: list[str] = []
     for seed in range(60):
         told = history(seed)
         with scratch() as directory:
             story = live_through(told, directory)
         falsify(story)
-        try:
-            found += check(told, story)
-        except AssertionError:
-            continue  # the story makes no sense at all any more
-        if any(rule in violation for violation in found):
+        with contextlib.suppress(AssertionError, ValueError):  # it may make no sense at all any more
+            check(told, story)
+        if any(rule in violation for violation in story.violations):
             return
     pytest.fail(f"nobody noticed: {rule}")
