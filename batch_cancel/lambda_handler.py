@@ -344,7 +344,6 @@ class _Invocation:
             "shards": len(sharding.parts),
             "failed": len(sharding.failed),
             "items": {"bucket": items.bucket, "key": items.key},
-            "results": {"bucket": base.bucket, "prefix": base.below("results").key},
             "merge_event": {**common, "action": "merge", "sweep_id": self._sweep_id},
         }
 

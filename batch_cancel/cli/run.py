@@ -3,8 +3,10 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -16,11 +18,20 @@ from batch_cancel.cli.progress import Progress, progress
 from batch_cancel.cli.settings_from import Output, output_from, renewed, settings_from
 from batch_cancel.cli.signals import exit_code_of, handle_signals, say
 from batch_cancel.cli.wording import is_terminal, printable
-from batch_cancel.core.errors import BatchCancelError, LedgerError, UsageError
-from batch_cancel.execution import aws, carry_out, finish, new_sweep_id, tell_of_failed_start
+from batch_cancel.core.errors import (
+    AccessStopped,
+    BatchCancelError,
+    CallFailed,
+    InputError,
+    LedgerError,
+    Problem,
+    UsageError,
+)
+from batch_cancel.execution import aws, aws_outbox, carry_out, finish, new_sweep_id, tell_of_failed_start
 from batch_cancel.glue.api import Service
+from batch_cancel.glue.outbox import SCHEME, S3Place
 from batch_cancel.ledger.ledger import Ledger
-from batch_cancel.settings import ManifestSource, Settings, from_json
+from batch_cancel.settings import DiscoverySource, Endpoint, ManifestSource, Settings, from_json
 from batch_cancel.stop import Stop, StopCause
 from batch_cancel.sweep import Ask, Result
 
@@ -67,7 +78,8 @@ def run(ctx: click.Context, /, **_: object) -> None:
     The runs come from a manifest, from discovery, or from what SWEEP.yaml names. With --dry-run it ends after the
     decision and makes read calls only.
     """
-    settings, output = settings_from(ctx), output_from(ctx)
+    with _here(ctx):
+        settings, output = settings_from(ctx), output_from(ctx)
     _check_consent(settings)
     sweep_id = new_sweep_id()
     directory = output.directory or RUNS_DIRECTORY / sweep_id
@@ -98,6 +110,30 @@ def resume(ctx: click.Context, /, run_dir: Path, **_: object) -> None:
     if not facts.get("decided"):
         _check_consent(settings)
     sys.exit(execute(Execution(run_dir, facts["sweep_id"], settings, output), Ledger.open, resumed=True))
+
+
+@contextmanager
+def _here(ctx: click.Context) -> Iterator[None]:
+    """Inside, a sweep file that is named by its place in S3 stands in a file of this machine: containers have none."""
+    named = ctx.params["sweep_file"]
+    if named is None or not named.startswith(SCHEME):
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="batch-cancel-") as folder:
+        path = Path(folder) / (Path(named).name or "sweep.yaml")
+        endpoint = Endpoint(url=ctx.params["endpoint_url"], ca_bundle=ctx.params["ca_bundle"])
+        outbox = aws_outbox(Settings(source=DiscoverySource(), endpoint=endpoint), new_sweep_id())
+        try:
+            there = asyncio.run(outbox.get_file(S3Place.of(named), path))
+        except CallFailed as failure:
+            raise AccessStopped(f"{named} cannot be read: {failure.code}: {failure.message}") from failure
+        if not there:
+            raise InputError([Problem(named, "there is no such file")])
+        ctx.params["sweep_file"] = str(path)
+        try:
+            yield
+        except InputError as error:
+            raise InputError([replace(problem, source=named) for problem in error.problems]) from None
 
 
 def execute(
