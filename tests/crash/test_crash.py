@@ -2,7 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.crash.rounds import play
 
-ROUNDS = 4
+ROUNDS = 3
 
 
 def test_a_killed_sweep_is_resumed_to_the_truth() -> None:
