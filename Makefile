@@ -4,7 +4,7 @@ BIN := .venv/bin
 SEEDS ?= 10000
 ROUNDS ?= 200
 
-.PHONY: setup demo test lint check bench rate-grid sim sim-planted crash pictures clean
+.PHONY: setup demo test lint check bench rate-grid sim sim-planted crash pictures release-check lambda-package clean
 
 setup: .venv/.done
 
@@ -48,6 +48,14 @@ crash: setup
 # The README's pictures, made by the program itself; wants Debian's chromium.
 pictures: setup
 	$(BIN)/python -m tests.pictures
+
+# Two builds that have to be alike, and the demo from each artifact in an empty environment; wants a package index.
+release-check: setup
+	$(BIN)/python -m tests.release --keep dist
+
+# What configs/deploy/organization.yaml runs: the program and what it needs, for arm64 and Python 3.13.
+lambda-package: setup
+	$(BIN)/python -m tests.release --lambda dist/batch-cancel-lambda.zip
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -27,6 +27,9 @@ NEEDED = (
     "batch_cancel/lambda_handler.py",
 )
 SECONDS = 600
+LAMBDA_PLATFORM = "aarch64-manylinux_2_28"
+LAMBDA_PYTHON = "3.13"
+"""As configs/deploy/organization.yaml has them."""
 
 
 class NotFit(Exception):
@@ -38,9 +41,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.release", description=__doc__)
     parser.add_argument("--keep", type=Path, help="leave the artifacts there")
     parser.add_argument("--no-demo", action="store_true", help="only build and compare")
+    parser.add_argument("--lambda", dest="function", type=Path, metavar="ZIP", help="only make the function's package")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="batch-cancel-release-") as folder:
         try:
+            if arguments.function:
+                package_function(Path(folder), arguments.function)
+                return 0
             _check(Path(folder), keep=arguments.keep, demo=not arguments.no_demo)
         except NotFit as reason:
             _say(f"NOT fit for release: {reason}")
@@ -114,7 +121,7 @@ def digest(path: Path) -> str:
 
 
 def _try_out(artifact: Path, folder: Path, version: str) -> None:
-    """An empty environment, the artifact in it, and the demo; away from the tree, so that nothing is found by chance."""
+    """An empty environment, the artifact in it, and the demo; far from the tree, so that nothing is found by chance."""
     folder.mkdir()
     _run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")])
     python = folder / "venv" / "bin" / "python"
@@ -128,6 +135,28 @@ def _try_out(artifact: Path, folder: Path, version: str) -> None:
     if not (folder / "demo" / "report.html").is_file():
         raise NotFit(f"{artifact.name}: the demo left no report")
     _say(f"{artifact.name}: installs into an empty environment, and plays the demo there")
+
+
+def package_function(folder: Path, target: Path) -> None:
+    """The Lambda function's package: wheels for its platform, unpacked, in a zip that is the same each time."""
+    epoch = _run(["git", "-C", str(TREE), "log", "-1", "--format=%ct"]).strip()
+    wheel = next(path for path in build(TREE, folder / "dist", epoch) if path.suffix == ".whl")
+    _run(
+        [
+            *(str(UV), "pip", "install", "--quiet", "--target", str(folder / "package"), "--only-binary", ":all:"),
+            *("--python-platform", LAMBDA_PLATFORM, "--python-version", LAMBDA_PYTHON),
+            *("--constraint", str(TREE / "constraints.txt"), str(wheel)),
+        ]
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((folder / "package").rglob("*")):
+            inside = path.relative_to(folder / "package")
+            if path.is_file() and inside.parts[0] not in ("bin", ".lock") and path.suffix != ".pyc":
+                entry = zipfile.ZipInfo(str(inside))  # of 1980, like every other
+                entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+                archive.writestr(entry, path.read_bytes())
+    _say(f"{target}  {target.stat().st_size / 1e6:.1f} MB  {digest(target)}")
 
 
 def _run(command: Sequence[str], *, cwd: Path | None = None, **variables: str) -> str:
