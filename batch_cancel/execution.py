@@ -118,7 +118,11 @@ async def finish(
     from batch_cancel.delivery.deliver import deliver, wanted  # noqa: PLC0415  # not before the first call
     from batch_cancel.report.files import write_reports  # noqa: PLC0415
 
-    reports = write_reports(directory, settings.report.formats)
+    try:
+        reports = write_reports(directory, settings.report.formats)
+    except BatchCancelError as error:
+        await tell_of_failure(settings, sweep_id, error, outbox=outbox)
+        raise
     place: S3Place | None = None
     faults: list[str] = []
 
@@ -149,16 +153,16 @@ async def finish(
     return Finished(exit_code, tuple(reports), place, tuple(faults))
 
 
-async def tell_of_failed_start(
+async def tell_of_failure(
     settings: Settings, sweep_id: str, error: BatchCancelError, *, outbox: MakeOutbox | None = None
 ) -> list[str]:
-    """Notify of a sweep that could not begin, if its settings want that; what went wrong in telling."""
+    """Notify of a sweep that left no report, if its settings want that; what went wrong in telling."""
     if settings.notify is None:
         return []
     from batch_cancel.delivery import deliver  # noqa: PLC0415  # for those who have somebody to tell
 
     way = outbox() if outbox else aws_outbox(settings, sweep_id)
-    return await deliver.tell_of_failed_start(settings, sweep_id, error, way)
+    return await deliver.tell_of_failure(settings, sweep_id, error, way)
 
 
 def aws(settings: Settings, sweep_id: str) -> Service:

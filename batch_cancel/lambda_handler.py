@@ -44,7 +44,7 @@ from batch_cancel.core.errors import (
 from batch_cancel.core.events import Event as SweepEvent
 from batch_cancel.core.events import TargetFailed, Warned
 from batch_cancel.delivery.upload import place_of_sweep
-from batch_cancel.execution import Finished, aws, aws_outbox, carry_out, finish, new_sweep_id, tell_of_failed_start
+from batch_cancel.execution import Finished, aws, aws_outbox, carry_out, finish, new_sweep_id, tell_of_failure
 from batch_cancel.glue.outbox import SCHEME, Outbox, S3Place
 from batch_cancel.lambda_event import checked
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
@@ -121,7 +121,7 @@ class _Invocation:
                 case _:
                     return await self._sweep(settings)
         except BatchCancelError as error:
-            for fault in await tell_of_failed_start(settings, self._sweep_id, error):
+            for fault in await tell_of_failure(settings, self._sweep_id, error):
                 _log("warning", fault)
             raise
         except CallFailed as failure:

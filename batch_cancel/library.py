@@ -13,7 +13,7 @@ from typing import Any
 from batch_cancel.core.errors import BatchCancelError, LedgerError, UsageError
 from batch_cancel.core.events import Event, OnEvent
 from batch_cancel.core.outcome import Outcome
-from batch_cancel.execution import aws, carry_out, finish, new_sweep_id, tell_of_failed_start
+from batch_cancel.execution import aws, carry_out, finish, new_sweep_id, tell_of_failure
 from batch_cancel.glue.api import Service
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.settings import Settings, from_json
@@ -182,7 +182,7 @@ async def _swept(settings: Settings, ledger: Ledger, sweep_id: str, around: _Aro
             stop=around.stop,
         )
     except BatchCancelError as error:
-        await tell_of_failed_start(settings, sweep_id, error)
+        await tell_of_failure(settings, sweep_id, error)
         raise
     finished = await finish(ledger.directory, settings, result.exit_code, sweep_id=sweep_id)
     return Swept(

@@ -27,7 +27,7 @@ from batch_cancel.core.errors import (
     Problem,
     UsageError,
 )
-from batch_cancel.execution import aws, aws_outbox, carry_out, finish, new_sweep_id, tell_of_failed_start
+from batch_cancel.execution import aws, aws_outbox, carry_out, finish, new_sweep_id, tell_of_failure
 from batch_cancel.glue.api import Service
 from batch_cancel.glue.outbox import SCHEME, S3Place
 from batch_cancel.ledger.ledger import Ledger
@@ -156,7 +156,7 @@ def execute(
         ledger = open_ledger(execution.directory)
         result = asyncio.run(_carry_out(execution, ledger, service or aws(settings, sweep_id), resumed=resumed))
     except BatchCancelError as error:
-        for fault in asyncio.run(tell_of_failed_start(settings, sweep_id, error)):
+        for fault in asyncio.run(tell_of_failure(settings, sweep_id, error)):
             click.echo(f"batch-cancel: {printable(fault)}", err=True)
         raise
     if result.says:

@@ -8,9 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from batch_cancel.core.errors import BatchCancelError, CallFailed, ErrorKind
+from batch_cancel.core.errors import (
+    AccessStopped,
+    BatchCancelError,
+    CallFailed,
+    ErrorKind,
+    GuardrailRefused,
+    UsageError,
+)
 from batch_cancel.delivery.change import Mark, Marks, scope
-from batch_cancel.delivery.notification import failed_start, is_occasion, messages, subject
+from batch_cancel.delivery.notification import failure as failure_messages
+from batch_cancel.delivery.notification import is_occasion, messages, subject
 from batch_cancel.delivery.upload import place_of_sweep, upload
 from batch_cancel.glue.outbox import Outbox, S3Place
 from batch_cancel.report.document import Document
@@ -64,11 +72,12 @@ async def deliver(
     return Delivered(place, tuple(faults))
 
 
-async def tell_of_failed_start(settings: Settings, sweep_id: str, error: BatchCancelError, outbox: Outbox) -> list[str]:
-    """Tell whoever wants to hear of failures that a sweep could not even begin; what went wrong in telling."""
+async def tell_of_failure(settings: Settings, sweep_id: str, error: BatchCancelError, outbox: Outbox) -> list[str]:
+    """Tell whoever wants to hear of failures of a sweep that left no report; what went wrong in telling."""
     if settings.notify is None or not {"failure", "always"} & set(settings.notify.on):
         return []
-    told = failed_start(settings.name or sweep_id, sweep_id, str(error), error.exit_code)
+    began = not isinstance(error, UsageError | GuardrailRefused | AccessStopped)
+    told = failure_messages(settings.name or sweep_id, sweep_id, str(error), error.exit_code, began=began)
     try:
         await outbox.publish(settings.notify.sns_topic_arn, *told)
     except CallFailed as failure:

@@ -50,11 +50,21 @@ def messages(
     return {"default": text, "sms": subject(document, exit_code), **dict.fromkeys(PROGRAMS, facts)}
 
 
-def failed_start(name: str, sweep_id: str, error: str, exit_code: int) -> tuple[str, dict[str, str]]:
-    """Subject and messages for a sweep that could not begin."""
-    told = _subject(f"batch-cancel sweep {name}: did not begin (exit code {exit_code})")
-    facts = {"schema": SCHEMA, "sweep_id": sweep_id, "name": name, "exit_code": exit_code, "error": error[:MOST_BYTES]}
-    text = f"The sweep {name} did not begin, and nothing was called or cancelled:\n{error[:MOST_BYTES]}\n"
+def failure(name: str, sweep_id: str, error: str, exit_code: int, *, began: bool) -> tuple[str, dict[str, str]]:
+    """Subject and messages for a sweep that left no report: it could not begin, or its record could not be kept."""
+    happened = "broke off" if began else "did not begin"
+    told = _subject(f"batch-cancel sweep {name}: {happened} (exit code {exit_code})")
+    error = error[:MOST_BYTES]
+    facts = {
+        "schema": SCHEMA,
+        "sweep_id": sweep_id,
+        "name": name,
+        "exit_code": exit_code,
+        "began": began,
+        "error": error,
+    }
+    what = "broke off; look into its run directory" if began else "did not begin, and nothing was cancelled"
+    text = f"The sweep {name} {what}:\n{error}\n"
     return told, {"default": text, "sms": told, **dict.fromkeys(PROGRAMS, json.dumps(facts, ensure_ascii=False))}
 
 

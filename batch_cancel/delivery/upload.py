@@ -24,11 +24,13 @@ def place_of_sweep(prefix: str, sweep_id: str) -> S3Place:
 async def upload(outbox: Outbox, place: S3Place, directory: Path, reports: Sequence[Path]) -> list[str]:
     """Copy a run directory; what could not be copied, a sentence each.
 
-    The ledger goes first and ``report.json`` last: where that is, everything is.
+    The ledger goes first and ``report.json`` last, and only after all the others: where that is, everything is.
     """
-    faults = []
+    faults: list[str] = []
     files = [directory / LEDGER_NAME, *sorted(reports, key=lambda path: path.suffix == ".json")]
     for path in files:
+        if faults and path.suffix == ".json":
+            break
         try:
             await outbox.put_file(place.below(path.name), path, CONTENT_TYPES[path.suffix])
         except CallFailed as failure:

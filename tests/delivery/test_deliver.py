@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from batch_cancel.core.errors import UsageError
+from batch_cancel.core.errors import CallFailed, ErrorKind, RecordLost, UsageError
 from batch_cancel.delivery.metrics import metric_lines
-from batch_cancel.delivery.notification import SUBJECT_CHARACTERS, failed_start, is_occasion, subject
-from batch_cancel.execution import Finished, finish, tell_of_failed_start
+from batch_cancel.delivery.notification import SUBJECT_CHARACTERS, failure, is_occasion, subject
+from batch_cancel.execution import Finished, finish, tell_of_failure
+from batch_cancel.glue.aws_outbox import AwsOutbox
+from batch_cancel.glue.outbox import S3Place
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.report.files import opened
 from batch_cancel.settings import Notify, Report, ReportFormat, Settings
@@ -166,15 +168,53 @@ def test_the_end_of_a_part_is_not_news(cloud: Cloud) -> None:
 
 def test_a_sweep_that_could_not_begin_is_told(cloud: Cloud) -> None:
     wanted = told(cloud, "failure")
-    assert asyncio.run(tell_of_failed_start(wanted, "s-1", UsageError("no region"), outbox=cloud.outbox)) == []
+    assert asyncio.run(tell_of_failure(wanted, "s-1", UsageError("no region"), outbox=cloud.outbox)) == []
     [notification] = cloud.notifications()
     assert (notification["exit_code"], notification["error"]) == (2, "no region")
-    assert asyncio.run(tell_of_failed_start(told(cloud, "change"), "s-1", UsageError("x"), outbox=cloud.outbox)) == []
+    assert asyncio.run(tell_of_failure(told(cloud, "change"), "s-1", UsageError("x"), outbox=cloud.outbox)) == []
     assert cloud.notifications() == []
 
 
+def test_a_sweep_whose_record_was_lost_is_not_said_to_have_called_nothing(cloud: Cloud) -> None:
+    lost = RecordLost("the ledger cannot be written: disk full")
+    asyncio.run(tell_of_failure(told(cloud, "failure"), "s-1", lost, outbox=cloud.outbox))
+    [notification] = cloud.notifications()
+    assert (notification["began"], notification["exit_code"]) == (True, 1)
+    assert "broke off" in notification["subject"]
+
+
+def test_reports_that_cannot_be_written_are_told(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    play, wanted = Play(), told(cloud, "failure")
+    code = play.sweep(wanted).exit_code
+
+    def full(*_: object) -> NoReturn:
+        raise RecordLost("cannot write the report: disk full")
+
+    monkeypatch.setattr("batch_cancel.report.files.write_report", full)
+    with pytest.raises(RecordLost):
+        deliver(cloud, play, wanted, code)
+    [notification] = cloud.notifications()
+    assert "disk full" in notification["error"]
+
+
+def test_report_json_is_in_s3_only_where_all_the_others_are(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    play, wanted = Play(), told(cloud)
+    code = play.sweep(wanted).exit_code
+    put = AwsOutbox.put_file
+
+    async def but_not_the_ledger(self: AwsOutbox, place: S3Place, path: Path, content_type: str) -> None:
+        if path.name == "ledger.db":
+            raise CallFailed(ErrorKind.TRANSIENT, "PutObject", "InternalError", "we are sorry")
+        await put(self, place, path, content_type)
+
+    monkeypatch.setattr(AwsOutbox, "put_file", but_not_the_ledger)
+    finished = deliver(cloud, play, wanted, code)
+    assert (finished.exit_code, finished.place) == (1, None)
+    assert cloud.objects() == {}
+
+
 def test_subjects_are_what_sns_takes() -> None:
-    told_subject, _ = failed_start("nächtlich \n" + "x" * 200, "s-1", "e", 2)
+    told_subject, _ = failure("nächtlich \n" + "x" * 200, "s-1", "e", 2, began=False)
     assert told_subject.isascii()
     assert told_subject.isprintable()
     assert len(told_subject) <= SUBJECT_CHARACTERS
