@@ -525,6 +525,7 @@ class _Case:
             (wire, status)
             for wire, status in self.reads
             if wire.operation == READ_RUN  # a listing may have been made for others
+            and wire.number > max((each.number for each in self.wires), default=-1)
             and wire.left >= last - A_MOMENT
             and wire.life == life.number
             and status != MISSING
@@ -582,9 +583,9 @@ def _finished_first(case: _Case) -> str | None:
         return "no request was accepted or may have been"
     if not case.seen("SUCCEEDED", "FAILED", "TIMEOUT"):
         return "no reading showed its end"
-    first = next((wire for wire in case.wires if wire.may_have_been_carried_out), None)
-    if first is None:
+    if not case.wires:
         return None
+    first = case.wires[0]  # the ledger keeps the time of the first, a refused one too
     # Of a lost request it is known only that it left after its intent, which may have been a good while before.
     if not case.lost and case.run.ended_at() < EPOCH + first.began - TOLERANCE_SECONDS - 0.01 - case.skew:
         return "it was over before"

@@ -334,6 +334,7 @@ PLANTS = (
         TARGET,
         "if self._verifier is None or self.stop.cause is not None:",
         "if self._verifier is None:",
+        near=1893,
     ),
     _one(
         "what comes back is asked without being read",
