@@ -135,6 +135,9 @@ class _Invocation:
         known = await self._known(run_dir)
         if known is None:
             settings = await self._with_manifest(settings)
+        elif "ledger" not in self._event and (over := _is_over(run_dir)) is not None:
+            place = place_of_sweep(self._prefix, self._sweep_id)
+            return self._told(run_dir, over, Finished(over.exit_code, (), place), None, _left(run_dir))
         else:
             settings = replace(known, report=replace(known.report, s3=self._prefix))
         settings = replace(settings, retry=replace(settings.retry, deadline_seconds=self._seconds(until)))
@@ -434,6 +437,19 @@ def _taken_up(fetched: Path, run_dir: Path, sweep_id: str) -> Settings | None:
     (run_dir / LEDGER_NAME).unlink()  # nothing was called
     run_dir.rmdir()
     return None
+
+
+def _is_over(run_dir: Path) -> Result | None:
+    """How a sweep ended of which nothing is left for another invocation: its event has come once more."""
+    reader = Ledger.look(run_dir)
+    try:
+        facts = reader.facts()
+    finally:
+        reader.close()
+    cause = facts.get("stop_cause")
+    if facts.get("finished_at") is None or facts.get("exit_code") is None or cause == StopCause.DEADLINE:
+        return None
+    return Result(int(facts["exit_code"]), StopCause(cause) if cause else None)
 
 
 def _left(run_dir: Path) -> _Left:
