@@ -471,3 +471,33 @@ def test_a_transform_that_is_nowhere_is_no_empty_sweep() -> None:
     assert play.sweep(settings(selection=Selection(transform_ids=("tfm-none",)))).exit_code == 1
     again = Play()
     assert again.sweep(settings(selection=Selection(transform_ids=(known,)))).exit_code == 0
+
+
+def test_what_could_not_be_looked_at_before_the_decision_is_looked_at_before_it_is_cancelled() -> None:
+    closed = Fault(FaultKind.EXPIRED, 1.0, accounts=(ACCOUNTS[1],))
+    play = Play(world(closed, fleet=FleetSettings(accounts=ACCOUNTS[:2], transforms=12, runs=160)))
+    rows = [
+        f"{account},{run.transform_id},{run.task_run_id}"
+        for account, _, run in play.world.runs()
+        if run.status(play.now()).active
+    ]
+    path = play.directory.parent / "runs.csv"
+    path.write_text("\n".join(["account_id,transform_id,task_run_id", *rows]), encoding="utf-8")
+    chosen = settings(
+        source=ManifestSource(path=str(path)),
+        targets=(TargetSettings(accounts=ACCOUNTS[:2], role_name="BatchCancel", regions=("us-east-1",)),),
+        protection=Protection(transform_names=("critical-*",)),
+    )
+    assert play.sweep(chosen).exit_code == 1
+    assert play.outcomes()[Outcome.NOT_ATTEMPTED] > 0
+    play.world.change_faults(())
+    assert play.resume(chosen).exit_code == 0
+    spared = {row.task_run_id for row in play.rows() if row.outcome is Outcome.EXCLUDED}
+    left = {run.task_run_id for _, _, run in play.world.runs() if run.status(play.now()).active}
+    names = {transform.transform_id: transform.name for _, _, transform in play.world.transforms()}
+    critical = {
+        run.task_run_id
+        for _, _, run in play.world.runs()
+        if run.status(play.now()).active and names[run.transform_id].startswith("critical-")
+    }
+    assert spared == left == critical

@@ -70,7 +70,8 @@ REOPEN = (
     """,
     "UPDATE runs SET state = 'pending' WHERE state = 'claimed'",
     """
-    UPDATE runs SET state = 'pending', outcome = NULL, refusal = NULL, confirmed_at = NULL
+    UPDATE runs SET state = 'pending', outcome = NULL, refusal = NULL, confirmed_at = NULL,
+        requested_at = CASE WHEN tainted THEN requested_at END
     WHERE state = 'done' AND outcome IN ('denied', 'failed')
     """,
     """
