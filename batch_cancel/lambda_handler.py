@@ -59,7 +59,7 @@ REPORTS_VARIABLE = "BATCH_CANCEL_REPORTS"
 RESERVE_SECONDS = 60.0
 RESERVE_SHARE = 0.25
 """So much of the time, at most, is kept for ending."""
-LEAST_SECONDS = 2.0
+LEAST_SECONDS = 1.0
 DOWNLOADS_AT_ONCE = 16
 MOST_IDLE = 3
 """So many invocations in a row that got nothing done: then one more would not either."""

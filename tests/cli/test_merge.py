@@ -4,6 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def test_the_audit_trail_is_kept(parts: list[Path], tmp_path: Path) -> None:
     merge(parts, tmp_path / "whole", sweep_id="whole")
 
     def attempts(directory: Path) -> int:
-        with sqlite3.connect(directory / LEDGER_NAME) as connection:
+        with closing(sqlite3.connect(directory / LEDGER_NAME)) as connection:
             return int(connection.execute("SELECT count(*) FROM attempts").fetchone()[0])
 
     assert attempts(tmp_path / "whole") == sum(attempts(path) for path in parts) > 0
@@ -217,7 +218,10 @@ def test_a_merged_report_is_not_gone_on_with(parts: list[Path], tmp_path: Path) 
 
 def test_a_part_that_was_cut_short_tells_what_can_be_said(tmp_path: Path) -> None:
     cut = part(0)
-    with sqlite3.connect(cut / LEDGER_NAME) as connection:  # as a process that was killed leaves it
+    with (
+        closing(sqlite3.connect(cut / LEDGER_NAME)) as connection,
+        connection,
+    ):  # as a process that was killed leaves it
         connection.execute("UPDATE runs SET state = 'claimed', outcome = NULL WHERE id = 1")
         connection.execute("UPDATE runs SET state = 'pending', outcome = NULL WHERE id = 2")
         connection.execute("UPDATE sweep SET value = 'null' WHERE key IN ('finished_at', 'exit_code')")

@@ -2,6 +2,7 @@
 
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_a_ledger_that_cannot_be_made_leaves_nothing_behind(tmp_path: Path) -> N
 
 
 def test_a_ledger_of_a_newer_version_is_refused_by_both_numbers(path: Path) -> None:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA user_version = 7")
     with pytest.raises(LedgerError, match=r"newer batch-cancel \(ledger version 7; this one knows up to 1\); upgrade"):
         schema.open_existing(path)
@@ -53,7 +54,7 @@ def test_a_ledger_of_a_newer_version_is_refused_by_both_numbers(path: Path) -> N
 
 def test_somebody_elses_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE contacts (name TEXT)")
     with pytest.raises(LedgerError, match="is not a ledger of batch-cancel"):
         schema.open_existing(path)
