@@ -104,6 +104,7 @@ async def finish(
     outbox: MakeOutbox | None = None,
     emf: Callable[[Sequence[str]], None] | None = None,
     notify: bool = True,
+    shown: Path | None = None,
 ) -> Finished:
     """Write the reports of a sweep that is over, and deliver them as its settings say.
 
@@ -111,15 +112,15 @@ async def finish(
         outbox: makes the way to S3 and SNS where one is needed; AWS's own if None.
         emf: takes the lines of CloudWatch's embedded metric format; may raise OSError.
         notify: False where the sweep goes on elsewhere.
+        shown: what the reports' commands call the run directory, where it will not stay.
 
     Raises:
         RecordLost: a report cannot be written.
     """
     from batch_cancel.delivery.deliver import deliver, wanted  # noqa: PLC0415  # not before the first call
-    from batch_cancel.report.files import write_reports  # noqa: PLC0415
 
     try:
-        reports = write_reports(directory, settings.report.formats)
+        reports = _write_reports(directory, settings, shown)
     except BatchCancelError as error:
         await tell_of_failure(settings, sweep_id, error, outbox=outbox)
         raise
@@ -141,7 +142,7 @@ async def finish(
         nonlocal exit_code
         if faults and exit_code == 0:
             exit_code = 1
-            await _amend(directory, settings, exit_code)
+            await _amend(directory, settings, exit_code, shown)
             if place is not None:
                 await deliver_all(notify=False)
 
@@ -192,15 +193,21 @@ async def _taken_back(ledger: Ledger) -> None:
     ledger.discard()
 
 
-async def _amend(directory: Path, settings: Settings, exit_code: int) -> None:
-    from batch_cancel.report.files import write_reports  # noqa: PLC0415  # loaded already
-
+async def _amend(directory: Path, settings: Settings, exit_code: int, shown: Path | None) -> None:
     ledger = Ledger.open(directory)
     try:
         await ledger.set_facts(exit_code=exit_code)
     finally:
         await ledger.close()
-    write_reports(directory, settings.report.formats)
+    _write_reports(directory, settings, shown)
+
+
+def _write_reports(directory: Path, settings: Settings, shown: Path | None) -> list[Path]:
+    from batch_cancel.report.files import opened, write_report  # noqa: PLC0415  # not before the first call
+
+    formats = settings.report.formats
+    with opened(directory) as document:
+        return [write_report(document, form, shown or directory, directory / f"report.{form}") for form in formats]
 
 
 def _emit(directory: Path, emf: Callable[[Sequence[str]], None]) -> str | None:

@@ -163,6 +163,7 @@ class _Invocation:
             outbox=lambda: self._way(settings),
             emf=_to_stdout if next_event is None else None,
             notify=next_event is None,
+            shown=Path(self._sweep_id),
         )
         if next_event is not None and finished.place is None:  # no ledger to go on with: it begins anew
             next_event = {key: value for key, value in next_event.items() if key != "ledger"}
@@ -373,6 +374,7 @@ class _Invocation:
             sweep_id=self._sweep_id,
             outbox=lambda: self._way(settings),
             emf=_to_stdout,
+            shown=Path(self._sweep_id),
         )
         return self._told(run_dir, Result(exit_code), finished, None, _left(run_dir))
 

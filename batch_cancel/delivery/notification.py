@@ -83,9 +83,13 @@ def _text(
     if before is not None:
         counts = ", ".join(f"{count:,} {outcome}" for outcome, count in before.outcomes.items()) or "no runs"
         lines += ["", f"The sweep before ({before.sweep_id}): {counts}."]
-    steps = list(next_steps(document, directory))
+    # Whoever reads this has the copies, and not always the machine.
+    here = Path(str(document.facts.get("sweep_id"))) if reports else directory
+    steps = list(next_steps(document, here))
     if steps:
         lines += ["", "Next"]
+        if reports and any(str(here) in (step.command or "") for step in steps):
+            lines += ["  Get the run directory:", f"    aws s3 cp --recursive {reports} {here}/"]
         for step in steps:
             lines.append(f"  {step.text}")
             if step.command is not None:

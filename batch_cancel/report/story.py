@@ -187,9 +187,10 @@ def next_steps(document: Document, directory: Path) -> Iterator[Step]:
         yield Step("Renew the credentials first.")
     if outcomes[Outcome.DENIED]:
         yield Step("Give the identity the right to cancel; the policy that it needs:", "batch-cancel iam-policy")
-    if facts.get("finished_at") is None or facts.get("stop_cause") or any(outcomes[outcome] for outcome in _RESUMED):
+    left = facts.get("finished_at") is None or facts.get("stop_cause") or any(outcomes[kind] for kind in _RESUMED)
+    if left and not facts.get("merged"):
         yield Step("Go on with what is left:", f"batch-cancel resume {shlex.quote(str(directory))}")
-    elif outcomes[Outcome.STOPPING]:
+    elif left or outcomes[Outcome.STOPPING]:
         yield Step("Ask again, and wait for the end:", f"batch-cancel run --manifest {report}")
     if outcomes[Outcome.INVALID] or outcomes[Outcome.NOT_FOUND]:
         yield Step("Check the ids, accounts and regions of runs that are invalid or not found.")

@@ -178,6 +178,7 @@ def test_a_part_that_is_missing_makes_the_whole_incomplete(parts: list[Path], tm
     [trouble] = [target for target in whole["targets"] if target["error"]]
     assert (trouble["account_id"], trouble["error"]["code"]) == (ACCOUNTS[2], "ShardMissing")
     assert "s-0003" in trouble["error"]["message"]
+    assert "resume" not in result.stdout  # its parts are gone on with, not the whole
 
 
 def test_the_command_prints_the_summary_and_ends_with_the_whole_s_code(parts: list[Path], tmp_path: Path) -> None:

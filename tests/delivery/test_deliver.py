@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from batch_cancel.glue.aws_outbox import AwsOutbox
 from batch_cancel.glue.outbox import S3Place
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.report.files import opened
-from batch_cancel.settings import Notify, Report, ReportFormat, Settings
+from batch_cancel.settings import Notify, Report, ReportFormat, Retry, Settings
 from batch_cancel.simulator.settings import FleetSettings, WorldSettings
 from tests.delivery.conftest import PREFIX, Cloud
 from tests.sweeps import HERE, Play, settings
@@ -211,6 +211,29 @@ def test_report_json_is_in_s3_only_where_all_the_others_are(cloud: Cloud, monkey
     finished = deliver(cloud, play, wanted, code)
     assert (finished.exit_code, finished.place) == (1, None)
     assert cloud.objects() == {}
+
+
+def test_what_to_do_next_can_be_done_by_whoever_has_the_copies_alone(cloud: Cloud) -> None:
+    play, wanted = Play(), told(cloud, "failure", retry=Retry(deadline_seconds=0.2))
+    result = play.sweep(wanted)
+    assert result.exit_code == 5
+    messages_of: list[str] = []
+
+    class Listening(AwsOutbox):
+        async def publish(self, topic_arn: str, subject: str, messages: Mapping[str, str]) -> None:
+            messages_of.append(messages["default"])
+            await super().publish(topic_arn, subject, messages)
+
+    def way() -> AwsOutbox:
+        return Listening("s-1", endpoint_url=cloud.url)
+
+    wanted = replace(wanted, report=Report(formats=(ReportFormat.MD,), s3=PREFIX))
+    asyncio.run(finish(play.directory, wanted, 5, sweep_id=SWEEP_ID, outbox=way, shown=Path("shown")))
+    assert b"batch-cancel resume shown" in cloud.objects()[f"batch-cancel/{SWEEP_ID}/report.md"]
+    [text] = messages_of
+    assert f"aws s3 cp --recursive {PREFIX}{SWEEP_ID}/ {SWEEP_ID}/" in text
+    assert f"batch-cancel resume {SWEEP_ID}" in text
+    assert str(play.directory) not in text
 
 
 def test_subjects_are_what_sns_takes() -> None:
