@@ -13,6 +13,10 @@ from batch_cancel.core.rate import AdaptiveRate, Feedback, FixedRate, Rate
 from batch_cancel.core.task_run import Access, Target
 from batch_cancel.glue.learned import LearnedRates
 
+OVERDUE_SECONDS = 1.0
+"""The least time without an answer after which a request is taken to hang."""
+LOOK_SECONDS = 0.25
+
 
 class Priority(IntEnum):
     """Who goes first when places in flight are scarce; the smaller number."""
@@ -48,10 +52,18 @@ class Pacer:
     @property
     def most_in_flight(self) -> int:
         """Little's law with room to breathe: what this rate needs in flight when round trips are slow."""
+        return math.ceil(1.5 * self.rps * self._slow_round_trip) + 2
+
+    @property
+    def overdue_seconds(self) -> float:
+        """A request that has been out so long is not slow, it hangs."""
+        return max(OVERDUE_SECONDS, 4.0 * self._slow_round_trip)
+
+    @property
+    def _slow_round_trip(self) -> float:
         # Nothing measured yet: three seconds, so that a slow service does not hold back its own measurement. Otherwise
         # the 95th percentile, which lies about two and a half mean deviations above the mean.
-        slow = 3.0 if self._round_trip is None else self._round_trip + 2.5 * self._deviation
-        return math.ceil(1.5 * self.rps * slow) + 2
+        return 3.0 if self._round_trip is None else self._round_trip + 2.5 * self._deviation
 
     def learned(self) -> float | None:
         """The limit that was found, if one was."""
@@ -79,7 +91,8 @@ class Pacer:
     def answered(self, *, sent_at: float, feedback: Feedback, retry_after_seconds: float | None = None) -> None:
         """Tell how the request that left at ``sent_at`` was answered, just now."""
         now = asyncio.get_running_loop().time()
-        self._measure(now - sent_at)
+        if feedback is not Feedback.SILENT:  # a time-out tells of our patience, not of the service's speed
+            self._measure(now - sent_at)
         self._rate.answered(sent_at=sent_at, now=now, feedback=feedback)
         if retry_after_seconds is not None:
             self.pause_until(now + retry_after_seconds)
@@ -129,14 +142,23 @@ class Pacer:
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """A place in flight, held from before the request leaves until it is answered."""
+    """A place in flight, held from before the request leaves until it is answered.
+
+    Attributes:
+        counted: against the pacer's own cap; no longer so once the request hangs.
+    """
 
     in_flight: "InFlight"
     pacer: Pacer
+    counted: bool = True
+
+    def sent(self, at: float) -> None:
+        """The request left, on the loop's clock."""
+        self.in_flight.sent(self, at)
 
     def leave(self) -> None:
         """Give the place back."""
-        self.in_flight.left(self.pacer)
+        self.in_flight.left(self)
 
 
 @dataclass(slots=True, eq=False)
@@ -157,6 +179,9 @@ class InFlight:
     A call first waits in its pacer's line, so that one that waits for a slow service keeps nobody from a quick one, and
     then for a place; there, cancelling goes before reading, except that every eighth place goes to a read that waits:
     without discovery there would soon be nothing to cancel.
+
+    Little's law counts what is under way, not what hangs: a request without an answer for far longer than answers take
+    keeps its place in the process, and gives up the one among its pacer's, or a few of them would stop the rest.
     """
 
     READ_EVERY = 8
@@ -168,6 +193,8 @@ class InFlight:
         self._lines: dict[Pacer, dict[Priority, deque[_Asking]]] = {}
         self._ready: dict[Priority, deque[_Asking]] = {priority: deque() for priority in Priority}
         self._cancels_since_read = 0
+        self._out: dict[Pacer, dict[Place, float]] = {}
+        self._watched: set[Pacer] = set()
 
     async def enter(self, pacer: Pacer, priority: Priority) -> Place:
         """Wait for a place."""
@@ -179,20 +206,47 @@ class InFlight:
         lines = self._lines.setdefault(pacer, {priority: deque() for priority in Priority})
         lines[priority].append(asking)
         self._admit(pacer)
+        self._watch(pacer)
         try:
             await asking.given
         except asyncio.CancelledError:
             if not asking.given.cancelled():
-                self.left(pacer)  # it was given in the very moment of the cancellation
+                self.left(Place(self, pacer))  # it was given in the very moment of the cancellation
             elif asking.admitted:
                 self._release(pacer)
             raise
         return Place(self, pacer)
 
-    def left(self, pacer: Pacer) -> None:
+    def sent(self, place: Place, at: float) -> None:
+        """The request of a place left."""
+        self._out.setdefault(place.pacer, {})[place] = at
+
+    def left(self, place: Place) -> None:
         """A place is free again."""
         self._taken -= 1
-        self._release(pacer)
+        if (out := self._out.get(place.pacer)) is not None:
+            out.pop(place, None)
+            if not out:
+                del self._out[place.pacer]
+        if place.counted:
+            self._release(place.pacer)
+        else:
+            self._admit(place.pacer)
+
+    def _watch(self, pacer: Pacer) -> None:
+        """While somebody waits for the pacer's own cap, look now and then for what hangs."""
+        if pacer in self._lines and pacer not in self._watched:
+            self._watched.add(pacer)
+            asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_for_overdue, pacer)
+
+    def _look_for_overdue(self, pacer: Pacer) -> None:
+        self._watched.discard(pacer)
+        latest = asyncio.get_running_loop().time() - pacer.overdue_seconds
+        hanging = [place for place, at in self._out.get(pacer, {}).items() if at <= latest and place.counted]
+        for place in hanging:
+            place.counted = False
+            self._release(pacer)
+        self._watch(pacer)
 
     def _free(self, pacer: Pacer) -> bool:
         """Whether a place can be had without passing anybody over."""

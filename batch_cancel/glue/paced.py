@@ -191,6 +191,7 @@ class Line(Generic[G]):
         try:
             with stop.interruptible():
                 sent_at = await pacer.turn()
+            place.sent(sent_at)
             try:
                 async with asyncio.timeout(ATTEMPT_SECONDS):
                     answer = await request(self.connection.client)

@@ -2,6 +2,7 @@ import asyncio
 import math
 import random
 from collections.abc import Coroutine
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -316,3 +317,26 @@ def test_without_a_place_to_keep_them_nothing_is_kept() -> None:
     pacers = Pacers()
     pacers.pacer(TARGET, "CancelMLTaskRun")
     pacers.save()
+
+
+def test_a_few_requests_that_hang_do_not_stop_the_rest() -> None:
+    async def main() -> list[float]:
+        pacer, in_flight = Pacer(FixedRate(8.0)), InFlight(256)
+        loop, left = asyncio.get_running_loop(), []
+
+        async def call(number: int) -> None:
+            place = await in_flight.enter(pacer, Priority.CANCEL)
+            place.sent(sent_at := await pacer.turn())
+            left.append(loop.time())
+            await asyncio.sleep(45.0 if 20 <= number < 30 else 0.05)
+            pacer.answered(sent_at=sent_at, feedback=Feedback.SILENT if 20 <= number < 30 else Feedback.ACCEPTED)
+            place.leave()
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(100):
+                group.create_task(call(number))
+        return left
+
+    left = run(main())
+    assert len(left) == 100
+    assert max(later - earlier for earlier, later in pairwise(left)) < 2.0
