@@ -19,11 +19,20 @@ from batch_cancel.core.errors import AccessStopped, BatchCancelError, InputError
 from batch_cancel.lambda_handler import handler
 from batch_cancel.simulator.settings import Behaviour, FleetSettings, WorldSettings
 from batch_cancel.simulator.world import World
-from tests.delivery.conftest import BUCKET, PREFIX, Cloud, _models_are_read_once, cloud, endpoint, server
+from tests.delivery.conftest import (
+    BUCKET,
+    PREFIX,
+    Cloud,
+    _models_are_read_once,
+    cloud,
+    endpoint,
+    one_certificate,
+    server,
+)
 from tests.lambdas import Context, around
 from tests.served import active
 
-__all__ = ["_models_are_read_once", "cloud", "endpoint", "server"]  # fixtures
+__all__ = ["_models_are_read_once", "cloud", "endpoint", "one_certificate", "server"]  # fixtures
 
 ACCOUNTS = ("111111111111", "222222222222")
 QUICK = Behaviour(stopping_seconds=(0.1, 0.3))
@@ -88,10 +97,12 @@ def test_cut_off_three_times_in_a_row_it_finishes_at_the_fourth_event(
 ) -> None:
     monkeypatch.setattr(lambda_handler, "LEAST_SECONDS", 0.1)
     count = active(world)
-    rate = {"rps": 1}
+    # At two requests a second a place with three runs takes two seconds: the third cancel request leaves after one, and
+    # its end is looked for a second later.
+    rate = {"rps": 2}
     event: dict[str, Any] | None = {"sweep": sweep(rate=rate), "yes": True, "reserve_seconds": 1}
     answers = []
-    for seconds in (1.3, 1.8, 1.8, 60.0):
+    for seconds in (1.3, 1.5, 1.5, 60.0):
         assert event is not None
         answers.append(handler(event, Context(seconds)))
         event = answers[-1]["next_event"]
@@ -308,8 +319,8 @@ def test_the_runtime_client_runs_events_one_after_the_other_in_one_process(
     variables: dict[str, str], world: World, cloud: Cloud
 ) -> None:
     count = active(world)
-    # At 0.6 requests a second a place with three runs takes more than the three seconds that the first event has.
-    cut = {"sweep": sweep(rate={"rps": 0.6}), "yes": True, "reserve_seconds": 27.0, "sweep_id": "cut"}
+    # At 1.2 requests a second a place with three runs takes more than the 1.8 seconds that the event has.
+    cut = {"sweep": sweep(rate={"rps": 1.2}), "yes": True, "reserve_seconds": 28.2, "sweep_id": "cut"}
     warm = {"sweep": sweep(), "dry_run": True}  # the first event pays for all imports
     events = [warm, cut, {"sweep": {}, "yse": True}, cut | {"reserve_seconds": 1}]
     with runtime(variables, events, seconds=30) as api:

@@ -21,12 +21,21 @@ from batch_cancel import lambda_handler
 from batch_cancel.core.errors import BatchCancelError
 from batch_cancel.simulator.settings import Behaviour, Fault, FaultKind, FleetSettings, Limit, WorldSettings
 from batch_cancel.simulator.world import World
-from tests.delivery.conftest import BUCKET, PREFIX, Cloud, _models_are_read_once, cloud, endpoint, server
+from tests.delivery.conftest import (
+    BUCKET,
+    PREFIX,
+    Cloud,
+    _models_are_read_once,
+    cloud,
+    endpoint,
+    one_certificate,
+    server,
+)
 from tests.deploy.templates import state_machine
 from tests.lambdas import Context, around
 from tests.served import active
 
-__all__ = ["_models_are_read_once", "cloud", "endpoint", "server"]  # fixtures
+__all__ = ["_models_are_read_once", "cloud", "endpoint", "one_certificate", "server"]  # fixtures
 
 ACCOUNTS = tuple(f"{number:012}" for number in range(111111111111, 111111111131))
 REGIONS = ("us-east-1", "eu-west-1")
