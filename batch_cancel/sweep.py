@@ -65,6 +65,8 @@ FRUITLESS_SWEEPS = 3
 """So many sweeps of ``--until-clear`` in a row that found active runs and nothing more that could be done about them:
 then waiting for a clear one would be waiting for ever."""
 
+NOT_CONFIRMED = "not confirmed: nothing was cancelled"
+
 Ask = Callable[[], Awaitable[bool]]
 """Shows the decision that stands in the ledger and asks; True for yes."""
 
@@ -186,7 +188,8 @@ class Sweep:
         if settings.dry_run:
             return None
         if not decided and not await self._consented():
-            return Result(2, says="not confirmed: nothing was cancelled")
+            await self._ledger.set_facts(refusal=NOT_CONFIRMED)
+            return Result(2, says=NOT_CONFIRMED)
         if isinstance(settings.source, PlanSource) and not decided:
             read_plan(Path(settings.source.path)).use_up(self._ledger.directory, self._now())
         await self._ledger.set_facts(decided=True)
@@ -525,6 +528,8 @@ class Sweep:
                     begun.add(work.target_id)
                     work.prepare()
                     group.create_task(work.stop_runs())
+                    if self._settings.until_clear:  # otherwise its own discovery asks for names at its end
+                        group.create_task(self._describe(work))
                 work.more()
 
             reader = self._ledger.reader
@@ -559,12 +564,20 @@ class Sweep:
                     return
             else:
                 fruitless = 0
-            pause = PAUSE_SECONDS[0] if reader.count("pending") else min(PAUSE_SECONDS[1], 1.5 * pause)
+            pause = min(PAUSE_SECONDS[1], 1.5 * pause)
             try:
                 with self._cancelling.interruptible():
                     await asyncio.sleep(pause)
+                    # What waits to be asked goes first: another listing would only find it again.
+                    while any(reader.count(state) for state in ("pending", "claimed")) and self._somebody_asks:
+                        await asyncio.sleep(PAUSE_SECONDS[0])
             except Stopped:
                 return
+
+    @property
+    def _somebody_asks(self) -> bool:
+        """Whether any target that has runs to be asked is still at work."""
+        return any(work.stop.cause is None and not work.idle for work in self._works)
 
     async def _phase(self, phase: Phase, step: Coroutine[Any, Any, object]) -> None:
         self._tell(PhaseBegan(phase))
