@@ -185,7 +185,8 @@ class _Invocation:
     def _until(self, settings: Settings) -> datetime | None:
         """When the sweep's own deadline comes, whatever the number of invocations."""
         if "until" in self._event:
-            return datetime.fromisoformat(self._event["until"])
+            until = datetime.fromisoformat(self._event["until"])
+            return until if until.tzinfo else until.replace(tzinfo=UTC)
         seconds = settings.retry.deadline_seconds
         if seconds is None or self._event.get("invocation", 1) > 1:
             return None
