@@ -30,7 +30,7 @@ from batch_cancel.cli.wording import (
     printable,
     wants_colour,
 )
-from batch_cancel.core.cost import Tally, at_most_dpu_hours, dpu
+from batch_cancel.core.cost import Tally, dpu
 from batch_cancel.ledger.reader import LedgerReader, PendingGroup
 
 MOST_GROUPS = 15
@@ -97,9 +97,10 @@ def _asked(runs: int, stdin: TextIO, terminal: TextIO, signalled: int, *, paint:
         answer = line.strip()
         if answer in (str(runs), f"{runs:,}"):
             return True
-        if not answer or attempt == TRIES - 1:
+        if not answer:
             return False
-        terminal.write(f"{fit(printable(answer), 40)} is not the number of runs.\n")
+        said = f"{fit(printable(answer), 40)} is not the number of runs"
+        terminal.write(f"{said}.\n" if attempt < TRIES - 1 else f"{said} either: nothing was cancelled.\n")
     return False
 
 
@@ -127,14 +128,16 @@ class _Column:
 def decision_text(reader: LedgerReader, *, columns: int, now: datetime, paint: bool = False) -> str:
     """The decision as a table by target and transform, and what is spared by which rule."""
     largest: list[PendingGroup] = []
-    runs = transforms = 0
+    runs = transforms = known = 0
     targets = set()
     hours = Tally()
-    for group in reader.pending_groups():
+    for group in reader.pending_groups(now):
         runs += group.runs
         transforms += 1
         targets.add(group.target)
-        hours.add(_dpu_hours(group, now))
+        used = _dpu_hours(group)
+        known += 0 if used is None else group.used_runs
+        hours.add(used)
         if transforms <= MOST_GROUPS:
             largest.append(group)
     headline = f"{counted(runs, 'task run')} of {counted(transforms, 'transform')} would be cancelled"
@@ -146,8 +149,8 @@ def decision_text(reader: LedgerReader, *, columns: int, now: datetime, paint: b
         lines.append(f"{GAP}and {counted(transforms - len(largest), 'transform')} more with {counted(rest, 'run')}")
     lines += ["", *_spared(reader.excluded_by_rule(), columns, paint=paint)]
     if hours.total is not None:
-        known = "" if not hours.unknown else f", as far as is known of {hours.known:,} of the transforms"
-        lines += _wrapped(f"Used so far: an estimated {_amount(hours.total)} DPU-hours{known}.", columns)
+        part = "" if known == runs else f" by {known:,} of {counted(runs, 'run')} (the rest is not known)"
+        lines += _wrapped(f"Used so far: an estimated {_amount(hours.total)} DPU-hours{part}.", columns)
     lines += _wrapped("A cancelled run cannot be continued: its work has to be started anew.", columns)
     return "\n".join([*lines, "", ""])
 
@@ -162,7 +165,7 @@ def _table(groups: list[PendingGroup], now: datetime, columns: int, *, paint: bo
         return []
     room = columns - 1
     oldest = [group.oldest_started_on for group in groups]
-    hours = [_dpu_hours(group, now) for group in groups]
+    hours = [_dpu_hours(group) if group.used_runs == group.runs else None for group in groups]
     figures = [
         _Column("runs", [f"{group.runs:,}" for group in groups], right=True),
         _Column("oldest", ["?" if start is None else ago(now - start) for start in oldest], right=True),
@@ -214,17 +217,12 @@ def _transform(group: PendingGroup, width: int) -> str:
     return f"{name} ({fit_id(transform_id, room)})" if room >= 12 else fit_id(name, width)
 
 
-def _dpu_hours(group: PendingGroup, now: datetime) -> float | None:
-    """What the runs have used so far by their capacity and starts; None unless all of those are known.
-
-    A run that Glue has ended by its time-out would no longer be active, so none counts for more than that.
-    """
+def _dpu_hours(group: PendingGroup) -> float | None:
+    """What the runs have used so far, as the report will reckon it; None where nothing is known of any."""
     capacity = dpu(group.transform)
-    if capacity is None or group.started_runs < group.runs:
+    if capacity is None or not group.used_runs:
         return None
-    used = capacity * max(0.0, group.runs * now.timestamp() - group.started_seconds) / 3600
-    most = at_most_dpu_hours(group.transform)
-    return used if most is None else min(used, most * group.runs)
+    return capacity * group.used_seconds / 3600
 
 
 def _amount(hours: float) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from batch_cancel.delivery.change import Mark
+from batch_cancel.report.advice import next_steps
 from batch_cancel.report.document import Document
-from batch_cancel.report.story import MEANING, headline, next_steps, troubles
+from batch_cancel.report.story import MEANING, headline, troubles
 
 SCHEMA = "batch-cancel/notification/1"
 SUBJECT_CHARACTERS = 99

@@ -79,6 +79,7 @@ class RunRow:
     number_of_workers: int | None
     timeout_minutes: int | None
     glue_version: str | None
+    returns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,9 @@ class PendingGroup:
         oldest_started_on: None where no start is known.
         started_seconds: the sum of the starts of those ``started_runs`` that have one, in seconds since the epoch.
         task_types: those that are known, in alphabetical order.
+        used_runs: how many have a time of use that is known: ExecutionTime where Glue tells one, else from their start.
+        used_seconds: those times added up, each start counted until ``now`` and not beyond the transform's time-out;
+            both are zero if no ``now`` was given.
     """
 
     target: Target
@@ -146,6 +150,8 @@ class PendingGroup:
     started_runs: int
     started_seconds: float
     task_types: tuple[str, ...]
+    used_runs: int = 0
+    used_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +173,22 @@ SELECT r.id, r.target_id, t.account_id, t.region, r.transform_id, m.name, r.task
        r.started_on, r.status_before, {VERDICT}, r.status_after, r.rule, r.attempts, r.throttled,
        r.error_code, r.error_message, r.request_id, r.requested_at, r.confirmed_at, r.labels, r.sweep_number,
        r.execution_time_seconds, m.max_capacity, m.worker_type, m.number_of_workers, m.timeout_minutes,
-       m.glue_version
+       m.glue_version, r.returns
 FROM runs r JOIN targets t ON t.id = r.target_id
 LEFT JOIN transforms m ON m.target_id = r.target_id AND m.transform_id = r.transform_id
 """  # noqa: S608  # VERDICT is a constant of this module
 """The columns stand in the order of RunRow's fields."""
+
+USED_SECONDS = """
+CASE
+    WHEN :now IS NULL THEN NULL
+    WHEN r.execution_time_seconds > 0 THEN r.execution_time_seconds
+    WHEN r.started_on IS NOT NULL AND r.status_before IN ('STARTING', 'RUNNING', 'STOPPING')
+        THEN min(max(0, :now - r.started_on), CASE WHEN m.timeout_minutes > 0 THEN m.timeout_minutes * 60 ELSE 1e15 END)
+    WHEN r.execution_time_seconds = 0 THEN 0
+END
+"""
+"""How long a run has used its capacity, or NULL: :func:`batch_cancel.core.cost.estimated_dpu_hours` in SQL."""
 
 STARTED_ON, REQUESTED_AT, CONFIRMED_AT, OUTCOME, LABELS = (
     RunRow.__match_args__.index(name) for name in ("started_on", "requested_at", "confirmed_at", "outcome", "labels")
@@ -268,17 +285,23 @@ class LedgerReader:
 
     # For consent
 
-    def pending_groups(self) -> Iterator[PendingGroup]:
-        """What would be cancelled, by target and transform, the largest first; streamed."""
+    def pending_groups(self, now: datetime | None = None) -> Iterator[PendingGroup]:
+        """What would be cancelled, by target and transform, the largest first; streamed.
+
+        Args:
+            now: an aware datetime, until which active runs are taken to have used their capacity.
+        """
         rows = self._connection.execute(
-            "SELECT t.account_id, t.region, t.profile, t.role_arn, t.external_id, r.transform_id, m.name,"
+            "SELECT t.account_id, t.region, t.profile, t.role_arn, t.external_id, r.transform_id, m.name,"  # noqa: S608  # constant
             " m.max_capacity, m.worker_type, m.number_of_workers, m.timeout_minutes, m.glue_version,"
             " count(*) AS runs, min(r.started_on) AS oldest, count(r.started_on) AS started_runs,"
-            " total(r.started_on) AS started_seconds, group_concat(DISTINCT r.task_type) AS task_types"
+            " total(r.started_on) AS started_seconds, group_concat(DISTINCT r.task_type) AS task_types,"
+            f" count({USED_SECONDS}) AS used_runs, total({USED_SECONDS}) AS used_seconds"
             " FROM runs r JOIN targets t ON t.id = r.target_id"
             " LEFT JOIN transforms m ON m.target_id = r.target_id AND m.transform_id = r.transform_id"
             " WHERE r.state = 'pending' GROUP BY r.target_id, r.transform_id"
-            " ORDER BY runs DESC, r.target_id, r.transform_id"
+            " ORDER BY runs DESC, r.target_id, r.transform_id",
+            {"now": None if now is None else now.timestamp()},
         )
         for row in rows:
             yield PendingGroup(
@@ -299,6 +322,8 @@ class LedgerReader:
                 started_runs=row["started_runs"],
                 started_seconds=row["started_seconds"],
                 task_types=tuple(sorted(row["task_types"].split(","))) if row["task_types"] else (),
+                used_runs=row["used_runs"],
+                used_seconds=row["used_seconds"],
             )
 
     def excluded_by_rule(self) -> list[tuple[str | None, int]]:
@@ -354,6 +379,12 @@ class LedgerReader:
         marks = ", ".join("?" * len(outcomes))
         where = f"WHERE {VERDICT} IN ({marks})" if outcomes else ""
         for row in self._connection.execute(f"{RUNS} {where} ORDER BY r.id", outcomes):
+            yield _run(row)
+
+    def runs_of_later_sweeps(self) -> Iterator[RunRow]:
+        """Runs that a later sweep of ``--until-clear`` found and did not leave alone; streamed."""
+        where = "WHERE r.sweep_number > 1 AND r.state != 'excluded'"
+        for row in self._connection.execute(f"{RUNS} {where} ORDER BY r.id"):
             yield _run(row)
 
     def outcomes(self) -> dict[Outcome, int]:

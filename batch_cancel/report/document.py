@@ -43,6 +43,7 @@ RUN_FIELDS = (
     "estimated_dpu_hours",
     "at_most_dpu_hours",
     "stopped_after_seconds",
+    "returns",
 )
 """The fields of a run, in their order; those after ``labels`` are additions to the contract's."""
 
@@ -68,6 +69,11 @@ TROUBLE_FIRST = (
 )
 """Every outcome, in the order in which reports show them."""
 
+ACCEPTED = frozenset({Outcome.STOPPED, Outcome.STOPPING, Outcome.STUCK_STOPPING, Outcome.FINISHED_FIRST})
+"""Outcomes whose request was accepted: an error that stands there was got over, and is no reason for the outcome."""
+
+_ASKED = ACCEPTED | {Outcome.FAILED, Outcome.UNKNOWN, Outcome.DENIED}
+"""Outcomes that need a request; the others can also come of reading alone."""
 _SEEN_ENDED = frozenset({Outcome.STOPPED, Outcome.FINISHED_FIRST})
 _ENDED_OR_GONE = frozenset({Outcome.ALREADY_FINISHED, Outcome.NOT_FOUND})
 _MOST_CAUSES = 200
@@ -114,6 +120,10 @@ class Document:
         causes: why runs are in trouble, most pressing first.
         seconds_to_stop: of every stopped run, from our request to the reading that showed it, in ascending order.
         sweeps: how many runs each sweep of ``--until-clear`` found.
+        active_again, started_meanwhile: of the runs that later sweeps found and did not leave alone, how many had
+            their verdict before, and how many were new.
+        claimed: how many runs a process that did not end has left with a request of which nobody knows whether it
+            was sent; 0 once the sweep has ended.
     """
 
     def __init__(self, reader: LedgerReader) -> None:
@@ -127,6 +137,8 @@ class Document:
         self.causes: list[Cause] = []
         self.seconds_to_stop: array[float] = array("d")
         self.sweeps: Counter[int] = Counter()
+        self.active_again = self.started_meanwhile = 0
+        self.claimed = reader.count("claimed") if self.facts.get("finished_at") is None else 0
         self._transforms: dict[tuple[int, str], tuple[Transform, float | None]] = {}
         self._as_of = _moment(self.facts.get("finished_at")) or reader.last_call()
         self._survey()
@@ -140,6 +152,11 @@ class Document:
             and all(row.complete for row in self.targets.values())
             and not self.whole.outcomes[Outcome.NOT_ATTEMPTED]
         )
+
+    @property
+    def asked(self) -> bool:
+        """Whether any cancel request may have been sent."""
+        return any(self.whole.outcomes[outcome] for outcome in _ASKED)
 
     @property
     def digest(self) -> str | None:
@@ -165,6 +182,11 @@ class Document:
     def runs(self, *outcomes: Outcome) -> Iterator[dict[str, Any]]:
         """Every run, or those with one of these outcomes, as report.json has them; streamed."""
         for row in self.reader.runs(*outcomes):
+            yield self.run(row)
+
+    def came_back(self) -> Iterator[dict[str, Any]]:
+        """Runs that later sweeps of ``--until-clear`` found and did not leave alone; streamed."""
+        for row in self.reader.runs_of_later_sweeps():
             yield self.run(row)
 
     def rejected(self) -> Iterator[dict[str, Any]]:
@@ -200,6 +222,7 @@ class Document:
             "estimated_dpu_hours": estimated,
             "at_most_dpu_hours": at_most,
             "stopped_after_seconds": _stopped_after(row),
+            "returns": row.returns,
         }
 
     def write_json(self, out: TextIO) -> None:
@@ -305,12 +328,17 @@ class Document:
                 part.estimated.add(estimated)
                 part.at_most.add(at_most)
             self.sweeps[row.sweep_number] += 1
+            if row.sweep_number > 1 and row.outcome is not Outcome.EXCLUDED:
+                self.active_again += row.returns > 0
+                self.started_meanwhile += row.returns == 0
             if (seconds := _stopped_after(row)) is not None:
                 to_stop.append(seconds)
             if row.outcome in TROUBLE:
-                key = (row.target_id, row.outcome, row.error_code)
+                got_over = row.outcome in ACCEPTED
+                code, message = (None, None) if got_over else (row.error_code, row.error_message)
+                key = (row.target_id, row.outcome, code)
                 if key in causes or len(causes) < _MOST_CAUSES:
-                    cause = Cause(row.target_id, row.outcome, row.error_code, row.error_message)
+                    cause = Cause(row.target_id, row.outcome, code, message)
                     causes.setdefault(key, cause).runs += 1
         self.seconds_to_stop = array("d", sorted(to_stop))
         self.causes = sorted(causes.values(), key=lambda cause: (TROUBLE.index(cause.outcome), -cause.runs))

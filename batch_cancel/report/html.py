@@ -21,17 +21,20 @@ from markupsafe import Markup, escape
 
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.report import charts
+from batch_cancel.report.advice import next_steps
 from batch_cancel.report.csv import FORMULA_STARTS
-from batch_cancel.report.document import RUN_FIELDS, TROUBLE_FIRST, Document, TransformPart
+from batch_cancel.report.document import ACCEPTED, RUN_FIELDS, TROUBLE_FIRST, Document, TransformPart
 from batch_cancel.report.story import (
     MAY_RUN,
-    MEANING,
     calls_in_words,
+    came_back_in_words,
     counted,
     facts_in_words,
     headline,
-    next_steps,
+    how_it_came_back,
+    meaning,
     place,
+    refusal,
     runs,
     source_in_words,
     troubles,
@@ -44,6 +47,7 @@ MOST_ROWS = 200_000
 MOST_TARGETS = 200
 MOST_TRANSFORMS = 8
 MOST_TROUBLES = 50
+MOST_CAME_BACK = 100
 MOST_WORDS = 200_000
 """Distinct texts that rows refer to by number; further ones stand in the rows themselves."""
 UNKNOWN = "\N{EN DASH}"
@@ -93,15 +97,18 @@ def write_html(document: Document, directory: Path, out: TextIO) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": shown, "number": number, "label": label, "when": when}
+    environment.filters |= {"shown": shown, "number": number, "label": label, "when": when, "how": how_it_came_back}
     words: dict[str, int] = {}
     style, script = _asset("report.css"), _asset("report.js")
     pieces = environment.get_template("report.html").generate(
         document=document,
         facts=dict.fromkeys(_FACTS) | document.facts,
-        headline=headline(document),
+        headline=headline(document, directory),
         troubles=_first(troubles(document), MOST_TROUBLES),
         steps=list(next_steps(document, directory)),
+        came_back=came_back_in_words(document),
+        back=_first(document.came_back(), MOST_CAME_BACK),
+        several_sweeps=len(document.sweeps) > 1,
         figures=list(facts_in_words(document)),
         calls_text=next(calls_in_words(document), "No request was counted."),
         source=source_in_words(document),
@@ -120,9 +127,10 @@ def write_html(document: Document, directory: Path, out: TextIO) -> None:
         fields=RUN_FIELDS,
         times=sorted(_TIMES),
         kinds={str(outcome): kind for outcome, kind in KINDS.items()},
-        meanings={str(outcome): meaning for outcome, meaning in MEANING.items()},
+        meanings={str(outcome): meaning(document, outcome) for outcome in TROUBLE_FIRST},
         order=[str(outcome) for outcome in TROUBLE_FIRST],
         formula_starts=list(FORMULA_STARTS),
+        accepted=sorted(ACCEPTED),
         rows=_row_block(document, words),
         words=_late_words(words),
         as_json=_safe_json,
@@ -243,6 +251,9 @@ def _tiles(document: Document) -> Iterator[Tile]:
     if document.facts.get("mode") == "dry-run":
         yield Tile(number(outcomes[Outcome.WOULD_CANCEL]), "would be cancelled", kind="plan")
         yield Tile(number(outcomes[Outcome.EXCLUDED]), "left alone by a rule")
+    elif refusal(document) is not None and not document.asked:
+        yield Tile(number(outcomes[Outcome.NOT_ATTEMPTED]), "were to be cancelled; none was", kind="plan")
+        yield Tile(number(outcomes[Outcome.EXCLUDED]), "left alone by a rule")
     else:
         share = outcomes.total() - outcomes[Outcome.EXCLUDED]
         yield Tile(number(outcomes[Outcome.STOPPED]), "stopped", f"of {share:,} asked for", "good")
@@ -265,7 +276,7 @@ def _outcome_bars(document: Document) -> list[Bar]:
             KINDS[outcome],
             f"{count:,}",
             charts.bar(count / most, KINDS[outcome]),
-            MEANING[outcome],
+            meaning(document, outcome),
             f"#outcome={outcome}",
         )
         for outcome, count in document.outcomes.items()

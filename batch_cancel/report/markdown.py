@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from batch_cancel.core.outcome import Outcome
-from batch_cancel.report.document import TROUBLE, Document
+from batch_cancel.report.advice import next_steps
+from batch_cancel.report.document import ACCEPTED, TROUBLE, Document
 from batch_cancel.report.story import (
-    MEANING,
     Level,
+    came_back_in_words,
     facts_in_words,
     headline,
-    next_steps,
+    how_it_came_back,
+    meaning,
     runs,
     source_in_words,
     troubles,
@@ -22,13 +24,15 @@ LARGEST_BYTES = 850_000
 """GitHub takes a step summary of up to 1 MiB; past it, it shows nothing at all."""
 MOST_ROWS = 500
 """Of one folded list."""
+MOST_CAME_BACK = 100
 MOST_TROUBLES = 50
 _LONGEST_CELL = 300
 _KEPT_BYTES = 8_000
 """Of the room, for what closes a list and stands after the last one."""
 
 _MARKS = {Level.GOOD: "✅", Level.WARN: "⚠️", Level.BAD: "❌"}
-_SPECIAL = re.compile(r"[\\`*_\[\]|~<>&@$]|:(?=//|[\w+-]+:)|(?<=[wW])\.")
+# Not an underscore or a dollar sign inside a word: they are plain text there.
+_SPECIAL = re.compile(r"[\\`*\[\]|~<>&@$]|(?<!\w)_|_(?!\w)|:(?=//|[\w+-]+:)|(?<=[wW])\.")
 _LISTED = (*TROUBLE, Outcome.STOPPING, Outcome.WOULD_CANCEL, Outcome.FINISHED_FIRST)
 """Outcomes whose runs are listed; the others are in the CSV."""
 
@@ -46,18 +50,19 @@ class _Page:
         self._room = LARGEST_BYTES
 
     def write(self, document: Document, directory: Path) -> None:
-        first = headline(document)
+        first = headline(document, directory)
         name = document.facts.get("name") or document.facts.get("sweep_id") or "sweep"
         self.line(f"## {_MARKS[first.level]} batch-cancel: {foreign(str(name))}", "", f"**{escaped(first.text)}**", "")
         if document.outcomes:
             self.line("| outcome | runs | what it means |", "|---|--:|---|")
             for outcome, count in document.outcomes.items():
-                self.line(f"| {outcome.replace('_', ' ')} | {count:,} | {MEANING[outcome]} |")
+                self.line(f"| {outcome.replace('_', ' ')} | {count:,} | {meaning(document, outcome)} |")
         self._troubles(document)
         self._steps(document, directory)
         words = list(facts_in_words(document))
         if words:
             self.line("", "### In figures", "", *(f"- {escaped(sentence)}" for sentence in words))
+        self._came_back(document)
         self._targets(document)
         self._runs(document)
         self._rejected(document)
@@ -87,6 +92,24 @@ class _Page:
                 command = _printable(step.command)
                 fence = "`" * max(3, 1 + max((len(ticks) for ticks in re.findall("`+", command)), default=0))
                 self.line("", f"{fence}sh", command, fence)
+
+    def _came_back(self, document: Document) -> None:
+        words = came_back_in_words(document)
+        if words is None:
+            return
+        self.line("", "### What came back", "", words)
+        count = document.active_again + document.started_meanwhile
+        header = ("sweep", "how", "outcome", "target", "transform", "task run")
+        rows = (
+            (
+                f"{run['sweep_number']:,}",
+                how_it_came_back(run),
+                run["outcome"].replace("_", " "),
+                *_cells(run)[:3],
+            )
+            for run in document.came_back()
+        )
+        self._folded(f"{runs(count)} of later sweeps", header, rows, count, MOST_CAME_BACK)
 
     def _targets(self, document: Document) -> None:
         targets = document.summary_of_targets()
@@ -122,12 +145,14 @@ class _Page:
             )
             self._folded(f"Rows of the manifest that were left out ({count:,})", ("line", "text", "why"), rows, count)
 
-    def _folded(self, title: str, header: Sequence[str], rows: Iterable[Sequence[str]], count: int) -> None:
+    def _folded(
+        self, title: str, header: Sequence[str], rows: Iterable[Sequence[str]], count: int, most: int = MOST_ROWS
+    ) -> None:
         if self._room < 2 * _KEPT_BYTES:  # hardly a row would fit
             self.line("", f"{title}: see report.csv.")
             return
         self.line("", f"<details><summary>{title}</summary>", "")
-        self._table(header, rows, MOST_ROWS, count)
+        self._table(header, rows, most, count)
         self.line("", "</details>")
 
     def _table(self, header: Sequence[str], rows: Iterable[Sequence[str]], most: int, count: int) -> None:
@@ -148,6 +173,8 @@ def _cells(run: dict[str, Any]) -> Sequence[str]:
     if run["transform_name"]:
         transform = f"{foreign(run['transform_name'])} {transform}"
     before, after = run["status_before"], run["status_after"]
+    # An accepted run's error is one that was got over.
+    error = () if run["outcome"] in ACCEPTED else (run["error_code"], run["error_message"])
     return (
         foreign(f"{run['account_id'] or 'not known'}/{run['region']}"),
         transform,
@@ -155,7 +182,7 @@ def _cells(run: dict[str, Any]) -> Sequence[str]:
         foreign(run["task_type"] or ""),
         (run["started_on"] or "")[:19].replace("T", " "),
         " → ".join(status for status in (before, after) if status),
-        foreign(": ".join(word for word in (run["error_code"], run["error_message"]) if word)),
+        foreign(": ".join(word for word in error if word)),
     )
 
 
@@ -172,16 +199,25 @@ def _identity(document: Document) -> Iterator[str]:
             yield f"{label} {foreign(str(value))}"
     for label, key in (("started", "started_at"), ("finished", "finished_at"), ("exit code", "exit_code")):
         value = facts.get(key)
-        yield f"{label} {'not yet' if value is None else escaped(str(value))}"
+        yield f"{label} {'not yet' if value is None else foreign(str(value))}"
     yield f"batch-cancel {escaped(str(facts.get('tool_version') or ''))}".rstrip()
 
 
 def foreign(text: str) -> str:
-    """Text from outside: cut, on one line, as code, in which GitHub looks for no mention, link or reference."""
+    """Text from outside: cut, on one line, as code, in which GitHub looks for no mention, link or reference.
+
+    A fence of backticks that is longer than any in it (CommonMark, "Code spans"). A pipe would end a table's cell even
+    there, and how a backslash before it counts differs between renderers: such text stands as HTML instead.
+    """
     if not text:
         return ""
-    cut = text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…"
-    return f"<code>{escaped(cut)}</code>"
+    cut = _printable(text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…")
+    if "|" in cut:
+        return f"<code>{escaped(cut)}</code>"
+    fence = "`" * (1 + max((len(ticks) for ticks in re.findall("`+", cut)), default=0))
+    # One space is taken away at both ends if both have one, and a backtick there would lengthen the fence.
+    pad = " " if cut.strip(" ") and (cut[0] in "` " or cut[-1] in "` ") else ""
+    return f"{fence}{pad}{cut}{pad}{fence}"
 
 
 def escaped(text: str) -> str:

@@ -1,10 +1,13 @@
-"""What a report says first, in plain words: is all stopped, what went wrong, and what to do next."""
+"""What a report says first, in plain words: is all stopped, and what went wrong."""
 
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.report.document import Document
@@ -37,15 +40,6 @@ MAY_RUN = (
 )
 """Outcomes whose runs are, or may be, still running although they were to be cancelled."""
 
-_RESUMED = (
-    Outcome.FAILED,
-    Outcome.UNKNOWN,
-    Outcome.STUCK_STOPPING,
-    Outcome.DENIED,
-    Outcome.NOT_ATTEMPTED,
-)
-"""Outcomes that ``resume`` takes up again."""
-
 _CAUSES = {
     "interrupted": "it was interrupted",
     "deadline": "its deadline came",
@@ -53,6 +47,25 @@ _CAUSES = {
     "credentials": "credentials were missing, expired or not let in",
     "guardrail": "a guardrail refused",
 }
+
+# The words for ErrorKind.ACCESS and CREDENTIALS: a ledger keeps codes, and the table of them is in the room that
+# loads the AWS libraries.
+_ACCESS_CODES = frozenset({"AccessDenied", "AccessDeniedException", "NotAuthorized", "403"})
+_CREDENTIAL_CODES = frozenset(
+    {
+        *("ExpiredTokenException", "ExpiredToken", "RequestExpired", "UnrecognizedClientException"),
+        *("InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature"),
+        *("MissingAuthenticationToken", "MissingAuthenticationTokenException", "NoCredentialsError"),
+        *("PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError", "SSOTokenLoadError"),
+        *("UnauthorizedSSOTokenError", "ProfileNotFound"),
+    }
+)
+
+_NOT_CONFIRMED = "not confirmed"
+"""How the refusal begins where the user said no (sweep.py)."""
+_LINES_TOLD = 3
+"""So many rows of a manifest that were left out are told with their reason."""
+_LONGEST_REASON = 60
 
 
 class Level(StrEnum):
@@ -80,43 +93,83 @@ class Trouble:
     detail: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something to do next; ``command`` is to be typed."""
+def meaning(document: Document, outcome: Outcome) -> str:
+    """An outcome in a few words, as it is to be read in this report."""
+    if outcome is Outcome.UNKNOWN and document.claimed:
+        return "it is not known whether its request was sent; resume reads it back"
+    return MEANING[outcome]
 
-    text: str
-    command: str | None = None
 
-
-def headline(document: Document) -> Headline:
-    """Whether all is stopped, in a sentence or two."""
+def headline(document: Document, directory: Path | None = None) -> Headline:
+    """Whether all is stopped, in a sentence or two. ``directory`` is what ``resume`` has to be told."""
     facts, outcomes = document.facts, document.whole.outcomes
     if facts.get("mode") == "dry-run":
         return _dry_run_headline(document)
     open_runs = sum(outcomes[outcome] for outcome in MAY_RUN)
     wanted = outcomes.total() - outcomes[Outcome.EXCLUDED]
     left = f"{open_runs:,} of {runs(wanted)} {_be(open_runs)}, or may be, still running."
-    if facts.get("finished_at") is None or facts.get("stop_cause") or facts.get("refusal"):
-        return _early_headline(document, left)
+    if facts.get("finished_at") is None or facts.get("stop_cause") or refusal(document):
+        return _early_headline(document, left if wanted else "", directory)
     if open_runs and open_runs == outcomes[Outcome.STOPPING]:
         return Headline(Level.WARN, f"Accepted, not yet seen stopped: {left}")
     if open_runs:
         return Headline(Level.BAD, f"Not all is stopped: {left}")
-    if unread := _unread_targets(document):
-        what = "1 target is" if unread == 1 else f"{unread:,} targets are"
-        return Headline(Level.BAD, f"Not complete: {what} in trouble, so what still runs there is not known.")
+    if unread := unread_targets(document):
+        return Headline(Level.BAD, f"Not complete: {_unread(unread)}, so what still runs there is not known.")
     return _clear_headline(document, wanted)
 
 
-def _early_headline(document: Document, left: str) -> Headline:
+def refusal(document: Document) -> str | None:
+    """Why a guardrail or the user refused before anything was cancelled; without the words that nothing was."""
     facts = document.facts
-    cause = facts.get("stop_cause")
+    if not facts.get("refusal") and facts.get("stop_cause") != "guardrail":
+        return None
+    return re.sub(r"[:;] nothing was cancelled\.?$", "", str(facts.get("refusal") or "a guardrail refused"))
+
+
+def not_confirmed(document: Document) -> bool:
+    """Whether the user, asked, did not type the count."""
+    return (refusal(document) or "").startswith(_NOT_CONFIRMED)
+
+
+def is_of_access(code: str | None) -> bool:
+    """Whether an error code says that a permission is missing."""
+    return code in _ACCESS_CODES
+
+
+def is_of_credentials(code: str | None) -> bool:
+    """Whether an error code says that the credentials are missing, expired or wrong."""
+    return code in _CREDENTIAL_CODES
+
+
+def codes(document: Document) -> set[str]:
+    """The error codes of all that is in trouble."""
+    found = {row.error_code for row in document.targets.values()} | {cause.error_code for cause in document.causes}
+    return {code for code in found if code is not None}
+
+
+def _early_headline(document: Document, left: str, directory: Path | None) -> Headline:
+    facts = document.facts
     if facts.get("finished_at") is None:
-        return Headline(Level.BAD, f"Unfinished: the sweep is still at work, or was killed. {left}")
-    if facts.get("refusal") or cause == "guardrail":
-        why = sentence(str(facts.get("refusal") or "a guardrail refused"))
-        return Headline(Level.BAD, f"Refused, and so nothing was cancelled. {why}")
-    return Headline(Level.BAD, f"Stopped early: {_CAUSES.get(str(cause), cause)}. {left}")
+        told = ["The sweep did not end: it is still at work, or was killed.", left]
+        if left and not facts.get("merged"):
+            told.append(f"To go on: batch-cancel resume {shlex.quote(str(directory)) if directory else 'RUN_DIR'}")
+        return Headline(Level.BAD, " ".join(filter(None, told)))
+    why = refusal(document)
+    if why is not None and not document.asked:
+        if not_confirmed(document):
+            return Headline(Level.WARN, "Not confirmed: nothing was cancelled.")
+        return Headline(Level.BAD, f"Refused: {why.rstrip('.')}. Nothing was cancelled.")
+    cause = _CAUSES.get(str(facts.get("stop_cause")), str(facts.get("stop_cause")))
+    if why is not None:
+        cause = why.rstrip(".")
+    elif facts.get("stop_cause") == "credentials":
+        found = codes(document)
+        if any(map(is_of_access, found)) and not any(map(is_of_credentials, found)):
+            cause = "access was denied"
+    if not left and (unread := unread_targets(document)):
+        left = f"{sentence(_unread(unread)).rstrip('.')}, so what still runs there is not known."
+    return Headline(Level.BAD, f"Stopped early: {cause}. {left}".rstrip())
 
 
 def _dry_run_headline(document: Document) -> Headline:
@@ -124,8 +177,8 @@ def _dry_run_headline(document: Document) -> Headline:
     text = f"Dry run: {runs(outcomes[Outcome.WOULD_CANCEL])} would be cancelled; nothing was."
     if facts.get("finished_at") is None:
         return Headline(Level.BAD, f"{text} It is unfinished: still at work, or killed.")
-    if facts.get("refusal"):
-        return Headline(Level.WARN, f"{text} A guardrail would refuse: {sentence(str(facts['refusal']))}")
+    if why := refusal(document):
+        return Headline(Level.WARN, f"{text} A guardrail would refuse: {sentence(why)}")
     if not document.complete:
         return Headline(Level.BAD, f"{text} It is not complete: there may be more.")
     return Headline(Level.GOOD, text)
@@ -145,19 +198,52 @@ def _clear_headline(document: Document, wanted: int) -> Headline:
 
 
 def troubles(document: Document) -> Iterator[Trouble]:
-    """What went wrong, the most pressing first: targets that were not read, then runs by cause."""
+    """What went wrong: rows that were never asked for, targets that were not read, then runs by cause."""
+    yield from _rejected(document)
     for row in document.targets.values():
         if row.error_code is not None or not row.complete:
             what = "in trouble" if row.listed else "not read to the end"
             yield Trouble(place(document, row.id), what, _words(row.error_code, row.error_message))
+    untouched = refusal(document) is not None and not document.asked
     for cause in document.causes:
+        if untouched and cause.outcome is Outcome.NOT_ATTEMPTED:
+            continue  # that is what was wanted of a refusal
         words = _words(cause.error_code, cause.message)
+        if words is None and cause.outcome is Outcome.UNKNOWN and document.claimed:
+            words = meaning(document, cause.outcome)
         yield Trouble(place(document, cause.target_id), f"{cause.runs:,} {cause.outcome}", words)
     for account in document.left_out:
         yield Trouble(str(account.get("account_id")), "left out", _words(account.get("code"), account.get("message")))
-    came_back = sum(count for number, count in document.sweeps.items() if number > 1)
-    if came_back:
-        yield Trouble("later sweeps", f"{runs(came_back)} came back, or started meanwhile", None)
+
+
+def _rejected(document: Document) -> Iterator[Trouble]:
+    count = document.reader.rejected_count()
+    if not count:
+        return
+    reasons = []
+    for row in islice(document.reader.rejected(), _LINES_TOLD):
+        error = row.error if len(row.error) <= _LONGEST_REASON else row.error[: _LONGEST_REASON - 1] + "…"
+        reasons.append(error if row.line is None else f"line {row.line}: {error}")
+    if count > _LINES_TOLD:
+        reasons.append("…")
+    yield Trouble("manifest", f"{counted(count, 'row')} left out", "; ".join(reasons))
+
+
+def came_back_in_words(document: Document) -> str | None:
+    """How many runs later sweeps of --until-clear found, and of which kind; None where there were none."""
+    again, new = document.active_again, document.started_meanwhile
+    if not again + new:
+        return None
+    parts = [
+        f"{again:,} active again after {'its' if again == 1 else 'their'} verdict" if again else "",
+        f"{new:,} started meanwhile" if new else "",
+    ]
+    return f"{runs(again + new)} found by later sweeps: {', '.join(filter(None, parts))}."
+
+
+def how_it_came_back(run: Mapping[str, Any]) -> str:
+    """In two words, for a run of a later sweep."""
+    return "active again" if run["returns"] else "started meanwhile"
 
 
 def source_in_words(document: Document) -> str | None:
@@ -171,38 +257,6 @@ def source_in_words(document: Document) -> str | None:
     if isinstance(source.get("rows"), int):
         words += f", {counted(source['rows'], 'row')}"
     return words
-
-
-def next_steps(document: Document, directory: Path) -> Iterator[Step]:
-    """What to do about what is left."""
-    facts, outcomes = document.facts, document.whole.outcomes
-    report = shlex.quote(str(directory / "report.json"))
-    if facts.get("mode") == "dry-run":
-        yield from _after_a_dry_run(document, report)
-        return
-    if facts.get("refusal") or facts.get("stop_cause") == "guardrail":
-        yield Step("If this many is right, raise the guardrail and run again.")
-        return
-    if facts.get("stop_cause") == "credentials":
-        yield Step("Renew the credentials first.")
-    if outcomes[Outcome.DENIED]:
-        yield Step("Give the identity the right to cancel; the policy that it needs:", "batch-cancel iam-policy")
-    left = facts.get("finished_at") is None or facts.get("stop_cause") or any(outcomes[kind] for kind in _RESUMED)
-    if left and not facts.get("merged"):
-        yield Step("Go on with what is left:", f"batch-cancel resume {shlex.quote(str(directory))}")
-    elif left or outcomes[Outcome.STOPPING]:
-        yield Step("Ask again, and wait for the end:", f"batch-cancel run --manifest {report}")
-    if outcomes[Outcome.INVALID] or outcomes[Outcome.NOT_FOUND]:
-        yield Step("Check the ids, accounts and regions of runs that are invalid or not found.")
-    if _unread_targets(document):
-        yield Step("Mend what keeps targets from being read, and sweep them again.")
-
-
-def _after_a_dry_run(document: Document, report: str) -> Iterator[Step]:
-    if document.facts.get("refusal"):
-        yield Step("If this many is right, raise the guardrail first.")
-    if document.whole.outcomes[Outcome.WOULD_CANCEL]:
-        yield Step("Cancel these runs and no others:", f"batch-cancel run --manifest {report}")
 
 
 def facts_in_words(document: Document) -> Iterator[str]:
@@ -270,5 +324,10 @@ def _be(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _unread_targets(document: Document) -> int:
+def _unread(count: int) -> str:
+    return "1 target is in trouble" if count == 1 else f"{count:,} targets are in trouble"
+
+
+def unread_targets(document: Document) -> int:
+    """How many targets were not read to their end, or have other trouble."""
     return sum(not row.complete for row in document.targets.values())

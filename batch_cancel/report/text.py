@@ -1,43 +1,87 @@
 """The summary that ``run`` prints on standard output: calm, aligned, trouble first."""
 
+import shutil
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from batch_cancel.ledger.reader import LedgerReader
+from batch_cancel.report.advice import next_steps
 from batch_cancel.report.document import Document
-from batch_cancel.report.story import MEANING, facts_in_words, headline, next_steps, troubles
+from batch_cancel.report.story import (
+    came_back_in_words,
+    facts_in_words,
+    headline,
+    how_it_came_back,
+    meaning,
+    troubles,
+)
 
-WIDTH = 100
+WIDEST = 100
+NARROWEST = 40
+WIDTH = 80
+"""Where standard output is no terminal."""
 MOST_TROUBLES = 12
 """So many causes are written out; the reports have them all."""
+MOST_CAME_BACK = 10
 _LONGEST_DETAIL = 200
+_LONGEST_ID = 72
+"""Ids of AWS Glue are shorter; the API's pattern allows up to 255 characters."""
 
 
-def text_summary(reader: LedgerReader, directory: Path, reports: Sequence[Path] = ()) -> str:
-    """What a person reads at the end of a sweep; ``reports`` are the files that were written."""
-    return "\n".join(_lines(Document(reader), directory, reports)) + "\n"
+def text_summary(
+    reader: LedgerReader, directory: Path, reports: Sequence[Path] = (), *, width: int | None = None
+) -> str:
+    """What a person reads at the end of a sweep.
+
+    Args:
+        directory: the run directory, as commands name it.
+        reports: the files that were written.
+        width: in columns; None for that of the terminal that standard output is.
+    """
+    return "\n".join(_lines(Document(reader), directory, reports, width or _width())) + "\n"
 
 
-def _lines(document: Document, directory: Path, reports: Sequence[Path]) -> Iterator[str]:
-    yield from _wrapped(_printable(headline(document).text))
-    if document.outcomes:
-        yield ""
+def _width() -> int:
+    """The terminal's width within bounds: a line of more than a hundred columns is hard to read."""
+    if not sys.stdout.isatty():
+        return WIDTH
+    return max(NARROWEST, min(WIDEST, shutil.get_terminal_size((WIDTH, 24)).columns))
+
+
+def _lines(document: Document, directory: Path, reports: Sequence[Path], width: int) -> Iterator[str]:
+    yield from _wrapped(_printable(headline(document, directory).text), width)
+    yield from _outcomes(document, width)
+    yield from _headed("What went wrong", _troubles(document), width)
+    yield from _headed("What came back", _came_back(document), width)
+    yield from _headed("In figures", (_printable(words) for words in facts_in_words(document)), width)
+    yield from _headed("Next", _steps(document, directory), width)
+    yield from _headed("Reports", (_printable(str(path)) for path in reports), None)
+
+
+def _outcomes(document: Document, width: int) -> Iterator[str]:
+    if not document.outcomes:
+        return
+    yield ""
+    digits = max(len(f"{count:,}") for count in document.outcomes.values())
+    names = max(map(len, document.outcomes))
     for outcome, count in document.outcomes.items():
-        yield f"{count:>9,}  {outcome:<16}  {MEANING[outcome]}"
-    yield from _headed("What went wrong", _troubles(document))
-    yield from _headed("In figures", (_printable(words) for words in facts_in_words(document)))
-    yield from _headed("Next", _steps(document, directory))
-    yield from _headed("Reports", (_printable(str(path)) for path in reports), wrap=False)
+        start = f"  {count:>{digits},}  {outcome:<{names}}  "
+        # The indent is given apart, because a line that is wrapped has no run of spaces to keep.
+        yield from _wrapped(meaning(document, outcome), width, start, " " * len(start))
 
 
-def _headed(title: str, lines: Iterator[str], *, wrap: bool = True) -> Iterator[str]:
+def _headed(title: str, lines: Iterator[str], width: int | None) -> Iterator[str]:
+    """A paragraph with its title; lines that begin with a space stay whole, as all do where there is no width."""
     first = next(lines, None)
     if first is None:
         return
     yield from ("", title)
     for line in (first, *lines):
-        yield from _wrapped(line, "  ") if wrap else (f"  {line}",)
+        # A command stays on one line, to be copied.
+        yield from (f"  {line}",) if width is None or line.startswith(" ") else _wrapped(line, width, "  ", "    ")
 
 
 def _troubles(document: Document) -> Iterator[str]:
@@ -52,6 +96,21 @@ def _troubles(document: Document) -> Iterator[str]:
         yield f"and {more:,} more; the reports have them all"
 
 
+def _came_back(document: Document) -> Iterator[str]:
+    words = came_back_in_words(document)
+    if words is None:
+        return
+    yield words
+    for run in islice(document.came_back(), MOST_CAME_BACK):
+        where = f"{run['account_id'] or 'account not known'}/{run['region']}"
+        outcome = run["outcome"].replace("_", " ")
+        told = f"sweep {run['sweep_number']}, {how_it_came_back(run)}, now {outcome}"
+        yield _printable(f"{_id(run['transform_id'])} {_id(run['task_run_id'])} in {where}: {told}")
+    more = document.active_again + document.started_meanwhile - MOST_CAME_BACK
+    if more > 0:
+        yield f"and {more:,} more; the reports have them all"
+
+
 def _steps(document: Document, directory: Path) -> Iterator[str]:
     for step in next_steps(document, directory):
         yield step.text
@@ -59,19 +118,20 @@ def _steps(document: Document, directory: Path) -> Iterator[str]:
             yield "  " + _printable(step.command)
 
 
-def _wrapped(line: str, indent: str = "") -> Iterator[str]:
-    own = " " * (len(line) - len(line.lstrip()))
-    if own or len(indent + line) <= WIDTH:  # a command stays on one line, to be copied
-        yield indent + line
-        return
+def _wrapped(line: str, width: int, first: str = "", others: str = "") -> Iterator[str]:
     yield from textwrap.wrap(
         line,
-        WIDTH,
-        initial_indent=indent,
-        subsequent_indent=indent + "  " if indent else "",
+        width,
+        initial_indent=first,
+        subsequent_indent=others,
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def _id(text: str) -> str:
+    """An overlong id cut in its middle: its two ends tell it from its neighbours."""
+    return text if len(text) <= _LONGEST_ID else f"{text[: _LONGEST_ID // 2]}…{text[1 - _LONGEST_ID // 2 :]}"
 
 
 def _cut(text: str) -> str:

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -15,6 +16,7 @@ import pytest
 
 from batch_cancel.cli.consent import consent, decision_text
 from batch_cancel.cli.wording import cells
+from batch_cancel.core.cost import dpu, estimated_dpu_hours
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Status, Target, TaskRun, Transform
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger, NewRun
@@ -115,6 +117,53 @@ def test_a_wrong_number_is_named_and_asked_for_again_once(reader: LedgerReader) 
             terminal.type("3\n")
 
         assert answer(reader, terminal, user)
+
+
+def test_after_the_second_wrong_number_it_says_that_nothing_was_cancelled(reader: LedgerReader) -> None:
+    with Terminal() as terminal:
+
+        def user() -> None:
+            terminal.seen(QUESTION)
+            terminal.type("4\n")
+            terminal.seen("number of runs.\r\nType ")
+            terminal.seen(QUESTION)
+            terminal.type("5\n")
+            terminal.seen("5 is not the number of runs either: nothing was cancelled.\r\n")
+
+        assert not answer(reader, terminal, user)
+
+
+def test_the_question_and_the_report_reckon_the_same_hours(tmp_path: Path) -> None:
+    """ExecutionTime where Glue tells one, else the start, capped by the time-out; what is not known is left out."""
+
+    def told(number: int, transform_id: str, seconds: int | None, hours: float | None) -> TaskRun:
+        return replace(a_run(number, transform_id, hours), execution_time_seconds=seconds)
+
+    transforms = [
+        Transform("tfm-0", max_capacity=10.0),
+        Transform("tfm-1", worker_type="G.2X", number_of_workers=3, timeout_minutes=90),
+        Transform("tfm-2"),
+    ]
+    runs = [
+        *(told(1, "tfm-0", 3600, 6), told(2, "tfm-0", 0, 2), told(3, "tfm-0", None, None), told(4, "tfm-0", 0, None)),
+        *(told(5, "tfm-1", None, 50), told(6, "tfm-1", 7200, 50), told(7, "tfm-1", None, -1), told(8, "tfm-2", 60, 1)),
+        TaskRun("tfm-0", "of a list that nobody looked into", execution_time_seconds=None),
+    ]
+    reader = ledger_of(tmp_path, (HERE, transforms, [NewRun(run) for run in runs]))
+    estimated = 0.0
+    known = 0
+    for run in runs:
+        transform = transforms[int(run.transform_id[-1])]
+        active = NOW if run.status is not None else None
+        hours = estimated_dpu_hours(transform, run.execution_time_seconds, started_on=run.started_on, now=active)
+        estimated += hours or 0.0
+        known += hours is not None
+    groups = list(reader.pending_groups(NOW))
+    reckoned = sum((dpu(group.transform) or 0.0) * group.used_seconds / 3600 for group in groups)
+    text = decision_text(reader, columns=100, now=NOW)
+    reader.close()
+    assert reckoned == pytest.approx(estimated)
+    assert f"an estimated {estimated:,.1f} DPU-hours by {known} of 9 runs (the rest is not known)." in text
 
 
 def test_thousands_may_be_typed_as_they_are_shown(tmp_path: Path) -> None:
@@ -306,7 +355,7 @@ def test_what_is_not_known_is_a_question_mark_and_never_guessed(tmp_path: Path) 
     reader.close()
     rows = {row[0]: row[3] for row in (line.split() for line in text.splitlines()) if row and row[0].startswith("tfm")}
     assert rows == {"tfm-0": "6.0", "tfm-1": "?", "tfm-2": "?", "tfm-3": "2.0"}
-    assert "an estimated 8.0 DPU-hours, as far as is known of 2 of the transforms." in text.replace("\n", " ")
+    assert "an estimated 14.0 DPU-hours by 3 of 5 runs (the rest is not known)." in text.replace("\n", " ")
 
 
 def test_a_long_list_is_cut_with_a_count_of_what_is_not_shown(tmp_path: Path) -> None:

@@ -22,11 +22,15 @@ def markdown_of(directory: Path) -> str:
 
 def test_trouble_stands_before_what_went_well(tmp_path: Path) -> None:
     text = markdown_of(build(tmp_path / "run", every_outcome))
-    assert text.startswith("## ❌ batch-cancel: <code>nightly</code>\n\n**Not all is stopped: 37 of 42 runs are")
+    assert text.startswith("## ❌ batch-cancel: `nightly`\n\n**Not all is stopped: 37 of 42 runs are")
     headings = re.findall("^### .*|<summary>.*?</summary>", text, re.MULTILINE)
-    assert headings[:5] == [
-        *("### What went wrong", "### Next", "### In figures"),
-        *("<summary>Targets (2)</summary>", "<summary>1 run failed</summary>"),
+    assert headings[:7] == [
+        *("### What went wrong", "### Next", "### In figures", "### What came back"),
+        *(
+            "<summary>15 runs of later sweeps</summary>",
+            "<summary>Targets (2)</summary>",
+            "<summary>1 run failed</summary>",
+        ),
     ]
     assert text.index("| failed |") < text.index("| stopped |")
 
@@ -77,7 +81,7 @@ def test_long_lists_are_cut_with_a_count(tmp_path: Path) -> None:
         await ledger.add_runs(target, runs)
 
     text = markdown_of(build(tmp_path / "run", fill))
-    assert text.count("<code>tsk-") == MOST_ROWS
+    assert text.count("`tsk-") == MOST_ROWS
     assert "… and 7 more, in report.json and report.csv." in text
     assert text.count("<details>") == text.count("</details>") == 2
 
@@ -107,5 +111,5 @@ def test_an_empty_sweep_is_short(tmp_path: Path) -> None:
         await add_target(ledger)
 
     text = markdown_of(build(tmp_path / "run", fill))
-    assert text.startswith("## ✅ batch-cancel: <code>20261124T101500Z-4f2a</code>\n\n**Nothing to do: ")
+    assert text.startswith("## ✅ batch-cancel: `20261124T101500Z-4f2a`\n\n**Nothing to do: ")
     assert "###" not in text

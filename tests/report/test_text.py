@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,15 @@ STOPPED, FAILED = Outcome.STOPPED, Outcome.FAILED
         (
             [STOPPED, Outcome.NOT_ATTEMPTED],
             {"finished_at": None},
-            "Unfinished: the sweep is still at work, or was killed. 1 of 2 runs is, or may be, still running.",
+            (
+                "The sweep did not end: it is still at work, or was killed. 1 of 2 runs is, or may be, still running."
+                " To go on: batch-cancel resume 'runs/night'\"'\"'s'"
+            ),
         ),
         (
             [Outcome.NOT_ATTEMPTED],
             {"stop_cause": "guardrail", "refusal": "max-runs allows 0"},
-            "Refused, and so nothing was cancelled. Max-runs allows 0.",
+            "Refused: max-runs allows 0. Nothing was cancelled.",
         ),
         (
             [Outcome.NOT_FOUND],
@@ -86,15 +90,16 @@ def test_a_target_that_was_not_read_is_never_clean(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_that_saw_too_little_says_so(tmp_path: Path) -> None:
-    text = summary_of(tmp_path, Outcome.WOULD_CANCEL, complete=False, mode="dry-run")
-    assert text.startswith("Dry run: 1 run would be cancelled; nothing was. It is not complete: there may be more.\n")
+    text = " ".join(summary_of(tmp_path, Outcome.WOULD_CANCEL, complete=False, mode="dry-run").split())
+    assert text.startswith("Dry run: 1 run would be cancelled; nothing was. It is not complete: there may be more. ")
 
 
 def test_rows_left_out_are_not_forgotten(tmp_path: Path) -> None:
-    text = summary_of(tmp_path, STOPPED, rejected=2)
+    text = " ".join(summary_of(tmp_path, STOPPED, rejected=5).split())
     assert text.startswith(
-        "Nothing that could be asked for is still running, but 2 rows of the manifest were left out."
+        "Nothing that could be asked for is still running, but 5 rows of the manifest were left out."
     )
+    assert "manifest: 5 rows left out (line 0: why; line 1: why; line 2: why; …)" in text
 
 
 @pytest.mark.parametrize(
@@ -105,8 +110,8 @@ def test_rows_left_out_are_not_forgotten(tmp_path: Path) -> None:
         (Outcome.STUCK_STOPPING, {}, "batch-cancel resume"),
         (Outcome.NOT_ATTEMPTED, {"stop_cause": "interrupted"}, "batch-cancel resume"),
         (Outcome.DENIED, {}, "batch-cancel iam-policy"),
-        (Outcome.STOPPING, {}, "batch-cancel run --manifest 'runs/night'\"'\"'s/report.json'"),
-        (Outcome.WOULD_CANCEL, {"mode": "dry-run"}, "batch-cancel run --manifest"),
+        (Outcome.STOPPING, {}, "batch-cancel resume --wait 'runs/night'\"'\"'s'"),
+        (Outcome.STOPPING, {"merged": True}, "batch-cancel run --manifest 'runs/night'\"'\"'s/report.json'"),
     ],
 )
 def test_the_next_command_is_there_to_copy(
@@ -119,8 +124,8 @@ def test_the_next_command_is_there_to_copy(
 @pytest.mark.parametrize(
     ("outcome", "facts", "hint"),
     [
-        (Outcome.NOT_ATTEMPTED, {"stop_cause": "credentials"}, "Renew the credentials first."),
-        (Outcome.NOT_ATTEMPTED, {"refusal": "too many"}, "raise the guardrail and run again"),
+        (Outcome.NOT_ATTEMPTED, {"stop_cause": "credentials"}, "Check the credentials"),
+        (Outcome.NOT_ATTEMPTED, {"refusal": "too many"}, "Mend what the refusal names"),
         (Outcome.INVALID, {}, "Check the ids"),
     ],
 )
@@ -140,12 +145,12 @@ def test_trouble_comes_first_and_everything_is_printable(tmp_path: Path) -> None
     reader = LedgerReader(build(tmp_path / "run", every_outcome) / "ledger.db")
     text = text_summary(reader, tmp_path / "run")
     reader.close()
-    order = [line.split()[1] for line in text.splitlines() if line[9:11] == "  " and line[:9].strip().isdigit()]
+    order = [line.split()[1] for line in text.splitlines() if re.match(r" +\d+  \w+  ", line)]
     assert order[0] == "failed"
     assert order[-1] == "excluded"
     assert set(order) == set(Outcome) == set(MEANING)
     assert all(line.isprintable() for line in text.splitlines())
-    assert all(len(line) <= WIDTH for line in text.splitlines() if "batch-cancel resume" not in line)
+    assert all(len(line) <= WIDTH for line in text.splitlines() if "  batch-cancel " not in line)
     assert r"no <b>ListMLTransforms</b> | for\nyou" in " ".join(text.split())
 
 

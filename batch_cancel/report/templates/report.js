@@ -28,7 +28,7 @@
 
   // -- what is chosen, as the address has it ---------------------------------------------------------------------------
 
-  const NOTHING = { q: "", outcome: [], target: "", transform: "", type: "", sort: "", page: 1 };
+  const NOTHING = { q: "", outcome: [], target: "", transform: "", type: "", sweep: "", sort: "", page: 1 };
   let view = { ...NOTHING };
 
   const viewOf = (hash) => {
@@ -40,6 +40,7 @@
       target: given.get("target") ?? "",
       transform: given.get("transform") ?? "",
       type: given.get("type") ?? "",
+      sweep: /^(later|\d+)$/.test(given.get("sweep") ?? "") ? given.get("sweep") : "", // "later": every one but the first
       sort: given.get("sort") ?? "",
       page: page >= 1 ? page : 1,
     };
@@ -60,12 +61,16 @@
     "status_before", "status_after", "rule", "error_code", "error_message", "request_id", "labels"].map((name) => at[name]);
   const haystack = (row) => SEARCHED.map((index) => value(row, index) ?? "").join("\n").toLowerCase();
 
+  // An error that an accepted run has was got over: the unfolded row has it, but it explains nothing.
+  const accepted = new Set(model.accepted);
+  const reason = (row) => accepted.has(get(row, "outcome")) ? null : get(row, "error_code");
+
   const KEYS = {
     outcome: (row) => model.order.indexOf(get(row, "outcome")),
     target,
     transform: (row) => get(row, "transform_name") ?? get(row, "transform_id"),
     status: (row) => get(row, "status_before"),
-    error_code: (row) => get(row, "error_code") ?? get(row, "rule"),
+    error_code: (row) => reason(row) ?? get(row, "rule"),
   };
   const keyOf = (name) => KEYS[name] ?? ((row) => row[at[name]] === null ? null : coded.has(at[name]) ? get(row, name) : row[at[name]]);
 
@@ -80,6 +85,7 @@
       if (view.target && target(row) !== view.target) return;
       if (view.transform && get(row, "transform_id") !== view.transform) return;
       if (view.type && get(row, "task_type") !== view.type) return;
+      if (view.sweep && (view.sweep === "later" ? row[at.sweep_number] < 2 : String(row[at.sweep_number]) !== view.sweep)) return;
       if (needle && !haystacks[index].includes(needle)) return;
       found.push(index);
     });
@@ -150,25 +156,30 @@
     const status = element("td", "nowrap", before ?? "–");
     if (after !== null && after !== before) status.append(element("br", ""), `→ ${after}`);
     const trouble = element("td", "why");
-    const code = get(row, "error_code"), rule = get(row, "rule");
+    const code = reason(row), rule = get(row, "rule");
     if (code !== null) {
       trouble.append(element("strong", "", shown(code)), element("br", ""), clipped(get(row, "error_message") ?? "", "error"));
     } else if (rule !== null) {
       trouble.append(clipped(rule, "error"));
     }
-    return element("tr", "",
+    const cells = [
       element("td", "", toggle),
       element("td", "nowrap", shown(get(row, "account_id") ?? "?"), element("br", ""), shown(get(row, "region"))),
       transform,
       element("td", "", clipped(get(row, "task_run_id"), "id")),
       trouble,
-      element("td", "", shown(get(row, "task_type") ?? "–")),
-      element("td", "nowrap", when(row[at.started_on])),
+      element("td", "roomy", shown(get(row, "task_type") ?? "–")),
+      element("td", "nowrap roomy", when(row[at.started_on])),
       status,
       element("td", "num", number(get(row, "stopped_after_seconds"), 1)),
-      element("td", "num", number(get(row, "estimated_dpu_hours"), 1)));
+      element("td", "num roomy", number(get(row, "estimated_dpu_hours"), 1)),
+    ];
+    if (sortable.has("sweep_number")) cells.splice(7, 0, element("td", "num", String(row[at.sweep_number])));
+    return element("tr", "", ...cells);
   };
 
+  // What a run need not have: where it is not there, nothing is unknown.
+  const ABSENT = new Set(["error_code", "error_message", "rule", "labels"]);
   const unfold = (toggle, row) => {
     const open = toggle.getAttribute("aria-expanded") === "true";
     toggle.setAttribute("aria-expanded", String(!open));
@@ -180,6 +191,7 @@
     const list = element("dl", "facts");
     model.fields.forEach((name, index) => {
       const known = value(row, index);
+      if (known === null && ABSENT.has(name)) return;
       const text = name === "outcome" ? `${label(known)}: ${model.meanings[known]}` : known === null ? "not known" : String(known);
       list.append(element("div", "", element("dt", "", label(name)), element("dd", "", shown(text))));
     });
@@ -239,19 +251,22 @@
     select.disabled = counts.size === 0;
   };
   const tally = () => {
-    const outcomes = new Map(), targets = new Map(), transforms = new Map(), types = new Map(), names = new Map();
+    const outcomes = new Map(), targets = new Map(), transforms = new Map(), types = new Map(), sweeps = new Map(), names = new Map();
     const add = (counts, key) => { if (key !== null) counts.set(key, (counts.get(key) ?? 0) + 1); };
     for (const row of rows) {
       add(outcomes, get(row, "outcome"));
       add(targets, target(row));
       add(transforms, get(row, "transform_id"));
       add(types, get(row, "task_type"));
+      add(sweeps, String(row[at.sweep_number]));
       const name = get(row, "transform_name");
       if (name !== null) names.set(get(row, "transform_id"), `${name} (${get(row, "transform_id").slice(0, 14)}…)`);
     }
     options(byId("target"), "All targets", targets, names);
     options(byId("transform"), "All transforms", transforms, names);
     options(byId("type"), "All types", types, names);
+    options(byId("sweep"), "All sweeps", sweeps, names);
+    byId("sweep").options[0].after(new Option("2 and later", "later"));
     byId("outcome").replaceChildren(...model.order.filter((name) => outcomes.has(name)).map((name) => {
       const box = document.createElement("input");
       box.type = "checkbox";
@@ -271,6 +286,7 @@
     choose(byId("target"), view.target);
     choose(byId("transform"), view.transform);
     choose(byId("type"), view.type);
+    choose(byId("sweep"), view.sweep);
     for (const box of byId("outcome").querySelectorAll("input")) box.checked = view.outcome.includes(box.value);
   };
   const change = (part) => {
@@ -285,7 +301,7 @@
     clearTimeout(waiting);
     waiting = setTimeout(() => change({ q: byId("q").value, page: 1 }), 120);
   });
-  for (const name of ["target", "transform", "type"]) {
+  for (const name of ["target", "transform", "type", "sweep"]) {
     byId(name).addEventListener("change", () => change({ [name]: byId(name).value, page: 1 }));
   }
   byId("outcome").addEventListener("change", () => {
