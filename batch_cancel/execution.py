@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from batch_cancel.core.errors import BatchCancelError, InputError, RecordLost, UsageError
+from batch_cancel.core.errors import AccessStopped, BatchCancelError, InputError, RecordLost, UsageError
 from batch_cancel.core.events import OnEvent
 from batch_cancel.glue.api import Service
 from batch_cancel.glue.learned import LearnedRates, state_file
@@ -84,7 +84,7 @@ async def carry_out(
     )
     try:
         result = await (sweep.resume() if resumed else sweep.run())
-    except (UsageError, InputError):
+    except (UsageError, InputError, AccessStopped):
         await (ledger.close() if resumed else _taken_back(ledger))
         raise
     except BaseException:

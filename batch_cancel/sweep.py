@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from batch_cancel.core.events import (
 )
 from batch_cancel.core.outcome import NOT_STOPPED, Outcome
 from batch_cancel.core.selection import max_percent_refusal, max_runs_refusal
-from batch_cancel.core.task_run import Identity, Target
+from batch_cancel.core.task_run import Access, Identity, Target
 from batch_cancel.engine import identities
 from batch_cancel.engine.examination import Examination
 from batch_cancel.engine.identities import Identities
@@ -165,11 +165,8 @@ class Sweep:
 
     async def _steps(self, *, resumed: bool) -> Result | None:
         settings = self._settings
-        if resumed:
-            await self._check_same_accounts()
-        else:
-            await self._connect()
-        await self._check_accounts()
+        if not await self._let_in(resumed=resumed):
+            return None  # there is nothing to count, and nothing to ask about
         await self._identify_on_the_side()
         facts = self._ledger.reader.facts()
         decided = bool(facts.get("decided"))
@@ -196,6 +193,15 @@ class Sweep:
         await self._cancel_all(describe=self._listed)
         return None
 
+    async def _let_in(self, *, resumed: bool) -> bool:
+        """Enter the targets, as far as it is known whose they are; False where that is known of none."""
+        if resumed:
+            await self._check_same_accounts()
+        else:
+            await self._connect()
+        await self._check_accounts()
+        return not self._works or any(work.stop.cause is not StopCause.CREDENTIALS for work in self._works)
+
     @property
     def _listed(self) -> bool:
         """Whether the runs stand in a list, rather than having to be discovered."""
@@ -206,7 +212,10 @@ class Sweep:
         """Whether the listed runs have to be looked at before the decision; those of a plan always."""
         settings = self._settings
         return isinstance(settings.source, PlanSource) or Examination.needed(
-            settings.selection, settings.protection, dry_run=settings.dry_run
+            settings.selection,
+            settings.protection,
+            dry_run=settings.dry_run,
+            counted=settings.guardrails.max_percent is not None,
         )
 
     @property
@@ -271,7 +280,8 @@ class Sweep:
                     source={"kind": source.kind, "path": source.path, "digest": source.digest, "plan_id": plan.plan_id},
                 )
             case DiscoverySource():
-                await self._enter(await resolve(self._settings.targets, self._service, stop=self._stop))
+                resolved = await resolve(self._settings.targets, self._service, stop=self._stop)
+                await self._enter(replace(resolved, targets=await self._told_apart(resolved.targets)))
         self._tell(PhaseEnded(Phase.CONNECT))
 
     async def _take_up_listed(self, **facts: object) -> None:
@@ -282,16 +292,21 @@ class Sweep:
         await self._ledger.set_facts(found=True, **facts)  # in one transaction with the above: all of it, or nothing
 
     async def _enter(self, resolved: Resolved) -> None:
-        known = {row.target: row.id for row in self._ledger.reader.targets()}  # by a process that died at this
+        # What a process that died at this has entered; its identities may have been found out, or not.
+        known = {(row.target.access, row.target.region): row.id for row in self._ledger.reader.targets()}
         for target in resolved.targets:
-            target_id = known[target] if target in known else await self._ledger.add_target(target)
+            place = target.access, target.region
+            target_id = known[place] if place in known else await self._ledger.add_target(target)
             self._add_work(target_id, target)
             self._tell(TargetOpened(target))
         for failed in resolved.failed:
             self._tell(Warned(f"{failed.place}: {failed.code}: {failed.message}"))
             if not failed.left_out:
                 target = Target(failed.region or "*", failed.account_id, failed.access)
-                target_id = known[target] if target in known else await self._ledger.add_target(target)
+                place = target.access, target.region
+                # Several accounts may stand behind one way in (a unit's): only the same one is the same target.
+                same = failed.account_id is None and place in known
+                target_id = known[place] if same else await self._ledger.add_target(target)
                 self._ledger.set_target_error(target_id, failed.code, failed.message)
                 self._unresolved_kinds.append(failed.kind)
         await self._ledger.set_facts(
@@ -303,6 +318,46 @@ class Sweep:
         )
 
     # Who we are
+
+    async def _told_apart(self, targets: list[Target]) -> list[Target]:
+        """Each account and region once, although several ways lead there; the first way that was named stays.
+
+        One single way in needs no identity before its first request. Of several the accounts are found out where they
+        are not known: an account that is swept twice would be listed, counted and cancelled twice, at twice its rate.
+        """
+        unknown = list(dict.fromkeys(target.access for target in targets if target.account_id is None))
+        if not unknown or len({target.access for target in targets}) == 1:
+            return targets
+        at = {target.access: target for target in reversed(targets)}
+        accounts: dict[Access, str] = {}
+
+        async def one(access: Access) -> None:
+            try:
+                with self._stop.interruptible():
+                    accounts[access] = (await self._who.of(at[access])).account_id
+            except CallFailed as failure:
+                self._tell(
+                    Warned(
+                        f"{at[access]}: who we are there could not be found out ({failure.code}): if another way in"
+                        " leads to the same account, its runs are listed and counted twice"
+                    )
+                )
+
+        await in_turn(unknown, one, identities.AT_ONCE)
+        apart: dict[tuple[str | Access, str], Target] = {}
+        for target in targets:
+            account_id = target.account_id or accounts.get(target.access)
+            first = apart.setdefault(
+                (account_id or target.access, target.region), replace(target, account_id=account_id)
+            )
+            if first.access != target.access:
+                self._tell(
+                    Warned(
+                        f"{target} is account {account_id}, which {_way_in(first.access)} leads to as well:"
+                        f" it is swept once, by {_way_in(first.access)}"
+                    )
+                )
+        return list(apart.values())
 
     async def _check_accounts(self) -> None:
         """Ask who we are where it decides something: accounts that are allowed, or that a manifest names.
@@ -329,19 +384,21 @@ class Sweep:
             with self._stop.interruptible():
                 identity = await self._who.of(work.target)
         except CallFailed as failure:
-            work.on_trouble(failure.code, f"who we are there could not be found out: {failure.message}", failure.kind)
+            # Whatever the cause: whose account it is decides, so that nobody is let in who cannot be told.
+            why = f"who we are there could not be found out: {failure.message}"
+            work.on_trouble(failure.code, why, ErrorKind.ACCESS)
             work.stop.request(StopCause.CREDENTIALS)
             return
         if work.target.account_id is not None and identity.account_id != work.target.account_id:
             raise GuardrailRefused(
                 f"the credentials for {work.target} belong to account {identity.account_id}: nothing was cancelled"
             )
+        self._identified(work, identity)
         if allowed is not None and identity.account_id not in allowed:
             raise GuardrailRefused(
                 f"account {identity.account_id} is not among the allowed accounts"
                 f" ({', '.join(allowed) or 'an empty list allows none'}): nothing was cancelled"
             )
-        self._identified(work, identity)
 
     async def _check_same_accounts(self) -> None:
         """A sweep that goes on does so in the accounts in which it began."""
@@ -569,7 +626,8 @@ class Sweep:
                 with self._cancelling.interruptible():
                     await asyncio.sleep(pause)
                     # What waits to be asked goes first: another listing would only find it again.
-                    while any(reader.count(state) for state in ("pending", "claimed")) and self._somebody_asks:
+                    # (The ledger has no event for it, and a second is soon enough.)
+                    while any(reader.count(state) for state in ("pending", "claimed")) and self._somebody_asks:  # noqa: ASYNC110  # as said
                         await asyncio.sleep(PAUSE_SECONDS[0])
             except Stopped:
                 return
@@ -729,6 +787,10 @@ class Sweep:
 def _names_an_account_of_its_own(target: Target) -> bool:
     """Whether an account was named for credentials that say nothing of theirs."""
     return target.account_id is not None and target.access.role_arn is None
+
+
+def _way_in(access: Access) -> str:
+    return access.role_arn or (f"profile {access.profile}" if access.profile else "the default credentials")
 
 
 def _told_cause(cause: StopCause | None) -> str | None:

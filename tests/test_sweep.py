@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from batch_cancel.core.errors import InputError, LedgerError, UsageError
-from batch_cancel.core.events import SweepStarted
+from batch_cancel.core.errors import AccessStopped, InputError, LedgerError, UsageError
+from batch_cancel.core.events import SweepStarted, Warned
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.selection import Protection, Selection
 from batch_cancel.settings import (
@@ -37,6 +37,7 @@ from batch_cancel.stop import Stop, StopCause
 from tests.sweeps import Play, no, settings, yes
 
 FLEET = FleetSettings(transforms=6, runs=40)
+PROFILES = {"a": "111111111111", "b": "111111111111"}
 ACCOUNTS = ("111111111111", "222222222222", "333333333333")
 
 
@@ -501,3 +502,105 @@ def test_what_could_not_be_looked_at_before_the_decision_is_looked_at_before_it_
         if run.status(play.now()).active and names[run.transform_id].startswith("critical-")
     }
     assert spared == left == critical
+
+
+# Whose accounts, and which regions
+
+
+@pytest.mark.parametrize("first", [TargetSettings(regions=("us-east-1",)), TargetSettings(profile="a", regions="all")])
+def test_an_account_that_several_ways_lead_to_is_swept_once(first: TargetSettings) -> None:
+    play = Play(world(fleet=FleetSettings(accounts=ACCOUNTS[:1], transforms=3, runs=60)), profiles=PROFILES)
+    active = play.active()
+    same = (
+        TargetSettings(profile="b", regions=("us-east-1",)),
+        TargetSettings(role_name="BatchCancel", accounts=ACCOUNTS[:1], regions=("us-east-1",)),
+    )
+    result = play.sweep(settings(targets=(first, *same), guardrails=Guardrails(max_runs=active)))
+    assert (result.exit_code, play.active(), play.calls()) == (0, 0, active)
+    assert play.outcomes() == {Outcome.STOPPED: active}
+    warned = [event.message for event in play.events if isinstance(event, Warned)]
+    assert sum("it is swept once" in message for message in warned) == 2
+
+
+def test_ways_in_whose_accounts_cannot_be_found_out_are_named_and_swept() -> None:
+    play = Play(world(Fault(FaultKind.INTERNAL, 1.0, operations=("GetCallerIdentity",))), profiles=PROFILES)
+    targets = tuple(TargetSettings(profile=name, regions=("us-east-1",)) for name in PROFILES)
+    assert play.sweep(settings(targets=targets)).exit_code == 0
+    assert play.active() == 0
+    warned = [event.message for event in play.events if isinstance(event, Warned)]
+    assert sum("could not be found out" in message for message in warned) == 2
+
+
+def test_a_row_outside_the_sweep_s_regions_is_a_bad_row() -> None:
+    play = Play()
+    path = play.directory.parent / "runs.csv"
+    path.write_text("region,transform_id,task_run_id\neu-west-1,tfm-1,tr-1\n", encoding="utf-8")
+    source = ManifestSource(path=str(path))
+    with pytest.raises(InputError, match="region eu-west-1 is not among the sweep's regions"):
+        play.sweep(settings(source=source))
+    assert not play.world.log
+    rows_rule = Play()
+    assert rows_rule.sweep(settings(source=source, targets=(TargetSettings(),))).exit_code == 1
+    assert {call.region for call in rows_rule.world.log if call.operation == "CancelMLTaskRun"} == {"eu-west-1"}
+
+
+@pytest.mark.parametrize("from_manifest", [False, True])
+def test_an_account_that_cannot_be_found_out_is_none_that_is_allowed(from_manifest: bool) -> None:  # a parameter
+    play = Play(world(Fault(FaultKind.INTERNAL, 1.0, operations=("GetCallerIdentity",))))
+    chosen = manifest_of(play) if from_manifest else settings()
+    result = play.sweep(replace(chosen, guardrails=Guardrails(allow_accounts=("111111111111",))))
+    assert (result.exit_code, result.stop_cause) == (4, StopCause.CREDENTIALS)
+    assert play.facts()["stop_cause"] == "credentials"
+    assert {call.operation for call in play.world.log} == {"GetCallerIdentity"}
+
+
+def test_an_account_that_a_row_names_and_nobody_can_confirm_is_not_touched() -> None:
+    play = Play(world(Fault(FaultKind.INTERNAL, 1.0, operations=("GetCallerIdentity",))))
+    path = play.directory.parent / "runs.csv"
+    path.write_text("account_id,transform_id,task_run_id\n111111111111,tfm-1,tr-1\n", encoding="utf-8")
+    assert play.sweep(settings(source=ManifestSource(path=str(path)))).exit_code == 4
+    assert play.calls() == 0
+    assert play.outcomes() == {Outcome.NOT_ATTEMPTED: 1}
+
+
+def test_the_account_that_is_not_allowed_is_told() -> None:
+    play = Play()
+    assert play.sweep(settings(guardrails=Guardrails(allow_accounts=("999999999999",)))).exit_code == 3
+    reader = play.reader()
+    told = reader.targets()[0]
+    reader.close()
+    assert told.target.account_id == play.world.settings.fleet.accounts[0] and told.identity_arn
+
+
+def test_a_profile_that_is_not_there_is_no_fault_of_every_row() -> None:
+    play = Play()
+    chosen = replace(manifest_of(play), targets=(TargetSettings(profile="nobody"),))
+    with pytest.raises(AccessStopped, match="nobody") as stopped:
+        play.sweep(chosen)
+    assert str(stopped.value).count("nobody") == 1 and not play.world.log
+
+
+def test_a_share_of_the_active_runs_is_the_same_however_the_selection_is_spelled() -> None:
+    fleet = FleetSettings(transforms=6, runs=60)
+    known = {transform.transform_id: transform for _, _, transform in Play(world(fleet=fleet)).world.transforms()}
+    chosen = next(iter(known))
+    said: set[str | None] = set()
+    for selection in (Selection(transform_ids=(chosen,)), Selection(transform_names=(known[chosen].name or "",))):
+        play = Play(world(fleet=fleet))
+        result = play.sweep(settings(selection=selection, guardrails=Guardrails(max_percent=0.1)))
+        assert (result.exit_code, play.calls()) == (3, 0)
+        assert len(play.rows()) == play.active()
+        said.add(result.says)
+    assert len(said) == 1
+
+
+def test_a_share_of_a_manifest_is_of_the_active_runs_among_its_rows() -> None:
+    play = Play(world(fleet=FleetSettings(transforms=6, runs=60)))
+    ids = [transform.transform_id for _, _, transform in play.world.transforms()]
+    chosen = replace(
+        manifest_of(play, active_only=False),
+        selection=Selection(transform_ids=tuple(ids[:3])),
+        guardrails=Guardrails(max_percent=0.1),
+    )
+    result = play.sweep(chosen)
+    assert result.exit_code == 3 and f" of {play.active()} active runs" in (result.says or "")

@@ -63,6 +63,7 @@ class Discovery:
     Args:
         dry_run: a run to be cancelled enters with the outcome ``would_cancel``.
         describe: fetch names and capacity for the report too where no rule needs them; it may fail without harm.
+        every: list every transform and every active status, whatever is selected: a share of all is to be known.
         on_found: gets the decided runs of one listing at a time.
     """
 
@@ -76,6 +77,7 @@ class Discovery:
         dry_run: bool,
         describe: bool,
         on_found: OnFound,
+        every: bool = False,
     ) -> None:
         self._line = line
         self._selection = selection
@@ -84,6 +86,7 @@ class Discovery:
         self._dry_run = dry_run
         self._describe = describe
         self._on_found = on_found
+        self._every = every
         self._transforms = Transforms(line, selection, protection)
         self._queue: asyncio.Queue[str | None] = asyncio.Queue(maxsize=4 * TRANSFORMS_AT_ONCE)
         self._listing = Listing()
@@ -98,7 +101,9 @@ class Discovery:
         async with task_group() as group:
             lookers = 0
             try:
-                async for transform_ids in self._transforms.ids():
+                missing = set(self._selection.transform_ids or ()) if self._every else set()
+                async for transform_ids in self._transforms.ids(every=self._every):
+                    missing.difference_update(transform_ids)
                     listing.transforms += len(transform_ids)
                     self._line.on_event(TransformsFound(self._line.target, len(transform_ids)))
                     for transform_id in transform_ids:
@@ -106,6 +111,7 @@ class Discovery:
                             lookers += 1
                             group.create_task(self._look_into_all())
                         await self._queue.put(transform_id)
+                listing.missing.extend(missing)
             except CallFailed as failure:
                 listing.failed(failure)
             for _ in range(lookers):
@@ -122,14 +128,15 @@ class Discovery:
             except CallFailed as failure:
                 if failure.kind is not ErrorKind.NOT_FOUND:
                     self._listing.failed(failure)
-                elif self._selection.transform_ids:
+                elif transform_id in (self._selection.transform_ids or ()):
                     self._listing.missing.append(transform_id)
                 # Otherwise it was deleted since it was listed, and its runs went with it.
 
     async def _look_into(self, transform_id: str) -> None:
         """Hand on what each listing shows, before the next one is asked for."""
         found = excluded = 0
-        async for runs in _active_runs(self._line, transform_id, self._selection):
+        statuses = ACTIVE_STATUSES if self._every else self._selection.statuses
+        async for runs in _active_runs(self._line, transform_id, statuses):
             self._listing.active_runs += len(runs)
             transform = await self._transform(transform_id)
             new = [self._decided(run, transform) for run in runs]
@@ -153,7 +160,7 @@ class Discovery:
         return NewRun(run, outcome=Outcome.WOULD_CANCEL if self._dry_run else None, priority=dpu(transform) or 0.0)
 
 
-async def _active_runs(line: Line[R], transform_id: str, selection: Selection) -> AsyncIterator[list[TaskRun]]:
+async def _active_runs(line: Line[R], transform_id: str, statuses: Sequence[Status]) -> AsyncIterator[list[TaskRun]]:
     """The active runs of one transform, listing by listing, each once, with the status that was seen first.
 
     Nothing is handed on before a listing has come to its end: what leaves the filtered list meanwhile (we cancel it, or
@@ -165,7 +172,7 @@ async def _active_runs(line: Line[R], transform_id: str, selection: Selection) -
     """
     seen: set[str] = set()
     for status in ACTIVE_STATUSES:  # STARTING first, to its end
-        if status not in selection.statuses:
+        if status not in statuses:
             continue
         for _ in range(MOST_REPEATS):
             runs, page_count, failure = await _listed(line, transform_id, status)

@@ -45,6 +45,7 @@ class Examination:
 
     Args:
         dry_run: a run to be cancelled gets the outcome ``would_cancel``.
+        counted: a share of the active runs has a say, so that which ones are active is read.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Examination:
         transforms: Transforms,
         now: Callable[[], datetime],
         dry_run: bool,
+        counted: bool = False,
     ) -> None:
         self._line = line
         self._ledger = ledger
@@ -67,15 +69,17 @@ class Examination:
         self._transforms = transforms
         self._now = now
         self._dry_run = dry_run
+        self._reads_runs = dry_run or counted or selection.needs_run
         self._examined = Examined()
 
     @staticmethod
-    def needed(selection: Selection, protection: Protection, *, dry_run: bool) -> bool:
+    def needed(selection: Selection, protection: Protection, *, dry_run: bool, counted: bool = False) -> bool:
         """Whether these rules can leave any listed run alone, or its state has to be told."""
         rules = (selection.transform_ids, selection.transform_names, selection.tags)
         protecting = (protection.transforms, protection.transform_ids, protection.transform_names, protection.tags)
         return (
             dry_run
+            or counted
             or selection.needs_run
             or any(rule is not None for rule in rules)
             or any(bool(p) for p in protecting)
@@ -106,7 +110,7 @@ class Examination:
         async with places:
             transform = await self._transform(transform_id)
             found: dict[str, Reading] = {}
-            if self._dry_run or self._selection.needs_run:
+            if self._reads_runs:
                 found = await readings(self._line, transform_id, [row.task_run_id for row in rows])
         for row in rows:
             self._decide(row, transform, found.get(row.task_run_id))

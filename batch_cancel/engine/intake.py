@@ -6,7 +6,7 @@ Nothing is called. Rows go into the ledger as they are read, so that a million o
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from batch_cancel.core.errors import CallFailed, InputError, Problem, UsageError
+from batch_cancel.core.errors import AccessStopped, CallFailed, InputError, Problem, UsageError
 from batch_cancel.core.events import ManifestRead, OnEvent
 from batch_cancel.core.task_run import Access, Target, TaskRun
 from batch_cancel.glue.regions import partition_of
@@ -48,7 +48,11 @@ class Places:
         self._known: dict[Place, Target | str] = {}
 
     def target(self, place: Place) -> Target | str:
-        """The target of a place, or the sentence that says why there is none."""
+        """The target of a place, or the sentence that says why there is none.
+
+        Raises:
+            AccessStopped: the credentials that lead there are not configured.
+        """
         found = self._known.get(place)
         if found is None:
             found = self._known[place] = self._find(*place)
@@ -56,6 +60,10 @@ class Places:
 
     def _find(self, account_id: str | None, region: str | None) -> Target | str:
         ways_in = [entry for entry in self._settings if _leads_to(entry, account_id)]
+        if ways_in and region is not None:
+            ways_in = [entry for entry in ways_in if _covers(entry, region)]
+            if not ways_in:
+                return f"region {region} is not among the sweep's regions"
         if len(ways_in) != 1:
             return _which_account(account_id, ways_in, self._settings)
         entry = ways_in[0]
@@ -81,8 +89,8 @@ class Places:
             return UsageError("names no region, and the sweep has several")
         try:
             configured = self._default_region(Access(entry.profile))
-        except CallFailed as failure:
-            return UsageError(failure.message)
+        except CallFailed as failure:  # not the row's fault, and the same for every other
+            raise AccessStopped(f"{failure.code}: {failure.message}; nothing was called") from failure
         return configured or UsageError(
             "names no region: add a region column, or give --region or AWS_REGION for rows without one"
         )
@@ -95,6 +103,11 @@ def _leads_to(entry: TargetSettings, account_id: str | None) -> bool:
     if entry.role_name:
         return account_id in (entry.accounts or ())
     return entry.role_arn is None or entry.role_arn.split(":")[4] == account_id
+
+
+def _covers(entry: TargetSettings, region: str) -> bool:
+    """Whether a region is in the scope of an entry; where it names none, the rows do."""
+    return not isinstance(entry.regions, tuple) or "all" in entry.regions or region in entry.regions
 
 
 def _which_account(account_id: str | None, ways_in: list[TargetSettings], settings: tuple[TargetSettings, ...]) -> str:
@@ -118,6 +131,7 @@ async def take_in(
 
     Raises:
         InputError: a row is wrong, and rows may not be skipped; or the file cannot be read on.
+        AccessStopped: a way in is not configured (a profile that is not there).
         RecordLost: the ledger cannot be written.
     """
     target_ids: dict[Target, int] = {}

@@ -1,9 +1,9 @@
 """One target from its listing to its last verdict; its client is open while there is something to do, and no longer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.events import OnEvent, TargetFailed, Warned
@@ -18,6 +18,8 @@ from batch_cancel.glue.paced import Line
 from batch_cancel.ledger.ledger import Ledger, NewRun
 from batch_cancel.settings import Settings
 from batch_cancel.stop import Stop, StopCause, task_group
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class TargetWork:
                     now=around.now,
                     dry_run=settings.dry_run,
                     describe=not settings.until_clear,
+                    every=settings.guardrails.max_percent is not None,
                     on_found=found,
                 ).run()
         except CallFailed as failure:
@@ -138,6 +141,7 @@ class TargetWork:
                     transforms=transforms,
                     now=around.now,
                     dry_run=settings.dry_run,
+                    counted=settings.guardrails.max_percent is not None,
                 ).run()
         except CallFailed as failure:
             self._failed(failure)
@@ -226,8 +230,8 @@ class TargetWork:
             self._around.on_error()
 
 
-async def in_turn(works: Sequence[TargetWork], what: Callable[[TargetWork], Any], at_once: int) -> None:
-    """Do something at every target, so many side by side."""
+async def in_turn(works: Sequence[T], what: Callable[[T], Awaitable[object]], at_once: int) -> None:
+    """Do something at every target (or way in), so many side by side."""
     waiting = iter(works)
 
     async def worker() -> None:

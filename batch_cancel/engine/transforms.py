@@ -29,9 +29,13 @@ class Transforms:
         self._fetched = False
         self._fetching = asyncio.Lock()
 
-    async def ids(self) -> AsyncIterator[Sequence[str]]:
-        """The transforms to look into, a page at a time: those asked for by id, else by tag, else all."""
-        selection = self._selection
+    async def ids(self, *, every: bool = False) -> AsyncIterator[Sequence[str]]:
+        """The transforms to look into, a page at a time: by id, else by tag, as asked for; else all.
+
+        Args:
+            every: all of them, whatever is asked for.
+        """
+        selection = Selection() if every else self._selection
         if selection.transform_ids:
             yield list(dict.fromkeys(selection.transform_ids))
         elif selection.needs_tags and all((selection.tags or {}).values()):
