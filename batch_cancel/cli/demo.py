@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 from urllib.request import urlopen
@@ -17,7 +18,6 @@ from urllib.request import urlopen
 import click
 
 from batch_cancel.cli.options import Value
-from batch_cancel.cli.run import new_sweep_id
 from batch_cancel.core.errors import BatchCancelError, UsageError
 
 DIRECTORY = Path("batch-cancel-demo")
@@ -48,13 +48,13 @@ class Stage:
 
 @click.command(epilog=_EXAMPLES)
 @click.option("--scenario", metavar="NAME|FILE", default="demo", help="What to play (default: demo).")
-@click.option("--out", type=Value("DIR", Path), help=f"Where to leave the reports (default {DIRECTORY}/<sweep id>).")
+@click.option("--out", type=Value("DIR", Path), help=f"Where to leave the reports (default {DIRECTORY}/<name>-<time>).")
 def demo(scenario: str, out: Path | None) -> None:
     """Start a simulator, run a whole sweep against it with live progress, and compare the report with the truth."""
     from batch_cancel.simulator.scenarios import find_scenario  # noqa: PLC0415  # --help needs none of it
 
     play = find_scenario(scenario)
-    directory = out or DIRECTORY / new_sweep_id()
+    directory = out or DIRECTORY / f"{play.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     with _simulator(scenario, play.command) as stage:
         click.echo(f"{play.name}: {play.story.strip()}\nGoal: {play.goal.strip()}\n", err=True)
         click.echo(f"$ {shlex.join(['batch-cancel', *stage.command])}\n", err=True)
@@ -65,6 +65,8 @@ def demo(scenario: str, out: Path | None) -> None:
         raise BatchCancelError(f"the sweep left no {report} (exit code {code})")
     agrees = _debrief(truth, json.loads(report.read_text(encoding="utf-8")), code)
     click.echo(f"\nOpen {directory / 'report.html'} in a browser.")
+    click.echo("The simulator has ended with the demo: what stands under Next is for a service that is still there;")
+    click.echo(f"to go on by hand, `batch-cancel simulate --scenario {scenario}` keeps one running.")
     sys.exit(0 if agrees else 1)
 
 

@@ -112,7 +112,10 @@ class Endpoint:
     async def _about_itself(self, request: web.BaseRequest) -> web.StreamResponse:
         match request.method, request.path.removeprefix("/_simulator/"):
             case "GET", "truth":
-                return await self._truth(request)
+                try:
+                    return await self._truth(request)
+                except ConnectionResetError:  # whoever asked has read enough: curl ... | head
+                    return _gone(request, reset=False)
             case "GET", "summary":
                 return web.json_response(self._world.truth_in_short())
             case "POST", "faults":
