@@ -168,9 +168,10 @@ async def _active_runs(line: Line[R], transform_id: str, statuses: Sequence[Stat
     same reason a listing of several pages is repeated until it shows nothing new.
 
     Raises:
-        CallFailed: a page could not be had; what the pages before it showed was handed on.
+        CallFailed: a page could not be had; what the pages before it and the other listing showed was handed on.
     """
     seen: set[str] = set()
+    first_failure: CallFailed | None = None
     for status in ACTIVE_STATUSES:  # STARTING first, to its end
         if status not in statuses:
             continue
@@ -180,10 +181,13 @@ async def _active_runs(line: Line[R], transform_id: str, statuses: Sequence[Stat
             seen.update(run.task_run_id for run in new)
             if new:
                 yield new
-            if failure is not None:
-                raise failure
-            if page_count <= 1 or not new:
+            if failure is not None and failure.kind is ErrorKind.NOT_FOUND:
+                raise first_failure or failure
+            first_failure = first_failure or failure
+            if failure is not None or page_count <= 1 or not new:
                 break
+    if first_failure is not None:
+        raise first_failure
 
 
 async def _listed(line: Line[R], transform_id: str, status: Status) -> tuple[list[TaskRun], int, CallFailed | None]:

@@ -28,19 +28,24 @@ async def pages(
         request: makes the call for a page token.
 
     Raises:
-        CallFailed: a page could not be had, or the service gave the same token twice.
+        CallFailed: a page could not be had, the service gave the same token twice, or (once all pages were given) some
+            of them held what was not asked for.
     """
     token: str | None = None
+    foreign = False
     seen: set[str] = set()
     while True:
         page = await line.call(operation, lambda glue, token=token: request(glue, token))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         yield page.items
+        foreign = foreign or page.foreign
         token = page.next_token
         if token is None:
-            return
+            break
         if token in seen:
             raise CallFailed(ErrorKind.OTHER, operation, "RepeatedToken", "the service gave the same page token twice")
         seen.add(token)
+    if foreign:
+        raise CallFailed(ErrorKind.OTHER, operation, "ForeignItem", "the service listed what was not asked for")
 
 
 async def look(line: Line[R], key: TaskRunKey) -> Reading:

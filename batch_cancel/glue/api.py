@@ -18,20 +18,31 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a listing; ``next_token`` is None on the last."""
+    """One page of a listing; ``next_token`` is None on the last.
+
+    Attributes:
+        foreign: it held items of something else than was asked for, which are not among ``items``: what else it may
+            have left out nobody knows.
+    """
 
     items: Sequence[T]
     next_token: str | None = None
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CancelAnswer:
-    """A 200 from CancelMLTaskRun, as it came: a cut or empty body leaves fields None."""
+    """A 200 from CancelMLTaskRun, as it came: a cut or empty body leaves fields None.
+
+    Attributes:
+        answered_at: the answer's ``Date``, by the service's clock and cut to the second.
+    """
 
     transform_id: str | None
     task_run_id: str | None
     status: Status | None
     request_id: str | None = None
+    answered_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

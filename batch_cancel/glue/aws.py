@@ -11,8 +11,9 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from datetime import datetime
-from functools import cache
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cache, lru_cache
 from typing import Any
 
 import aioboto3
@@ -23,6 +24,7 @@ from aiobotocore.credentials import (
     AioDeferredRefreshableCredentials,
 )
 from aiobotocore.session import AioSession
+from botocore.utils import parse_timestamp
 
 from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.task_run import Access, Identity, Status, Target, TaskRun, Transform
@@ -38,6 +40,10 @@ CALLS_BESIDE = 64
 """Calls that no cap on calls in flight counts, at most: who we are, roles, organizations."""
 PAGE_SIZE = 1000
 """The largest page that the listings give (Glue API reference, PageSize)."""
+MOST = 2**31 - 1
+"""The largest number that Glue's integers can be (Glue API reference)."""
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""No run has started before, and no sum of times leaves the calendar after."""
 
 Response = dict[str, Any]
 
@@ -303,7 +309,7 @@ class AwsOrganization:
                 Account(str(item["Id"]), item.get("State") or item.get("Status"))
                 for item in _items("ListAccountsForParent", response, "Accounts")
             ]
-        return Page(accounts, response.get("NextToken"))
+        return Page(accounts, _next_token("ListAccountsForParent", response))
 
     async def units_of_unit(self, unit_id: str, *, next_token: str | None = None) -> Page[str]:
         """ListOrganizationalUnitsForParent."""
@@ -313,7 +319,7 @@ class AwsOrganization:
         )
         with _reading(operation):
             units = [str(item["Id"]) for item in _items(operation, response, "OrganizationalUnits")]
-        return Page(units, response.get("NextToken"))
+        return Page(units, _next_token(operation, response))
 
 
 class AwsGlueReader:
@@ -333,7 +339,7 @@ class AwsGlueReader:
         response = await _call(self._calls, "ListMLTransforms", **request)
         with _reading("ListMLTransforms"):
             items = [_id(item) for item in _items("ListMLTransforms", response, "TransformIds")]
-        return Page(items, response.get("NextToken"))
+        return Page(items, _next_token("ListMLTransforms", response))
 
     async def list_transforms(self, *, next_token: str | None = None) -> Page[Transform]:
         """GetMLTransforms."""
@@ -341,7 +347,7 @@ class AwsGlueReader:
         response = await _call(self._calls, "GetMLTransforms", **request)
         with _reading("GetMLTransforms"):
             items = [_transform(item) for item in _items("GetMLTransforms", response, "Transforms")]
-        return Page(items, response.get("NextToken"))
+        return Page(items, _next_token("GetMLTransforms", response))
 
     async def get_transform(self, transform_id: str) -> Transform:
         """GetMLTransform."""
@@ -356,9 +362,10 @@ class AwsGlueReader:
         partition = self._calls.partition
         arn = f"arn:{partition}:glue:{self._target.region}:{self._target.account_id}:mlTransform/{transform_id}"
         response = await _call(self._calls, "GetTags", ResourceArn=arn)
-        if not isinstance(response.get("Tags"), dict):
-            raise _no_answer("GetTags")
-        return {str(key): str(value) for key, value in response["Tags"].items()}
+        tags = response.get("Tags")
+        if not isinstance(tags, dict) or not all(_text(key) == key and _text(tags[key]) == tags[key] for key in tags):
+            raise _no_answer("GetTags")  # a tag that cannot be told may be the one that protects
+        return tags
 
     async def list_task_runs(
         self,
@@ -379,8 +386,10 @@ class AwsGlueReader:
             request["Filter"] = conditions
         response = await _call(self._calls, "GetMLTaskRuns", **request)
         with _reading("GetMLTaskRuns"):
-            items = [_task_run(item, transform_id) for item in _items("GetMLTaskRuns", response, "TaskRuns")]
-        return Page(items, response.get("NextToken"))
+            items = _items("GetMLTaskRuns", response, "TaskRuns")
+            own = [item for item in items if item.get("TransformId") in (None, transform_id)]
+            runs = [_task_run(item, transform_id) for item in own]
+        return Page(runs, _next_token("GetMLTaskRuns", response), foreign=len(own) < len(items))
 
     async def get_task_run(self, transform_id: str, task_run_id: str) -> TaskRun:
         """GetMLTaskRun."""
@@ -398,12 +407,24 @@ class AwsGlue(AwsGlueReader):
     async def cancel_task_run(self, transform_id: str, task_run_id: str) -> CancelAnswer:
         """CancelMLTaskRun."""
         response = await _call(self._calls, "CancelMLTaskRun", TransformId=transform_id, TaskRunId=task_run_id)
+        metadata = response.get("ResponseMetadata", {})
         return CancelAnswer(
             transform_id=response.get("TransformId"),
             task_run_id=response.get("TaskRunId"),
             status=_status(response.get("Status")),
-            request_id=response.get("ResponseMetadata", {}).get("RequestId"),
+            request_id=metadata.get("RequestId"),
+            answered_at=_dated(metadata.get("HTTPHeaders", {}).get("date")),
         )
+
+
+@lru_cache(maxsize=8)  # thousands of answers come within one second
+def _dated(header: str | None) -> datetime | None:
+    """A ``Date`` header's time; None where there is none that can be read."""
+    try:
+        moment = parsedate_to_datetime(header or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 async def _answer(operation: str, method: Callable[..., Awaitable[Response]], **request: object) -> Response:
@@ -447,38 +468,93 @@ def _token(next_token: str | None) -> dict[str, str]:
     return {"NextToken": next_token} if next_token else {}
 
 
+def _next_token(operation: str, response: Response) -> str | None:
+    """The token of the page that follows; none, or an empty one, on the last."""
+    token = response.get("NextToken")
+    if not (token is None or isinstance(token, str)):  # never taken for "that was all"
+        raise _no_answer(operation)
+    return token or None
+
+
 def _id(value: object) -> str:
-    if not isinstance(value, str) or not value:
+    if not value or _text(value) is None:
         raise TypeError("an id is text")
-    return value
+    return str(value)
 
 
 def _status(text: object) -> Status | None:
     return Status(text) if isinstance(text, str) and text in Status.__members__ else None
 
 
+# What may be missing may be odd as well: then it is not known, and the rest of the answer is.
+
+
+def _text(value: object) -> str | None:
+    """Text that can be written down: JSON can hold halves of characters, which no file and no database takes."""
+    if not isinstance(value, str):
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return None
+    return value
+
+
+def _number(value: object) -> float | None:
+    """A number that a count or a capacity can be: Glue's own are 32 bits wide."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if 0 <= value <= MOST else None
+
+
+def _whole(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _moment(value: object) -> datetime | None:
+    """A time as it is sent (seconds since the epoch, or text), or as botocore has read it."""
+    try:
+        match value:
+            case bool():
+                return None
+            case int() | float():
+                moment = datetime.fromtimestamp(value, UTC)
+            case datetime():
+                moment = value
+            case str():
+                moment = parse_timestamp(value)
+            case _:
+                return None
+    except (ValueError, OverflowError, OSError, TypeError, RuntimeError):
+        return None
+    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return aware if EARLIEST <= aware <= LATEST else None
+
+
 def _task_run(item: Response, transform_id: str) -> TaskRun:
+    properties = item.get("Properties")
     return TaskRun(
         transform_id=transform_id,
         task_run_id=_id(item.get("TaskRunId")),
         status=_status(item.get("Status")),
-        task_type=(item.get("Properties") or {}).get("TaskType"),
-        started_on=item.get("StartedOn"),
-        last_modified_on=item.get("LastModifiedOn"),
-        completed_on=item.get("CompletedOn"),
-        execution_time_seconds=item.get("ExecutionTime"),
-        error=item.get("ErrorString"),
+        task_type=_text(properties.get("TaskType")) if isinstance(properties, dict) else None,
+        started_on=_moment(item.get("StartedOn")),
+        last_modified_on=_moment(item.get("LastModifiedOn")),
+        completed_on=_moment(item.get("CompletedOn")),
+        execution_time_seconds=_whole(item.get("ExecutionTime")),
+        error=_text(item.get("ErrorString")),
     )
 
 
 def _transform(item: Response) -> Transform:
     return Transform(
         transform_id=_id(item.get("TransformId")),
-        name=item.get("Name"),
-        max_capacity=item.get("MaxCapacity"),
-        worker_type=item.get("WorkerType"),
-        number_of_workers=item.get("NumberOfWorkers"),
-        timeout_minutes=item.get("Timeout"),
-        glue_version=item.get("GlueVersion"),
-        max_retries=item.get("MaxRetries"),
+        name=_text(item.get("Name")),
+        max_capacity=_number(item.get("MaxCapacity")),
+        worker_type=_text(item.get("WorkerType")),
+        number_of_workers=_whole(item.get("NumberOfWorkers")),
+        timeout_minutes=_whole(item.get("Timeout")),
+        glue_version=_text(item.get("GlueVersion")),
+        max_retries=_whole(item.get("MaxRetries")),
     )

@@ -46,7 +46,7 @@ class Pattern:
         self._client = client
         self._model = client.meta.service_model
         self._templates: dict[str, Template | None] = {}
-        self._text_fields: dict[str, tuple[str, ...]] = {}
+        self._names: dict[str, frozenset[str]] = {}
         self._one_at_a_time = asyncio.Lock()
         protocol = self._model.metadata.get("protocol")
         self._serializer = create_serializer(protocol, include_validation=False)
@@ -72,12 +72,12 @@ class Pattern:
         return body if isinstance(body, bytes) else str(body).encode()
 
     def read(self, operation: str, http_status: int, headers: dict[str, str], body: bytes) -> Response:
-        """What an answer says.
+        """What an answer says; its fields as JSON has them, times as numbers, so that an odd one costs itself alone.
 
         Raises:
             ClientError: the service refused.
         """
-        if http_status == 200 and (names := self._texts_of(operation)) and (found := _texts(body, names)) is not None:
+        if http_status == 200 and (names := self._names_of(operation)) and (found := _fields(body, names)) is not None:
             request_id = headers.get("x-amzn-requestid")
             metadata = {"RequestId": request_id} if request_id is not None else {}
             return {**found, "ResponseMetadata": {**metadata, "HTTPStatusCode": 200, "HTTPHeaders": headers}}
@@ -93,14 +93,14 @@ class Pattern:
             raise ClientError(parsed, operation)
         return parsed
 
-    def _texts_of(self, operation: str) -> tuple[str, ...]:
-        """The fields of an answer that is all text; none where it is not."""
-        names = self._text_fields.get(operation)
+    def _names_of(self, operation: str) -> frozenset[str]:
+        """The fields of an answer; none where one is called otherwise on the wire than in botocore's hands."""
+        names = self._names.get(operation)
         if names is None:
             shape = self._model.operation_model(operation).output_shape
             fields = {} if shape is None else shape.members
-            plain = all(each.type_name == "string" and not each.serialization for each in fields.values())
-            names = self._text_fields[operation] = tuple(fields) if plain else ()
+            plain = not any(each.serialization for each in fields.values())
+            names = self._names[operation] = frozenset(fields) if plain else frozenset()
         return names
 
     async def _made(self, operation: str, parameters: Response) -> Template | None:
@@ -168,16 +168,15 @@ def _catch(request: AWSPreparedRequest, **_: object) -> None:
     raise _Caught(request)
 
 
-def _texts(body: bytes, names: tuple[str, ...]) -> Response | None:
-    """These fields of an answer; None where botocore has to say what to make of it."""
+def _fields(body: bytes, names: frozenset[str]) -> Response | None:
+    """Those fields of an answer that it has; None where botocore has to say what to make of it."""
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(answer, dict):
         return None
-    found = {name: answer.get(name) for name in names}
-    return found if all(type(value) is str for value in found.values()) else None
+    return {name: value for name, value in answer.items() if name in names and value is not None}
 
 
 def _method(client: Any, operation: str) -> Callable[..., Awaitable[Response]]:  # noqa: ANN401  # botocore's client has no type

@@ -126,7 +126,7 @@ def _from_answer(operation: str, error: exceptions.ClientError) -> CallFailed:
         kind,
         # A role that cannot be assumed fails inside whatever call came first: name the one that was refused.
         error.operation_name or operation,
-        code,
+        _writable(code),
         _cut(re.split(r"\n|(?<=\.) ", message, maxsplit=1)[0] if kind is ErrorKind.CREDENTIALS else message),
         http_status=http_status,
         request_id=metadata.get("RequestId"),
@@ -166,4 +166,10 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _cut(message: str) -> str:
+    message = _writable(message)
     return message if len(message) <= MESSAGE_CHARACTERS else message[: MESSAGE_CHARACTERS - 1] + "…"
+
+
+def _writable(text: str) -> str:
+    """JSON can hold halves of characters, which no file and no database takes."""
+    return text.encode("utf-8", "replace").decode()

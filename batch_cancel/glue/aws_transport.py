@@ -10,6 +10,24 @@ from typing import Any
 from aiobotocore.httpsession import AIOHTTPSession
 
 
+class _NoRedirects:
+    """An HTTP session that takes a redirect for the answer: it would lead elsewhere, with our credentials, as a GET."""
+
+    def __init__(self, session: Any) -> None:  # noqa: ANN401  # aiohttp's, which aiobotocore keeps to itself
+        self._session = session
+
+    async def request(self, method: str, **arguments: object) -> Any:  # noqa: ANN401  # aiohttp's answer
+        """One request, and only that."""
+        return await self._session.request(method, allow_redirects=False, **arguments)
+
+
+class StraightSession(AIOHTTPSession):  # type: ignore[misc]  # aiobotocore has no types
+    """aiobotocore's transport, which would follow redirects."""
+
+    async def _get_session(self, proxy_url: str | None) -> _NoRedirects:
+        return _NoRedirects(await super()._get_session(proxy_url))
+
+
 class Transports:
     """Open transports by how they are set up; each is closed when nobody uses it any more."""
 
@@ -26,7 +44,7 @@ class Transports:
         key = _key(arguments)
         session = self._open.get(key)
         if session is None:
-            session = self._open[key] = AIOHTTPSession(**arguments)
+            session = self._open[key] = StraightSession(**arguments)
             self._users[key] = 0
         self._users[key] += 1
         if self._users[key] == 1:

@@ -213,15 +213,17 @@ class Line(Generic[G]):
         tally = self.tallies.get(operation)
         if tally is None:
             tally = self.tallies[operation] = Tally()
-        tally.calls += 1
+        # A call that never left is none: who could not connect, or has no credentials, or no role, has not called.
+        left = failure is None or failure.reached
+        tally.calls += left
         if kind is ErrorKind.THROTTLE:
-            tally.throttled += 1
+            tally.throttled += left
             feedback = Feedback.THROTTLED
         elif kind is ErrorKind.TRANSIENT or kind is ErrorKind.CREDENTIALS:
-            tally.failed += 1
+            tally.failed += left
             feedback = Feedback.SILENT
         else:
-            tally.failed += kind is not None
+            tally.failed += left and kind is not None
             feedback = Feedback.ACCEPTED
             self.let_in = True
             self._trouble.since, self._trouble.refreshes = None, 0

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from batch_cancel.core.errors import CallFailed, ErrorKind
-from batch_cancel.core.task_run import Access, Status, Target
+from batch_cancel.core.task_run import Access, Status, Target, TaskRun, Transform
 from batch_cancel.glue import aws
-from batch_cancel.glue.api import CancelAnswer, GlueApi
+from batch_cancel.glue.api import CancelAnswer, GlueApi, Page
 from batch_cancel.glue.aws import Aws
 from tests.wire.scripted import Behaviour, answer, close, error, nothing, reset, scripted_server
 
@@ -201,17 +201,114 @@ def test_a_200_that_is_none_is_never_taken_for_an_answer(body: bytes) -> None:
         (lambda glue: glue.list_task_runs("tfm-1"), '{"TaskRuns": [7]}'),
         (lambda glue: glue.list_task_runs("tfm-1"), '{"TaskRuns": [{"Status": "RUNNING"}]}'),
         (lambda glue: glue.list_task_runs("tfm-1"), '{"TaskRuns": [{"TaskRunId": "", "Status": "RUNNING"}]}'),
-        (lambda glue: glue.list_task_runs("tfm-1"), '{"TaskRuns": [{"TaskRunId": "t", "StartedOn": "soon"}]}'),
+        (lambda glue: glue.list_task_runs("tfm-1"), '{"TaskRuns": [{"TaskRunId": "t\\ud800", "Status": "RUNNING"}]}'),
+        (lambda glue: glue.list_task_runs("tfm-1"), '{"TaskRuns": [], "NextToken": 7}'),
+        (lambda glue: glue.list_task_runs("tfm-1"), '{"TaskRuns": [], "NextToken": ["more"]}'),
+        (lambda glue: glue.list_transform_ids(), '{"TransformIds": [], "NextToken": {}}'),
+        (lambda glue: glue.list_transforms(), '{"Transforms": [], "NextToken": false}'),
         (lambda glue: glue.list_task_runs("tfm-1"), '{"TaskRuns": {"a": 1}}'),
         (lambda glue: glue.list_transforms(), '{"Transforms": [{"Name": "n"}]}'),
         (lambda glue: glue.list_transform_ids(), '{"TransformIds": ["t", null]}'),
         (lambda glue: glue.get_task_run("tfm-1", "tsk-1"), '{"TransformId": "tfm-1", "TaskRunId": "tsk-2"}'),
         (lambda glue: glue.get_transform("tfm-1"), '{"TransformId": "tfm-2"}'),
         (lambda glue: glue.get_tags("tfm-1"), '{"Tags": []}'),
+        (lambda glue: glue.get_tags("tfm-1"), '{"Tags": {"protected": true}}'),
     ],
 )
 def test_fields_of_the_wrong_kind_are_no_answer(call: Callable[[GlueApi], Awaitable[object]], body: str) -> None:
     assert failure(answer(200, body.encode()), call).ambiguous
+
+
+def answered(body: str, call: Callable[[GlueApi], Awaitable[Any]]) -> Any:  # noqa: ANN401  # what the call gives
+    """What a call gives for this body."""
+
+    async def main() -> Any:  # noqa: ANN401
+        async with scripted_server() as (url, script), Aws("s-1", endpoint_url=url).connect(HERE) as glue:
+            script.behaviour = answer(200, body.encode())
+            return await call(glue)
+
+    return asyncio.run(main())
+
+
+ODD_FIELDS = """{{"TransformId": "tfm-1", "TaskRunId": "tsk-1", "Status": "RUNNING", "Properties": {odd},
+    "StartedOn": {odd}, "LastModifiedOn": {odd}, "CompletedOn": {odd}, "ExecutionTime": {odd}, "ErrorString": {odd},
+    "MaxCapacity": {odd}, "Timeout": {odd}, "NumberOfWorkers": {odd}, "MaxRetries": {odd}, "Name": {odd},
+    "WorkerType": {odd}, "GlueVersion": {odd}}}"""
+ODD = ["NaN", "Infinity", "-Infinity", "-1", "1e300", "1" + "0" * 400, "true", "[]", "[1]", '{"a": 1}', '"\\ud800"']
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_an_odd_field_that_may_be_missing_costs_itself_alone(odd: str) -> None:
+    body = ODD_FIELDS.format(odd=odd)
+    run = TaskRun("tfm-1", "tsk-1", Status.RUNNING)
+    assert answered(body, lambda glue: glue.get_task_run("tfm-1", "tsk-1")) == run
+    assert answered(f'{{"TaskRuns": [{body}]}}', lambda glue: glue.list_task_runs("tfm-1")).items == [run]
+    assert answered(body, lambda glue: glue.get_transform("tfm-1")) == Transform("tfm-1")
+    assert answered(f'{{"Transforms": [{body}]}}', lambda glue: glue.list_transforms()).items == [Transform("tfm-1")]
+
+
+@pytest.mark.parametrize(
+    ("sent", "seconds"),
+    [
+        ("1790000000.5", 1_790_000_000.5),
+        ('"1790000000"', 1_790_000_000.0),
+        ('"2026-09-21T13:33:20Z"', 1_789_997_600.0),
+        ('"2026-09-21T13:33:20"', 1_789_997_600.0),
+        ("1790000000000", None),  # milliseconds
+        ('"soon"', None),
+        ('""', None),
+        ('"0001-01-01T00:00:00Z"', None),
+        ('"9999-12-31T23:59:59-12:00"', None),
+    ],
+)
+def test_a_time_is_what_it_says_or_not_known(sent: str, seconds: float | None) -> None:
+    body = f'{{"TransformId": "tfm-1", "TaskRunId": "tsk-1", "Status": "RUNNING", "StartedOn": {sent}}}'
+    started_on = answered(body, lambda glue: glue.get_task_run("tfm-1", "tsk-1")).started_on
+    assert (started_on and started_on.timestamp()) == seconds
+
+
+def test_an_empty_token_ends_a_listing() -> None:
+    assert answered('{"TaskRuns": [], "NextToken": ""}', lambda glue: glue.list_task_runs("tfm-1")) == Page([])
+    assert answered('{"TransformIds": [], "NextToken": ""}', lambda glue: glue.list_transform_ids()) == Page([])
+    assert answered('{"Transforms": [], "NextToken": ""}', lambda glue: glue.list_transforms()) == Page([])
+
+
+def test_a_run_of_another_transform_is_not_among_those_that_were_asked_for() -> None:
+    runs = [("tfm-1", "tsk-1"), ("tfm-2", "tsk-2"), (None, "tsk-3"), (7, "tsk-4")]
+    items = [{"TransformId": transform, "TaskRunId": run, "Status": "RUNNING"} for transform, run in runs]
+    page = answered(json.dumps({"TaskRuns": items}), lambda glue: glue.list_task_runs("tfm-1"))
+    assert ([run.task_run_id for run in page.items], page.foreign) == (["tsk-1", "tsk-3"], True)
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(status: int) -> None:
+    async def main() -> tuple[CallFailed, int]:
+        async with scripted_server() as (url, script), scripted_server() as (elsewhere, other):
+            other.behaviour = answer(200, WHOLE)
+            script.behaviour = answer(status, b"<html>", headers={"Location": elsewhere})
+            async with Aws("s-1", endpoint_url=url).connect(HERE) as glue:
+                with pytest.raises(CallFailed) as caught:
+                    await cancel(glue)
+            return caught.value, other.requests
+
+    failed, led_astray = asyncio.run(main())
+    assert (failed.kind, failed.http_status, failed.reached, led_astray) == (ErrorKind.OTHER, status, True, 0)
+
+
+def test_the_own_client_follows_no_redirect_either() -> None:
+    async def main() -> int:
+        async with scripted_server() as (url, script), scripted_server() as (elsewhere, other):
+            script.behaviour = answer(302, b"", headers={"Location": elsewhere})
+            with pytest.raises(CallFailed):
+                await Aws("s-1", endpoint_url=url).identify(Access(), "us-east-1")
+            return other.requests
+
+    assert asyncio.run(main()) == 0
+
+
+def test_what_is_told_of_an_error_can_be_written_down() -> None:
+    failed = failure(answer(400, b'{"__type": "Odd\\ud800", "message": "half \\udc00"}'))
+    assert (failed.code, failed.message) == ("Odd?", "half ?")
 
 
 def test_an_identity_that_is_none() -> None:
@@ -245,7 +342,8 @@ def test_a_whole_answer() -> None:
             script.behaviour = answer(200, WHOLE)
             return await cancel(glue)
 
-    assert asyncio.run(main()) == CancelAnswer("tfm-1", "tsk-1", Status.STOPPING, "request-1")
+    told = asyncio.run(main())
+    assert told == CancelAnswer("tfm-1", "tsk-1", Status.STOPPING, "request-1", told.answered_at)
 
 
 # -- never sent -------------------------------------------------------------------------------------------------------
