@@ -283,10 +283,12 @@ class _Invocation:
             named = sweep if isinstance(sweep, str) else "the event's sweep"
             raise InputError([replace(problem, source=named) for problem in error.problems]) from None
         consent = Consent(yes=bool(self._event.get("yes")), confirm_count=self._event.get("confirm_count"))
+        if settings.dry_run and (consent.yes or consent.confirm_count is not None):
+            raise UsageError("the sweep says dry_run: true, so that nothing is cancelled: the event cannot consent")
         settings = replace(
             settings,
             consent=consent,
-            dry_run=bool(self._event.get("dry_run")),
+            dry_run=settings.dry_run or bool(self._event.get("dry_run")),
             reason=self._event.get("reason", settings.reason),
             report=replace(settings.report, s3=_prefix(settings)),
         )

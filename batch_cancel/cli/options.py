@@ -195,7 +195,10 @@ _PROTECT = [
 _GUARDRAILS = [
     _option("guardrails", "--max-runs", type=Value("N", _whole(1)), help="More than N to cancel: refuse, cancel none."),
     _option(
-        "guardrails", "--max-percent", type=Value("P", parse_percent), help="A larger share of the active runs: refuse."
+        "guardrails",
+        "--max-percent",
+        type=Value("P", parse_percent),
+        help="A larger share of all active runs at the targets (from a manifest: among its rows): refuse.",
     ),
     _option(
         "guardrails",
@@ -312,7 +315,7 @@ plan_options: Decorator[Any] = _all(
 )
 """What ``plan`` takes besides."""
 
-apply_options: Decorator[Any] = _all([*_CONSENT[:2], *_RATE, *_RETRY, *_VERIFY, *_OUTPUT, *_LOOKS])
+apply_options: Decorator[Any] = _all([*_CONSENT, *_RATE, *_RETRY, *_VERIFY, *_OUTPUT, *_LOOKS])
 """What may be given to a plan that is applied; everything else stands in it."""
 
 resume_options: Decorator[Any] = _all([*_RATE, *_RETRY, *_VERIFY[:2], *_LOOKS])

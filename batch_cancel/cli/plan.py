@@ -27,6 +27,7 @@ _APPLY_EXAMPLES = """\b
 Examples:
   batch-cancel apply plan.json
   batch-cancel apply plan.json --confirm-count 40 --rps 20
+  batch-cancel apply plan.json --dry-run                    what would it do now? The plan stays good
 
 \b
 A plan can be applied once, until it expires, unedited, with credentials of the accounts that it names.
@@ -49,6 +50,7 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
         raise UsageError(
             f"--plan-out {plan_out}: {'is a directory' if path.is_dir() else 'there is no such directory'}"
         )
+    replaced = " (it replaces the one that was there)" if path.exists() else ""
     settings, output = replace(settings_from(ctx), dry_run=True), output_from(ctx)
     if settings.until_clear:
         raise UsageError("--until-clear is for run: a plan names its runs beforehand")
@@ -65,10 +67,12 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
         count = write_plan(reader, path, now=datetime.now(UTC), expires_after=expires_after or EXPIRES_AFTER)
     finally:
         reader.close()
+    if output.quiet:
+        sys.exit(code)
     incomplete = "; some listing failed: it does not name everything" if code else ""
     click.echo(
-        f"batch-cancel: {path} names {count:,} run{'' if count == 1 else 's'} to cancel{incomplete}; review it, then:"
-        f" batch-cancel apply {path}",
+        f"batch-cancel: {path} names {count:,} run{'' if count == 1 else 's'} to cancel{incomplete}{replaced};"
+        f" review it, then: batch-cancel apply {path}",
         err=True,
     )
     sys.exit(code)

@@ -34,9 +34,12 @@ class Given:
 
     def __init__(self, ctx: click.Context) -> None:
         self._ctx = ctx
+        self._overruled: set[str] = set()
 
     def level(self, name: str) -> int:
         """How near an option was given."""
+        if name in self._overruled:
+            return 0
         match self._ctx.get_parameter_source(name):
             case ParameterSource.COMMANDLINE:
                 return 2
@@ -49,7 +52,18 @@ class Given:
         return self.level(name) > 0
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401  # each option has its own type
+        if name in self._overruled:
+            return self._unsaid(name)
         return self._ctx.params[name]
+
+    def _unsaid(self, name: str) -> object:
+        option = next(option for option in self._ctx.command.params if option.name == name)
+        assert isinstance(option, click.Option)  # noqa: S101  # arguments exclude nothing
+        return () if option.multiple else False if option.is_flag else None
+
+    def overrule(self, *names: str) -> None:
+        """Take options as not given: one that stands nearer excludes them."""
+        self._overruled.update(names)
 
     def otherwise(self, name: str, value: T) -> T:
         """The option, if it was given, else the value."""
@@ -86,6 +100,12 @@ def settings_from(ctx: click.Context) -> Settings:
     given = Given(ctx)
     _check_combinations(given)
     in_file = _from_file(given)
+    if in_file is not None and in_file.dry_run and (given["yes"] or given["confirm_count"] is not None):
+        consent = "--yes" if given["yes"] else "--confirm-count"
+        raise UsageError(
+            f"{given['sweep_file']} says dry_run: true, so that nothing is cancelled: leave out {consent}, or take"
+            " dry_run out of the file"
+        )
     base = in_file or Settings(source=DiscoverySource())
     settings = replace(
         base,
@@ -108,7 +128,7 @@ def settings_from(ctx: click.Context) -> Settings:
         report=replace(base.report, formats=given.otherwise("report", base.report.formats)),
         until_clear=given["until_clear"],
         ignore_not_found=given["ignore_not_found"],
-        dry_run=given["dry_run"],
+        dry_run=given["dry_run"] or base.dry_run,
     )
     settings = renewed(settings, ctx)
     _check_whole(given, settings)
@@ -161,6 +181,7 @@ def settings_of_plan(settings: Settings, ctx: click.Context) -> Settings:
         reason=given.otherwise("reason", settings.reason),
         report=replace(settings.report, formats=given.otherwise("report", settings.report.formats)),
         ignore_not_found=given["ignore_not_found"],
+        dry_run=given["dry_run"],
     )
     return renewed(settings, ctx)
 
@@ -288,9 +309,10 @@ def _by_key(pairs: tuple[tuple[str, str], ...]) -> dict[str, tuple[str, ...]]:
 
 
 def _check_combinations(given: Given) -> None:
-    for one, other in (("yes", "confirm_count"), ("ca_bundle", "no_verify_ssl"), ("role_arn", "role_name")):
-        if one in given and other in given:
-            raise UsageError(f"{_flag(one)} and {_flag(other)} exclude each other: give one of them")
+    if "yes" in given and "confirm_count" in given:
+        raise UsageError("--yes and --confirm-count exclude each other: give one of them")
+    _exclude(given, ("ca_bundle",), ("no_verify_ssl",) if given["no_verify_ssl"] else ())
+    _exclude(given, ("role_arn",), ("role_name", "account_id", "organization_unit"))
     several = "account_id" in given or "organization_unit" in given
     if several and "role_name" not in given:
         raise UsageError("--account-id needs --role-name, the role to assume in each account")
@@ -298,6 +320,17 @@ def _check_combinations(given: Given) -> None:
         raise UsageError("--role-name needs --account-id (for one role use --role-arn)")
     if "external_id" in given and "role_arn" not in given and "role_name" not in given:
         raise UsageError("--external-id needs --role-arn or --role-name")
+
+
+def _exclude(given: Given, one: tuple[str, ...], other: tuple[str, ...]) -> None:
+    """Of options that exclude each other those count that stand nearer: a flag beats the environment."""
+    levels = [max((given.level(name) for name in names), default=0) for names in (one, other)]
+    if not all(levels):
+        return
+    if levels[0] == levels[1]:
+        first, second = (next(name for name in names if name in given) for names in (one, other))
+        raise UsageError(f"{_flag(first)} and {_flag(second)} exclude each other: give one of them")
+    given.overrule(*(one if levels[0] < levels[1] else other))
 
 
 def _check_whole(given: Given, settings: Settings) -> None:

@@ -66,6 +66,8 @@ async def _shard(sweep_file: str, directory: Path, options: dict[str, Any]) -> i
     from batch_cancel.sweep_file import load_sweep_file  # noqa: PLC0415
 
     settings = load_sweep_file(sweep_file).settings
+    if settings.dry_run and options["yes"]:
+        raise UsageError(f"{sweep_file} says dry_run: true, so that nothing is cancelled: give --dry-run, not --yes")
     settings = replace(settings, endpoint=Endpoint(url=options["endpoint_url"]))
     check_caps(settings, per_shard=options["caps_per_shard"])
     sweep_id = new_sweep_id()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from batch_cancel.core.errors import LedgerError, RecordLost
+from batch_cancel.core.errors import LedgerError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Target, TaskRun, TaskRunKey, Transform
 from batch_cancel.ledger import schema
@@ -163,14 +163,14 @@ class Ledger:
         """A new ledger in a directory that is made, private, if it is not there.
 
         Raises:
-            LedgerError: the directory holds a ledger already, or another process is at work in it.
-            RecordLost: it cannot be written.
+            LedgerError: the directory holds a ledger already, another process is at work in it, or it cannot be
+                written. Nothing was called.
         """
         made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise RecordLost(
+            raise LedgerError(
                 f"cannot make the run directory {directory}: {error.strerror}; nothing was called"
             ) from error
         lock = _lock(directory)
@@ -486,7 +486,7 @@ def _lock(directory: Path) -> int:
     try:
         lock = os.open(directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise RecordLost(
+        raise LedgerError(
             f"cannot write to the run directory {directory}: {error.strerror}; nothing was called"
         ) from error
     try:

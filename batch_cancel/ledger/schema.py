@@ -13,7 +13,8 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from batch_cancel.core.errors import LedgerError, RecordLost
+from batch_cancel.core.errors import LedgerError
+from batch_cancel.ledger.contents import content_fault
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x42434C31
@@ -125,8 +126,7 @@ def create(path: Path) -> sqlite3.Connection:
     """Make a new ledger, private to the user.
 
     Raises:
-        LedgerError: there is one already.
-        RecordLost: the directory cannot be written.
+        LedgerError: there is one already, or the directory cannot be written.
     """
     if path.exists():
         message = f"{path.parent} already holds a ledger; resume it with `batch-cancel resume {path.parent}`, or choose"
@@ -142,7 +142,7 @@ def create(path: Path) -> sqlite3.Connection:
         if connection is not None:
             connection.close()
         remove(path)  # half a ledger would stand in the way of the next try
-        raise RecordLost(f"cannot create the ledger {path}: {error}; nothing was called") from error
+        raise LedgerError(f"cannot create the ledger {path}: {error}; nothing was called") from error
     return connection
 
 
@@ -198,6 +198,8 @@ def check(path: Path) -> None:
         damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
             raise LedgerError(f"{path} is damaged: {damage}; restore it from a copy, or start a new sweep")
+        if fault := content_fault(connection):
+            raise LedgerError(f"{path} is damaged: {fault}; restore it from a copy, or start a new sweep")
     except sqlite3.OperationalError as error:  # of the disk or the directory, not of what is in the file
         raise LedgerError(
             f"{path} cannot be read: {error}; is its directory writable, and the disk not full?"

@@ -26,6 +26,10 @@ MOST_REMEMBERED = 10_000
 """Pairs of account and region that need not be looked at twice."""
 
 
+REPORT_COLUMNS = frozenset({"outcome", "status_before", "confirmed_at", "request_id"})
+"""What only our own report.csv has: an id that begins with = + - or @ stands there with an apostrophe before it."""
+
+
 class _Lines:
     """The lines of a text stream, and those of the record that is being read."""
 
@@ -83,6 +87,9 @@ def _header(reader: Iterator[list[str]], lines: _Lines, source: str, delimiter: 
         if any(field.strip() for field in fields):
             if any("\0" in field for field in fields) or fields[0].startswith(("\udcff\udcfe", "\udcfe\udcff")):
                 raise unreadable(source, "the file is not UTF-8 (UTF-16?): save it as UTF-8", 1, 1)
+            if REPORT_COLUMNS.issubset(fields):
+                what = "this is a report.csv, whose ids are guarded for spreadsheets: use the report.json beside it"
+                raise unreadable(source, what, 1, 1)
             return fields
         lines.record.clear()
     what = "TSV" if delimiter == "\t" else "CSV"

@@ -9,7 +9,7 @@ from batch_cancel.core.errors import Problem
 from batch_cancel.core.outcome import UNFINISHED, Outcome
 from batch_cancel.core.wording import cut, did_you_mean
 from batch_cancel.manifest.json_text import DECODER, LONGEST_VALUE, JsonText
-from batch_cancel.manifest.rows import Faults, ManifestRow, row_of, unreadable
+from batch_cancel.manifest.rows import Faults, ManifestRow, check_encoding, row_of, unreadable
 
 ROW_LISTS = ("TaskRuns", "runs")
 """Keys of an object that hold the list: what ``aws glue get-ml-task-runs`` prints, and our own ``report.json``."""
@@ -83,6 +83,8 @@ def read_json_lines(stream: TextIO, source: str) -> Iterator[ManifestRow | Probl
         line_number += 1
         if len(line) == LONGEST_VALUE:
             raise unreadable(source, f"a line of more than {LONGEST_VALUE:,} characters", line_number)
+        if line_number == 1:
+            check_encoding(line, source)
         if line.isspace():
             continue
         empty = False

@@ -3,7 +3,7 @@
 import json
 from typing import NoReturn, TextIO
 
-from batch_cancel.manifest.rows import NotText, RepeatedKey, unreadable
+from batch_cancel.manifest.rows import NotText, RepeatedKey, check_encoding, unreadable
 
 CHUNK = 1 << 16
 LONGEST_VALUE = 1 << 20
@@ -43,7 +43,7 @@ class JsonText:
         self._at = 0  # the next character
         self._seen = 0  # up to here lines are counted
         self._line_start = 0  # may be negative: before what is still held
-        self._at_end = False
+        self._at_end = self._begun = False
 
     @property
     def column(self) -> int:
@@ -151,6 +151,9 @@ class JsonText:
             return False
         more = self._stream.read(size)
         self._at_end = not more
+        if not self._begun:
+            self._begun = True
+            check_encoding(more, self._source)
         self._buffer = self._buffer[self._at :] + more
         self._line_start -= self._at
         self._at = self._seen = 0

@@ -26,7 +26,7 @@ FIELDS = {
 }
 """What a column or key is called, and which field it is; any other is a label."""
 
-_NOT_IN_AN_ID = re.compile("[^\t\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+NOT_IN_AN_ID = re.compile("[^\t\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
 
 
@@ -72,7 +72,7 @@ def id_fault(name: str, value: str) -> str | None:
     """What is wrong with an id, or None."""
     if not value:
         return f"{name} is empty"
-    if found := _NOT_IN_AN_ID.search(value):
+    if found := NOT_IN_AN_ID.search(value):
         code, place = ord(found[0]), f"character {found.start() + 1}"
         if 0xDC80 <= code <= 0xDCFF:  # how "surrogateescape" brings a byte that is not UTF-8
             return f"{name} is not UTF-8: byte 0x{code - 0xDC00:02X} at {place}; save the file as UTF-8"
@@ -80,6 +80,19 @@ def id_fault(name: str, value: str) -> str | None:
     if len(value) > LONGEST_ID:
         return f"{name} has {len(value):,} characters; at most {LONGEST_ID} are allowed"
     return None
+
+
+def check_encoding(start: str, source: str) -> None:
+    """Refuse a text by how it begins.
+
+    Args:
+        start: read as UTF-8, bytes that are not as lone surrogates.
+
+    Raises:
+        InputError: it is UTF-16 or UTF-32.
+    """
+    if start.startswith(("\udcff\udcfe", "\udcfe\udcff")) or "\0" in start[:4]:
+        raise unreadable(source, "the file is not UTF-8 (UTF-16?): save it as UTF-8", 1, 1)
 
 
 def account_fault(value: str) -> str | None:

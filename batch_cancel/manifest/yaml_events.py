@@ -21,7 +21,7 @@ from yaml.events import (
 )
 
 from batch_cancel.core.wording import quoted
-from batch_cancel.manifest.rows import NotText, unreadable
+from batch_cancel.manifest.rows import NOT_IN_AN_ID, NotText, unreadable
 
 DEEPEST = 20
 """Levels of nesting; a row with labels that have parts needs five."""
@@ -65,7 +65,12 @@ class _CheckedBytes:
         if not (text.isascii() and text.isprintable()) and (found := _NOT_ALLOWED.search(text)):
             self._count(text[: found.start()])
             code = ord(found[0])
-            message = f'U+{code:04X} may not stand in YAML as it is: write "\\u{code:04X}" in double quotes'
+            mend = (
+                "no id can hold it either: take it out"
+                if NOT_IN_AN_ID.match(found[0])
+                else f'write "\\u{code:04X}" in double quotes'
+            )
+            message = f"U+{code:04X} may not stand in YAML as it is: {mend}"
             raise unreadable(self._source, message, self._line, self._column)
         self._count(text)
         return chunk
@@ -131,6 +136,8 @@ def scalar(event: ScalarEvent) -> str | NotText | None:
     if not event.implicit[0]:
         return str(event.value)
     tag = _RESOLVER.resolve(yaml.ScalarNode, event.value, (True, False))  # type: ignore[no-untyped-call]
+    if re.fullmatch("0[0-9]+", event.value, re.ASCII):  # text to YAML 1.1 where it is not octal, a number to others
+        return NotText("a number", str(event.value))
     if tag == "tag:yaml.org,2002:str":
         return str(event.value)
     if tag == "tag:yaml.org,2002:null":

@@ -160,6 +160,7 @@ def _settings(keys: SweepKeys, folder: Path) -> Settings:
         reason=keys.reason,
         targets=(TargetSettings(),) if keys.targets is None else tuple(map(_target, keys.targets)),
         source=_source(keys, folder),
+        dry_run=keys.dry_run,
         selection=Selection()
         if select is None
         else Selection(

@@ -329,6 +329,7 @@ class SweepKeys(Keys):
     targets: list[TargetKeys] | None = Field(
         None, description="Where; the default is the caller's account and region. An empty list is nowhere."
     )
+    dry_run: bool = Field(False, description="Always a dry run: nothing is cancelled, and no flag can say otherwise.")
     source: Source | None = Field(None, description="discovery, or a manifest: what the runs are found by.")
     select: SelectKeys | None = Field(None, description="What to cancel; the default is every active run.")
     protect: ProtectKeys | None = Field(None, description="What to leave alone, whatever is selected.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batch_cancel.core.errors import LedgerError, RecordLost
+from batch_cancel.core.errors import LedgerError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Status, TaskRun, Transform
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger, NewRun
@@ -215,7 +215,7 @@ def test_a_directory_with_a_ledger_is_not_written_over_and_one_without_not_opene
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordLost, match=r"cannot make the run directory .*file/sweep"):
+    with pytest.raises(LedgerError, match=r"cannot make the run directory .*file/sweep"):
         Ledger.create(tmp_path / "file" / "sweep")
 
 

@@ -131,7 +131,7 @@ def test_wrong_words_are_sentences(run_dir: Path, tmp_path: Path) -> None:
     fails(UsageError, "which format is 'x.pdf' to have? Say --format json, csv, md, html", run_dir, "--out", "x.pdf")
     fails(LedgerError, "holds no ledger", tmp_path / "nothing")
     fails(LedgerError, "holds no ledger", run_dir / "ledger.db")
-    fails(RecordLost, "No such file or directory", run_dir, "--out", tmp_path / "none" / "r.csv")
+    fails(UsageError, "no such directory", run_dir, "--out", tmp_path / "none" / "r.csv")
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "ledger.db").write_bytes(b"no database " * 1000)
