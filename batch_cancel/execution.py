@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -122,6 +122,7 @@ async def finish(
     try:
         reports = _write_reports(directory, settings, shown)
     except BatchCancelError as error:
+        await _amend_what_can_be(directory, settings, error.exit_code, shown)
         await tell_of_failure(settings, sweep_id, error, outbox=outbox)
         raise
     place: S3Place | None = None
@@ -142,7 +143,7 @@ async def finish(
         nonlocal exit_code
         if faults and exit_code == 0:
             exit_code = 1
-            await _amend(directory, settings, exit_code, shown)
+            await amend(directory, settings, exit_code, shown)
             if place is not None:
                 await deliver_all(notify=False)
 
@@ -193,13 +194,26 @@ async def _taken_back(ledger: Ledger) -> None:
     ledger.discard()
 
 
-async def _amend(directory: Path, settings: Settings, exit_code: int, shown: Path | None) -> None:
+async def amend(directory: Path, settings: Settings, exit_code: int, shown: Path | None = None) -> None:
+    """Let ledger and reports say the code that the process ends with after all.
+
+    Raises:
+        RecordLost: ledger or reports cannot be written.
+    """
     ledger = Ledger.open(directory)
     try:
         await ledger.set_facts(exit_code=exit_code)
     finally:
         await ledger.close()
     _write_reports(directory, settings, shown)
+
+
+async def _amend_what_can_be(directory: Path, settings: Settings, exit_code: int, shown: Path | None) -> None:
+    """The same where a report is known not to be writable: the others say the code all the same."""
+    for form in settings.report.formats:
+        one = replace(settings, report=replace(settings.report, formats=(form,)))
+        with contextlib.suppress(BatchCancelError):
+            await amend(directory, one, exit_code, shown)
 
 
 def _write_reports(directory: Path, settings: Settings, shown: Path | None) -> list[Path]:

@@ -55,6 +55,17 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="batch-cancel")
 def batch_cancel() -> None:
     """Cancel AWS Glue machine-learning task runs in bulk."""
+    if any(name.startswith("BATCH_CANCEL_") for name in os.environ) and not {"-h", "--help"} & set(sys.argv):
+        from batch_cancel.cli.environment import check_environment  # noqa: PLC0415  # for those who have any
+
+        ctx = click.get_current_context()
+        check_environment(os.environ, (_command(ctx, name) for name in COMMANDS))
+
+
+def _command(ctx: click.Context, name: str) -> click.Command:
+    command = batch_cancel.get_command(ctx, name)
+    assert command is not None  # noqa: S101  # COMMANDS names those that are
+    return command
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """``plan`` and ``apply``: what was reviewed is what happens, or less."""
 
+import asyncio
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,8 @@ from batch_cancel.cli.grouped import GroupedCommand
 from batch_cancel.cli.options import Value, apply_options, plan_options, sweep_options
 from batch_cancel.cli.run import RUNS_DIRECTORY, Execution, execute, new_sweep_id
 from batch_cancel.cli.settings_from import output_from, settings_from, settings_of_plan
-from batch_cancel.core.errors import UsageError
+from batch_cancel.core.errors import RecordLost, UsageError
+from batch_cancel.execution import amend
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
 from batch_cancel.ledger.reader import LedgerReader
 
@@ -65,6 +67,9 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
     reader = LedgerReader(directory / LEDGER_NAME)
     try:
         count = write_plan(reader, path, now=datetime.now(UTC), expires_after=expires_after or EXPIRES_AFTER)
+    except RecordLost as lost:
+        asyncio.run(amend(directory, settings, lost.exit_code))
+        raise
     finally:
         reader.close()
     if output.quiet:

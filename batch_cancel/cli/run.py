@@ -16,7 +16,7 @@ from batch_cancel.cli.grouped import GroupedCommand
 from batch_cancel.cli.options import Value, resume_options, sweep_options
 from batch_cancel.cli.progress import Progress, progress
 from batch_cancel.cli.settings_from import Output, output_from, renewed, settings_from
-from batch_cancel.cli.signals import exit_code_of, handle_signals, say
+from batch_cancel.cli.signals import exit_code_of, handle_signals, held_signals, say
 from batch_cancel.cli.wording import is_terminal, printable
 from batch_cancel.core.errors import (
     AccessStopped,
@@ -27,7 +27,7 @@ from batch_cancel.core.errors import (
     Problem,
     UsageError,
 )
-from batch_cancel.execution import aws, aws_outbox, carry_out, finish, new_sweep_id, tell_of_failure
+from batch_cancel.execution import amend, aws, aws_outbox, carry_out, finish, new_sweep_id, tell_of_failure
 from batch_cancel.glue.api import Service
 from batch_cancel.glue.outbox import SCHEME, S3Place
 from batch_cancel.ledger.ledger import Ledger
@@ -104,6 +104,8 @@ def resume(ctx: click.Context, /, run_dir: Path, **_: object) -> None:
         reader.close()
     if facts.get("merged"):
         raise LedgerError(f"{run_dir} is a merged report: resume its parts")
+    if "settings" in facts and not isinstance(facts["settings"], str):
+        raise LedgerError(f"{run_dir} is damaged: its settings are not text; restore it from a copy")
     if "settings" not in facts:
         raise LedgerError(f"{run_dir}: the sweep had not begun, and nothing was called: start a new one")
     settings = renewed(from_json(facts["settings"]), ctx)
@@ -152,19 +154,31 @@ def execute(
         BatchCancelError: it could not even begin, or its record could not be kept.
     """
     settings, sweep_id = execution.settings, execution.sweep_id
-    try:
-        ledger = open_ledger(execution.directory)
-        result = asyncio.run(_carry_out(execution, ledger, service or aws(settings, sweep_id), resumed=resumed))
-    except BatchCancelError as error:
-        for fault in asyncio.run(tell_of_failure(settings, sweep_id, error)):
-            click.echo(f"batch-cancel: {printable(fault)}", err=True)
-        raise
-    if result.says:
-        click.echo(f"batch-cancel: {result.says}", err=True)
-    return _conclude(execution, result)
+    # Its libraries take half a second, in which a signal may come: until then no ledger stands.
+    service = service or aws(settings, sweep_id)
+    farewell = f"batch-cancel: left at once; `batch-cancel report {execution.directory}` writes the reports"
+    with held_signals(farewell=farewell) as came:
+        try:
+            result = asyncio.run(_carry_out(execution, open_ledger, service, came, resumed=resumed))
+        except BatchCancelError as error:
+            for fault in asyncio.run(tell_of_failure(settings, sweep_id, error)):
+                click.echo(f"batch-cancel: {printable(fault)}", err=True)
+            raise
+        if execution.signum is not None and not came:
+            came.append(execution.signum)  # the next one is the second
+        if result.says:
+            click.echo(f"batch-cancel: {result.says}", err=True)
+        return _conclude(execution, result)
 
 
-async def _carry_out(execution: Execution, ledger: Ledger, service: Service, *, resumed: bool) -> Result:
+async def _carry_out(
+    execution: Execution,
+    open_ledger: Callable[[Path], Ledger],
+    service: Service,
+    came: Sequence[int],
+    *,
+    resumed: bool,
+) -> Result:
     output, settings = execution.output, execution.settings
     stop = Stop()
 
@@ -182,6 +196,9 @@ async def _carry_out(execution: Execution, ledger: Ledger, service: Service, *, 
         no_color=not output.color,
     )
     with view as on_event, handle_signals(interrupted, farewell=farewell):
+        ledger = open_ledger(execution.directory)
+        if came:  # before there was anything to interrupt
+            interrupted(came[0])
         return await carry_out(
             settings,
             ledger,
@@ -211,19 +228,27 @@ def _conclude(execution: Execution, result: Result) -> int:
             emf=_emf_writer(output.emf) if output.emf else None,
         )
     )
+    code = finished.exit_code
     reader = LedgerReader(directory / "ledger.db")
     try:
         if output.form == "json":
-            say(json.dumps(summary(reader), indent=2, ensure_ascii=False) + "\n")
+            text = json.dumps(summary(reader), indent=2, ensure_ascii=False) + "\n"
         else:
-            say(text_summary(reader, directory, finished.reports))
+            text = text_summary(reader, directory, finished.reports)
     finally:
         reader.close()
+    try:
+        say(text)
+    except BatchCancelError as error:  # a full disk: the reports have the result, and the code that this ends with
+        click.echo(f"batch-cancel: error: {printable(str(error))}", err=True)
+        code = code or error.exit_code
+        if code != finished.exit_code:
+            asyncio.run(amend(directory, execution.settings, code))
     if finished.place is not None and not output.quiet:
         click.echo(f"batch-cancel: copies of the reports and the ledger are in {finished.place}/", err=True)
     for fault in finished.faults:
         click.echo(f"batch-cancel: {printable(fault)}", err=True)
-    return finished.exit_code
+    return code
 
 
 def _emf_writer(target: str) -> Callable[[Sequence[str]], None]:

@@ -56,6 +56,36 @@ def handle_signals(on_signal: Callable[[int], None], *, farewell: str = "") -> I
             signal.signal(signum, before[signum])
 
 
+@contextmanager
+def held_signals(*, farewell: str = "") -> Iterator[list[int]]:
+    """Inside, the first signal is noted and no more; a second leaves at once.
+
+    For what must not be cut in two: a ledger that is made, reports that are written. :func:`handle_signals` takes over
+    while a sweep is at work.
+
+    Args:
+        farewell: a sentence for standard error when a second signal leaves.
+    """
+    handled = [signum for signum in SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
+    before = {signum: signal.getsignal(signum) for signum in handled}
+    came: list[int] = []
+
+    def hear(signum: int, frame: FrameType | None) -> None:
+        came.append(signum)
+        if len(came) > 1:
+            if len(came) == 2:
+                _say_last(farewell)
+            os._exit(exit_code_of(signum))
+
+    for signum in handled:
+        signal.signal(signum, hear)
+    try:
+        yield came
+    finally:
+        for signum in handled:
+            signal.signal(signum, before[signum])
+
+
 def _nothing() -> None:
     """What is to be done is done by :func:`handle_signals`'s own handler."""
 
