@@ -14,7 +14,6 @@ from batch_cancel.report.story import (
     is_of_credentials,
     not_confirmed,
     refusal,
-    unread_targets,
 )
 
 _RESUMED = (
@@ -59,7 +58,7 @@ def next_steps(document: Document, directory: Path) -> Iterator[Step]:
         yield Step("See them end:", f"batch-cancel resume --wait {there}")
     if outcomes[Outcome.INVALID] or outcomes[Outcome.NOT_FOUND]:
         yield Step("Check the ids, accounts and regions of runs that are invalid or not found.")
-    if unread_targets(document):
+    if _unread_for_other_reasons(document):
         yield Step("Mend what keeps targets from being read, and sweep them again.")
 
 
@@ -75,6 +74,14 @@ def _let_in(document: Document) -> Iterator[Step]:
         yield Step("Renew the credentials.")
     if document.facts.get("stop_cause") == "credentials" and not denied and not expired:
         yield Step("Check the credentials, and what they are allowed to do.")
+
+
+def _unread_for_other_reasons(document: Document) -> bool:
+    """Whether a target is incomplete for a reason that neither a right nor fresh credentials mend."""
+    return any(
+        not row.complete and not is_of_access(row.error_code) and not is_of_credentials(row.error_code)
+        for row in document.targets.values()
+    )
 
 
 def _after_a_dry_run(document: Document) -> Iterator[Step]:
@@ -119,7 +126,7 @@ def _after_a_refusal(document: Document) -> Iterator[Step]:
         number = re.match(r"[\d,]+", why)
         count = number[0].replace(",", "") if number else "the number that is right"
         yield Step(
-            f"The runs are not those that were counted. Look at them; if they are right, --confirm-count {count}."
+            f"The runs are not those that were counted. If these are right, run again with --confirm-count {count}."
         )
     elif "among the allowed accounts" in why:
         yield Step(

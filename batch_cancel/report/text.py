@@ -104,8 +104,9 @@ def _came_back(document: Document) -> Iterator[str]:
     for run in islice(document.came_back(), MOST_CAME_BACK):
         where = f"{run['account_id'] or 'account not known'}/{run['region']}"
         outcome = run["outcome"].replace("_", " ")
+        transform = run["transform_name"] or run["transform_id"]
         told = f"sweep {run['sweep_number']}, {how_it_came_back(run)}, now {outcome}"
-        yield _printable(f"{_id(run['transform_id'])} {_id(run['task_run_id'])} in {where}: {told}")
+        yield _printable(f"{_id(run['task_run_id'])} of {_id(transform)} in {where}: {told}")
     more = document.active_again + document.started_meanwhile - MOST_CAME_BACK
     if more > 0:
         yield f"and {more:,} more; the reports have them all"

@@ -149,6 +149,24 @@ async def every_outcome(ledger: Ledger) -> None:
     await ledger.writer.commit()
 
 
+async def came_back(ledger: Ledger) -> None:
+    """Three sweeps of --until-clear: one run that was active again after its verdict, and two that were new."""
+    await set_facts(ledger, sweeps=3)
+    target = await add_target(ledger)
+    ledger.add_transforms(target, [Transform("tfm-ten", name="dedupe-customers", max_capacity=10.0)])
+    again = NewRun(a_run("tfm-ten", "tsk-again"))
+    await cancel(ledger, target, again.run, Outcome.STOPPED)
+    over = {"error_code": "ReadTimeoutError", "error_message": "no answer"}
+    await cancel(ledger, target, a_run("tfm-ten", "tsk-over"), Outcome.STOPPED, **over)
+    await cancel(ledger, target, a_run("tfm-ten", "tsk-second"), Outcome.STOPPED, sweep_number=2)
+    error = {"error_code": "InternalServiceException", "error_message": "later", "confirmed_at": None}
+    await cancel(ledger, target, a_run("tfm-ten", "tsk-third"), Outcome.FAILED, sweep_number=3, **error)
+    await ledger.add_runs(target, [again], sweep_number=3, again=True)
+    await ledger.writer.commit(
+        [("UPDATE runs SET state = 'done', outcome = 'stopped' WHERE task_run_id = 'tsk-again'", ())]
+    )
+
+
 async def many(ledger: Ledger, count: int, *, transforms: int = 40) -> None:
     """Stopped runs, with a few in trouble, as many as asked for."""
     await set_facts(ledger)

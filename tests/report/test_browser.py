@@ -21,7 +21,7 @@ from batch_cancel.report.document import RUN_FIELDS
 from batch_cancel.report.files import write_reports
 from batch_cancel.report.html import shown
 from batch_cancel.settings import ReportFormat
-from tests.report.ledgers import ODD_IDS, a_run, add_target, build, every_outcome, set_facts
+from tests.report.ledgers import ODD_IDS, a_run, add_target, build, came_back, every_outcome, set_facts
 
 pytestmark = pytest.mark.browser
 
@@ -53,6 +53,7 @@ async def _hostile_facts(ledger: Ledger) -> None:
 
 FILLS: dict[str, Callable[[Ledger], Any]] = {
     "full": every_outcome,
+    "back": came_back,
     "hostile": _hostile_facts,
     "0": _few(0),
     "1": _few(1),
@@ -150,7 +151,7 @@ def test_trouble_stands_first(open_page: Open) -> None:
     assert shown_outcomes[:6] == ["failed", "unknown", "stuck stopping", "denied", "invalid", "not found"]
     assert shown_outcomes[-1] == "excluded"
     headings = page.locator("h2").all_inner_texts()
-    assert headings[:3] == ["What went wrong", "What to do next", "What came back"]
+    assert headings[:3] == ["What went wrong", "What to do next", "Outcomes"]
     assert page.locator(".verdict").inner_text().endswith("37 of 42 runs are, or may be, still running.")
     assert page.locator(".command", has_text="batch-cancel resume").count() == 1
 
@@ -376,6 +377,67 @@ def test_axe_finds_nothing(open_page: Open, name: str, scheme: str) -> None:
         for details in page.locator("details").all():
             details.locator("summary").click()
     assert faults(page) == []
+
+
+def test_what_came_back_is_listed_and_leads_to_its_runs(open_page: Open) -> None:
+    page = open_page("back")
+    section = page.locator("section", has=page.locator("#back"))
+    assert (
+        "3 runs found by later sweeps: 1 active again after its verdict, 2 started meanwhile." in section.inner_text()
+    )
+    rows = [row.split("\t")[:3] for row in section.locator("tbody tr").all_inner_texts()]
+    assert rows == [
+        ["3", "active again", "stopped"],
+        ["2", "started meanwhile", "stopped"],
+        ["3", "started meanwhile", "failed"],
+    ]
+    section.locator("a").click()
+    wait_for(page, "3 of 4 runs")
+    assert page.input_value("#sweep") == "later"
+    numbers = page.locator("#runs tbody td:nth-child(8)")
+    assert sorted(numbers.all_inner_texts()) == ["2", "3", "3"]
+    page.select_option("#sweep", "2")
+    wait_for(page, "1 of 4 runs")
+    assert "sweep=2" in page.url
+
+
+def test_a_single_sweep_needs_no_filter_for_it(open_page: Open) -> None:
+    page = open_page("3")
+    assert not page.locator("#sweep").is_visible()
+    assert page.locator("th[data-sort=sweep_number]").count() == 0
+    assert page.locator("#back").count() == 0
+
+
+@pytest.mark.parametrize("name", ["full", "back"])
+def test_a_laptops_screen_shows_every_column_that_is_there(open_page: Open, name: str) -> None:
+    page = open_page(name)
+    inside = page.locator("#explorer .scroll.table").bounding_box()
+    assert inside is not None
+    for heading in ("started_on", "status", "stopped_after_seconds"):
+        box = page.locator(f"th[data-sort={heading}]").bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= inside["x"] + inside["width"]
+
+
+def test_what_a_run_need_not_have_is_left_out_of_its_details(open_page: Open) -> None:
+    page = open_page("back", "#outcome=failed")
+    page.locator("#runs .toggle").click()
+    details = page.locator(".unfolded").inner_text()
+    assert "InternalServiceException" in details
+    assert "rule" not in details
+    assert "confirmed at\nnot known" in details
+    page.goto(page.url.split("#")[0] + "#sweep=2")
+    wait_for(page, "1 of 4 runs")
+    page.locator("#runs .toggle").click()
+    assert "error" not in page.locator(".unfolded").inner_text()
+
+
+def test_an_error_that_was_got_over_explains_nothing(open_page: Open) -> None:
+    page = open_page("back", "#q=tsk-over")
+    wait_for(page, "1 of 4 runs")
+    assert page.locator("#runs tbody td.why").inner_text() == ""
+    page.locator("#runs .toggle").click()
+    assert "ReadTimeoutError" in page.locator(".unfolded").inner_text()
 
 
 def test_axe_finds_nothing_in_the_page_without_its_script(open_page: Open, reports: Reports) -> None:

@@ -17,7 +17,19 @@ from batch_cancel.manifest import ManifestRow, read_manifest
 from batch_cancel.report.csv import write_csv
 from batch_cancel.report.document import RUN_FIELDS, TROUBLE_FIRST, summary
 from batch_cancel.report.files import opened
-from tests.report.ledgers import ACCOUNT, ARN, ODD_IDS, a_run, add_target, build, cancel, every_outcome, many, set_facts
+from tests.report.ledgers import (
+    ACCOUNT,
+    ARN,
+    ODD_IDS,
+    a_run,
+    add_target,
+    build,
+    came_back,
+    cancel,
+    every_outcome,
+    many,
+    set_facts,
+)
 
 CONTRACT_FIELDS = [
     *("schema", "tool_version", "sweep_id", "name", "reason", "mode", "started_at", "finished_at", "complete"),
@@ -114,6 +126,17 @@ def test_what_is_not_known_is_null(full: Path) -> None:
         *("sweep_number", "returns"),
     }
     assert (run["outcome"], run["labels"]) == ("not_attempted", {})
+
+
+def test_a_run_tells_how_often_it_was_active_again(tmp_path: Path) -> None:
+    directory = build(tmp_path / "run", came_back)
+    runs = {run["task_run_id"]: (run["sweep_number"], run["returns"]) for run in report_of(directory)["runs"]}
+    assert runs == {
+        "tsk-again": (3, 1),
+        "tsk-over": (1, 0),
+        "tsk-second": (2, 0),
+        "tsk-third": (3, 0),
+    }
 
 
 def test_the_csv_holds_the_same_runs(full: Path) -> None:

@@ -1,8 +1,11 @@
 import io
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from batch_cancel.core.outcome import Outcome
@@ -10,7 +13,7 @@ from batch_cancel.ledger.ledger import Ledger, NewRun
 from batch_cancel.report import markdown
 from batch_cancel.report.files import opened
 from batch_cancel.report.markdown import LARGEST_BYTES, MOST_ROWS, write_markdown
-from tests.report.ledgers import ODD_IDS, a_run, add_target, build, every_outcome, set_facts
+from tests.report.ledgers import ODD_IDS, a_run, add_target, build, came_back, every_outcome, set_facts
 
 
 def markdown_of(directory: Path) -> str:
@@ -49,8 +52,6 @@ def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
 
 
 def test_ids_come_out_of_the_renderer_as_they_are(tmp_path: Path) -> None:
-    from html import unescape
-
     html = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(
         markdown_of(build(tmp_path / "run", every_outcome))
     )
@@ -59,6 +60,48 @@ def test_ids_come_out_of_the_renderer_as_they_are(tmp_path: Path) -> None:
     assert len(shown) > 8
     assert codes >= shown
     assert r"\u202egnp.exe\u202c \u200f\u2067" in codes
+
+
+@given(
+    st.lists(
+        st.text(st.sampled_from("`|\\ <&>@:*_~$[]()!#ab\n\u202e😀") | st.characters(codec="utf-8"), min_size=1).map(
+            lambda text: text[:40]
+        ),
+        min_size=3,
+        max_size=3,
+    )
+)
+def test_any_text_is_one_piece_of_code_in_a_table_and_outside(texts: list[str]) -> None:
+    cells = [markdown.foreign(text) for text in texts]
+    source = f"a {cells[0]} b\n\n| x | y | z |\n|---|---|---|\n| {' | '.join(cells)} |\n"
+    html = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(source)
+    wanted = [
+        "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+        for text in texts
+    ]
+    assert [unescape(code) for code in re.findall("<code>(.*?)</code>", html)] == [wanted[0], *wanted]
+    assert set(re.findall(r"</?([a-z0-9]+)", html)) == {"p", "code", "table", "thead", "tbody", "tr", "th", "td"}
+    assert html.count("<td>") == 3
+
+
+def test_ids_and_types_stand_as_they_are(tmp_path: Path) -> None:
+    text = markdown_of(build(tmp_path / "run", every_outcome))
+    assert "| `FIND_MATCHES` |" in text
+    assert "`arn:aws:sts::222222222222:assumed-role/BatchCancel/sweep`" in text
+    assert "````comma,semi" not in text
+    assert "&#95;" not in text.replace("&#95;it&#95;", "")
+
+
+def test_what_came_back_is_a_folded_list(tmp_path: Path) -> None:
+    text = markdown_of(build(tmp_path / "run", came_back))
+    part = text.split("### What came back\n")[1].split("</details>")[0]
+    assert "3 runs found by later sweeps: 1 active again after its verdict, 2 started meanwhile." in part
+    assert "<details><summary>3 runs of later sweeps</summary>" in part
+    assert re.findall(r"^\| (\d) \| ([a-z ]+) \|", part, re.MULTILINE) == [
+        ("3", "active again"),
+        ("2", "started meanwhile"),
+        ("3", "started meanwhile"),
+    ]
 
 
 def test_links_and_mentions_are_taken_apart() -> None:

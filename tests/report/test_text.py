@@ -1,3 +1,4 @@
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from batch_cancel.core.task_run import TaskRun
 from batch_cancel.ledger.ledger import Ledger, NewRun
 from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.report.story import MEANING
-from batch_cancel.report.text import MOST_TROUBLES, WIDTH, text_summary
-from tests.report.ledgers import a_run, add_target, build, every_outcome, set_facts
+from batch_cancel.report.text import MOST_CAME_BACK, MOST_TROUBLES, NARROWEST, WIDEST, WIDTH, text_summary
+from tests.report.ledgers import a_run, add_target, build, came_back, every_outcome, set_facts
 
 
 def summary_of(tmp_path: Path, *outcomes: Outcome, complete: bool = True, rejected: int = 0, **facts: Any) -> str:  # noqa: ANN401
@@ -152,6 +153,64 @@ def test_trouble_comes_first_and_everything_is_printable(tmp_path: Path) -> None
     assert all(line.isprintable() for line in text.splitlines())
     assert all(len(line) <= WIDTH for line in text.splitlines() if "  batch-cancel " not in line)
     assert r"no <b>ListMLTransforms</b> | for\nyou" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_lines_end_within_the_width_and_between_words(tmp_path: Path, width: int) -> None:
+    directory = Path("runs") / ("long-" * 20)
+    reader = LedgerReader(build(tmp_path / "run", every_outcome) / "ledger.db")
+    whole = text_summary(reader, directory, [directory / "report.html"], width=10_000)
+    text = text_summary(reader, directory, [directory / "report.html"], width=width)
+    reader.close()
+    assert f"\n    batch-cancel resume {directory}\n" in text
+    assert f"\n  {directory / 'report.html'}\n" in text
+    assert text.split() == whole.split()  # no word is broken, none lost
+    long = [line for line in text.splitlines() if len(line) > width and str(directory) not in line]
+    assert [line for line in long if max(map(len, line.split())) < width - 4] == []
+
+
+def test_a_terminal_is_used_up_to_a_hundred_columns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Tty(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    reader = LedgerReader(build(tmp_path / "run", every_outcome) / "ledger.db")
+    for columns, width in (("60", 60), ("200", WIDEST), ("9", NARROWEST)):
+        monkeypatch.setattr("sys.stdout", Tty())
+        monkeypatch.setenv("COLUMNS", columns)
+        assert text_summary(reader, tmp_path) == text_summary(reader, tmp_path, width=width)
+        monkeypatch.setattr("sys.stdout", io.StringIO())
+        assert text_summary(reader, tmp_path) == text_summary(reader, tmp_path, width=WIDTH)
+    reader.close()
+
+
+def test_what_came_back_is_named(tmp_path: Path) -> None:
+    reader = LedgerReader(build(tmp_path / "run", came_back) / "ledger.db")
+    text = text_summary(reader, tmp_path, width=100)
+    reader.close()
+    part = " ".join(text.split("What came back\n")[1].split("\n\n")[0].split())
+    assert part == (
+        "3 runs found by later sweeps: 1 active again after its verdict, 2 started meanwhile."
+        " tsk-again of dedupe-customers in 222222222222/us-east-1: sweep 3, active again, now stopped"
+        " tsk-second of dedupe-customers in 222222222222/us-east-1: sweep 2, started meanwhile, now stopped"
+        " tsk-third of dedupe-customers in 222222222222/us-east-1: sweep 3, started meanwhile, now failed"
+    )
+
+
+def test_a_long_list_of_what_came_back_is_cut_with_a_count(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger, sweeps=2)
+        target = await add_target(ledger)
+        runs = [NewRun(a_run("t", f"tsk-{at}"), outcome=Outcome.STOPPED) for at in range(MOST_CAME_BACK + 3)]
+        spared = NewRun(a_run("t", "spared"), rule="protect", outcome=Outcome.EXCLUDED)
+        await ledger.add_runs(target, [*runs, spared], sweep_number=2)
+
+    reader = LedgerReader(build(tmp_path / "run", fill) / "ledger.db")
+    text = text_summary(reader, tmp_path)
+    reader.close()
+    assert text.count("tsk-") == MOST_CAME_BACK
+    assert "and 3 more; the reports have them all" in text
+    assert "spared" not in text
 
 
 def test_a_flood_of_troubles_is_counted(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@
   // An id is cut in its middle: its two ends tell it from its neighbours. The unfolded row has it whole.
   const middle = (text) => {
     const characters = Array.from(text);
-    return characters.length <= 27 ? text : `${characters.slice(0, 14).join("")}…${characters.slice(-12).join("")}`;
+    return characters.length <= 22 ? text : `${characters.slice(0, 12).join("")}…${characters.slice(-9).join("")}`;
   };
   const clipped = (text, kind) => {
     const made = element("span", kind, shown(kind === "id" ? middle(text) : text));
@@ -169,7 +169,7 @@
       element("td", "", clipped(get(row, "task_run_id"), "id")),
       trouble,
       element("td", "roomy", shown(get(row, "task_type") ?? "–")),
-      element("td", "nowrap roomy", when(row[at.started_on])),
+      element("td", "nowrap started", when(row[at.started_on])),
       status,
       element("td", "num", number(get(row, "stopped_after_seconds"), 1)),
       element("td", "num roomy", number(get(row, "estimated_dpu_hours"), 1)),

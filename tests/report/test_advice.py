@@ -1,0 +1,208 @@
+"""What to do next: never a command that drops what the sweep was told, and always one that helps."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.ledger.ledger import Ledger, NewRun
+from batch_cancel.report.advice import Step, next_steps
+from batch_cancel.report.files import opened
+from batch_cancel.report.story import headline, refusal, troubles
+from tests.report.ledgers import a_run, add_target, build, cancel, set_facts
+
+RUN = "batch-cancel run --discover --protect-transform 'critical *' --max-runs 9 --profile prod --out runs/x --dry-run"
+OTHERWISE: dict[str, Any] = {"mode": "dry-run", "exit_code": 0}
+MAX_RUNS = "435 runs would be cancelled, and max-runs allows 200: nothing was cancelled"
+GUARDRAIL: dict[str, Any] = {"stop_cause": "guardrail", "exit_code": 3}
+
+
+def told(
+    tmp_path: Path,
+    *outcomes: Outcome,
+    error: tuple[str, str] | None = None,
+    evidence: dict[str, Any] | None = None,
+    **facts: Any,  # noqa: ANN401  # JSON values
+) -> tuple[str, list[str], list[Step]]:
+    """The headline, what went wrong, and the steps."""
+
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger, **facts)
+        target = await add_target(ledger, complete=error is None)
+        if error is not None:
+            ledger.set_target_error(target, *error)
+        for at, outcome in enumerate(outcomes):
+            if outcome in (Outcome.NOT_ATTEMPTED, Outcome.WOULD_CANCEL):
+                await ledger.add_runs(target, [NewRun(a_run("t", str(at)), outcome=outcome)])
+            else:
+                await cancel(ledger, target, a_run("t", str(at)), outcome, **(evidence or {}))
+
+    with opened(build(tmp_path / "run", fill)) as document:
+        wrong = [f"{each.place} {each.what} {each.detail or ''}".strip() for each in troubles(document)]
+        return headline(document).text, wrong, list(next_steps(document, Path("runs/x")))
+
+
+def test_a_dry_run_is_followed_by_the_same_command_without_its_flag(tmp_path: Path) -> None:
+    _, _, steps = told(tmp_path, Outcome.WOULD_CANCEL, command=RUN, **OTHERWISE)
+    (step,) = steps
+    assert step.command is not None
+    words = shlex.split(step.command)
+    # --out names a directory that holds a ledger by now, and would be refused
+    assert words == [word for word in shlex.split(RUN) if word not in ("--dry-run", "--out", "runs/x")]
+    assert "critical *" in words
+
+
+def test_a_manifest_from_standard_input_has_to_come_again(tmp_path: Path) -> None:
+    command = "batch-cancel run --manifest - --dry-run"
+    _, _, (step,) = told(tmp_path, Outcome.WOULD_CANCEL, command=command, **OTHERWISE)
+    assert "standard input again" in step.text
+    assert step.command == "batch-cancel run --manifest -"
+
+
+@pytest.mark.parametrize("option", ["--plan-out 'my plan.json'", "'--plan-out=my plan.json'"])
+def test_a_plan_is_followed_by_its_apply(tmp_path: Path, option: str) -> None:
+    command = f"batch-cancel plan --discover {option} --out x"
+    _, _, steps = told(tmp_path, Outcome.WOULD_CANCEL, command=command, **OTHERWISE)
+    assert [step.command for step in steps] == ["batch-cancel apply 'my plan.json'"]
+
+
+@pytest.mark.parametrize("command", [None, "batch-cancel run sweep.yaml", "python -m x", "batch-cancel run 'x"])
+def test_where_the_command_is_not_known_none_is_made_up(tmp_path: Path, command: str | None) -> None:
+    _, _, steps = told(tmp_path, Outcome.WOULD_CANCEL, command=command, **OTHERWISE)
+    assert steps == [Step("To cancel, run the same sweep without --dry-run.")]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.WOULD_CANCEL, Outcome.NOT_ATTEMPTED])
+def test_a_refused_dry_run_names_the_guardrail_and_no_command(tmp_path: Path, outcome: Outcome) -> None:
+    facts = OTHERWISE | GUARDRAIL | {"command": RUN, "refusal": MAX_RUNS}
+    text, wrong, steps = told(tmp_path, outcome, **facts)
+    assert text.endswith("A guardrail would refuse: 435 runs would be cancelled, and max-runs allows 200.")
+    assert wrong == []
+    assert [step.command for step in steps] == [None]
+    assert "--max-runs" in steps[0].text
+
+
+def test_a_no_is_no_trouble(tmp_path: Path) -> None:
+    facts: dict[str, Any] = {
+        "refusal": "not confirmed: nothing was cancelled",
+        "exit_code": 2,
+        "command": RUN.replace(" --dry-run", ""),
+    }
+    text, wrong, steps = told(tmp_path, Outcome.NOT_ATTEMPTED, Outcome.NOT_ATTEMPTED, **facts)
+    assert text == "Not confirmed: nothing was cancelled."
+    assert wrong == []
+    (step,) = steps
+    assert step.command == "batch-cancel run --discover --protect-transform 'critical *' --max-runs 9 --profile prod"
+
+
+@pytest.mark.parametrize(
+    ("why", "source", "hint"),
+    [
+        (MAX_RUNS, "manifest", "raise --max-runs"),
+        (
+            "9 of 10 active runs would be cancelled, and max-percent allows 80 %: nothing was cancelled",
+            "x",
+            "raise --max-p",
+        ),
+        (
+            "1,435 runs would be cancelled, and --confirm-count expects 3: nothing was cancelled",
+            "x",
+            "confirm-count 1435.",
+        ),
+        ("account 1 is not among the allowed accounts (2): nothing was cancelled", "x", "--allow-account"),
+        ("the credentials for 1/x belong to account 2: nothing was cancelled", "discovery", "Use the profile or role"),
+        (
+            "the credentials for 1/x belong to account 2: nothing was cancelled",
+            "plan",
+            "Apply the plan with credentials",
+        ),
+        ("the plan was applied before; nothing was cancelled", "plan", "Make a new plan"),
+    ],
+)
+def test_each_refusal_has_the_advice_that_fits_it(tmp_path: Path, why: str, source: str, hint: str) -> None:
+    facts = GUARDRAIL | {"refusal": why, "source": {"kind": source}, "command": "batch-cancel run --yes"}
+    text, wrong, steps = told(tmp_path, Outcome.NOT_ATTEMPTED, **facts)
+    assert text == f"Refused: {why[: why.index('nothing') - 2]}. Nothing was cancelled."
+    assert wrong == []
+    assert [step.command for step in steps] == [None]
+    assert hint in steps[0].text
+
+
+def test_a_refusal_after_requests_does_not_say_that_nothing_was_cancelled(tmp_path: Path) -> None:
+    """A resumed sweep can be refused when an earlier process of it has cancelled some."""
+    facts = GUARDRAIL | {"refusal": "the credentials for 1/x belong to account 2: nothing was cancelled"}
+    text, wrong, steps = told(tmp_path, Outcome.STOPPED, Outcome.NOT_ATTEMPTED, **facts)
+    assert text == (
+        "Stopped early: the credentials for 1/x belong to account 2. 1 of 2 runs is, or may be, still running."
+    )
+    assert wrong == ["222222222222/us-east-1 1 not_attempted"]
+    assert [step.command for step in steps] == ["batch-cancel resume runs/x"]
+
+
+@pytest.mark.parametrize(
+    ("code", "policy", "renew", "cause"),
+    [
+        ("AccessDeniedException", True, False, "access was denied"),
+        ("ExpiredTokenException", False, True, "credentials were missing, expired or not let in"),
+        ("NoCredentialsError", False, True, "credentials were missing, expired or not let in"),
+        ("UnrecognizedClientException", False, True, "credentials were missing, expired or not let in"),
+    ],
+)
+def test_a_missing_right_is_no_matter_of_fresh_credentials(
+    tmp_path: Path, code: str, policy: bool, renew: bool, cause: str
+) -> None:
+    facts: dict[str, Any] = {"stop_cause": "credentials", "exit_code": 4}
+    text, _, steps = told(tmp_path, Outcome.NOT_ATTEMPTED, error=(code, "no"), **facts)
+    assert text.startswith(f"Stopped early: {cause}. 1 of 1 run is")
+    assert (steps[0].command == "batch-cancel iam-policy") is policy
+    assert any("Renew the credentials" in step.text for step in steps) is renew
+    assert steps[-1].command == "batch-cancel resume runs/x"
+
+
+def test_an_audit_that_was_denied_needs_the_policy_for_audits(tmp_path: Path) -> None:
+    _, _, steps = told(tmp_path, error=("AccessDenied", "no"), **OTHERWISE)
+    assert [step.command for step in steps] == ["batch-cancel iam-policy --audit"]
+
+
+def test_where_nothing_was_found_the_headline_counts_no_runs(tmp_path: Path) -> None:
+    text, _, _ = told(tmp_path, error=("AccessDenied", "no"), stop_cause="credentials", exit_code=4)
+    assert text == ("Stopped early: access was denied. 1 target is in trouble, so what still runs there is not known.")
+
+
+def test_an_error_that_was_got_over_is_no_reason_for_what_came_after(tmp_path: Path) -> None:
+    outcomes = [Outcome.STUCK_STOPPING, Outcome.STUCK_STOPPING]
+    _, wrong, _ = told(tmp_path, *outcomes, evidence={"error_code": "ReadTimeoutError", "error_message": "no answer"})
+    assert wrong == ["222222222222/us-east-1 2 stuck_stopping"]
+
+
+def test_a_killed_sweep_says_what_is_not_known_and_how_to_go_on(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger, finished_at=None, exit_code=None)
+        target = await add_target(ledger)
+        await ledger.add_runs(target, [NewRun(a_run("t", str(at))) for at in range(3)])
+        await ledger.writer.commit([("UPDATE runs SET state = 'claimed' WHERE task_run_id = '1'", ())])
+
+    with opened(build(tmp_path / "run", fill)) as document:
+        assert headline(document, Path("a run")).text == (
+            "The sweep did not end: it is still at work, or was killed. 3 of 3 runs are, or may be, still running."
+            " To go on: batch-cancel resume 'a run'"
+        )
+        wrong = [(each.what, each.detail) for each in troubles(document)]
+        assert wrong[0] == ("1 unknown", "it is not known whether its request was sent; resume reads it back")
+        assert refusal(document) is None
+        assert [step.command for step in next_steps(document, Path("a run"))] == ["batch-cancel resume 'a run'"]
+
+
+@pytest.mark.parametrize(("mode", "outcomes"), [("cancel", []), ("dry-run", [Outcome.WOULD_CANCEL])])
+def test_what_resume_cannot_take_up_starts_anew(tmp_path: Path, mode: str, outcomes: list[Outcome]) -> None:
+    facts: dict[str, Any] = {
+        "finished_at": None,
+        "exit_code": None,
+        "mode": mode,
+        "command": "batch-cancel run x.yaml --out=y --dry-run",
+    }
+    text, _, steps = told(tmp_path, *outcomes, **facts)
+    assert "resume" not in text
+    assert [step.command for step in steps] == ["batch-cancel run x.yaml --dry-run"]
