@@ -28,6 +28,10 @@ TRANSFORMS_AT_ONCE = 64
 MOST_REPEATS = 5
 """So often a listing of several pages is made at most, however much it changes under our hands."""
 
+FIRST_AT_ONCE = 8
+"""So many begin, and each that is done makes room for one more: while the rate is still being found, a few transforms
+are looked into wholly, and the first run is found, before all have been looked into by half."""
+
 OnFound = Callable[[Sequence[NewRun]], Awaitable[None]]
 
 
@@ -89,6 +93,7 @@ class Discovery:
         self._every = every
         self._transforms = Transforms(line, selection, protection)
         self._queue: asyncio.Queue[str | None] = asyncio.Queue(maxsize=4 * TRANSFORMS_AT_ONCE)
+        self._lookers = 0
         self._listing = Listing()
 
     async def run(self) -> Listing:
@@ -99,7 +104,6 @@ class Discovery:
         """
         listing = self._listing
         async with task_group() as group:
-            lookers = 0
             try:
                 missing = set(self._selection.transform_ids or ()) if self._every else set()
                 async for transform_ids in self._transforms.ids(every=self._every):
@@ -107,21 +111,23 @@ class Discovery:
                     listing.transforms += len(transform_ids)
                     self._line.on_event(TransformsFound(self._line.target, len(transform_ids)))
                     for transform_id in transform_ids:
-                        if lookers < TRANSFORMS_AT_ONCE:
-                            lookers += 1
-                            group.create_task(self._look_into_all())
+                        if self._lookers < FIRST_AT_ONCE:
+                            self._one_more(group)
                         await self._queue.put(transform_id)
                 listing.missing.extend(missing)
             except CallFailed as failure:
                 listing.failed(failure)
-            for _ in range(lookers):
-                await self._queue.put(None)
+            await self._queue.put(None)  # who takes it puts it back for the next
         if self._describe and listing.active_runs:
             await self._transforms.describe()
         listing.described = tuple(self._transforms.described.values())
         return listing
 
-    async def _look_into_all(self) -> None:
+    def _one_more(self, group: asyncio.TaskGroup) -> None:
+        self._lookers += 1
+        group.create_task(self._look_into_all(group))
+
+    async def _look_into_all(self, group: asyncio.TaskGroup) -> None:
         while (transform_id := await self._queue.get()) is not None:
             try:
                 await self._look_into(transform_id)
@@ -131,6 +137,9 @@ class Discovery:
                 elif transform_id in (self._selection.transform_ids or ()):
                     self._listing.missing.append(transform_id)
                 # Otherwise it was deleted since it was listed, and its runs went with it.
+            if self._lookers < TRANSFORMS_AT_ONCE and not self._queue.empty():
+                self._one_more(group)
+        self._queue.put_nowait(None)
 
     async def _look_into(self, transform_id: str) -> None:
         """Hand on what each listing shows, before the next one is asked for."""
