@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from batch_cancel.core.cost import dpu
-from batch_cancel.core.errors import CallFailed, ErrorKind
+from batch_cancel.core.errors import CallFailed
 from batch_cancel.core.events import OutcomeReached
 from batch_cancel.core.outcome import Outcome, Reading, Unread
 from batch_cancel.core.selection import Protection, Selection, decide
@@ -110,10 +110,12 @@ class Examination:
         async with places:
             transform = await self._transform(transform_id)
             found: dict[str, Reading] = {}
+            failures: dict[str, CallFailed] = {}
             if self._reads_runs:
-                found = await readings(self._line, transform_id, [row.task_run_id for row in rows])
+                task_run_ids = [row.task_run_id for row in rows]
+                found = await readings(self._line, transform_id, task_run_ids, failures=failures)
         for row in rows:
-            self._decide(row, transform, found.get(row.task_run_id))
+            self._decide(row, transform, found.get(row.task_run_id), failures.get(row.task_run_id))
 
     async def _transform(self, transform_id: str) -> Transform:
         try:
@@ -123,12 +125,16 @@ class Examination:
             self._examined.failure = self._examined.failure or failure
             return Transform(transform_id)
 
-    def _decide(self, row: PendingRun, transform: Transform, reading: Reading | None) -> None:
+    def _decide(
+        self, row: PendingRun, transform: Transform, reading: Reading | None, failure: CallFailed | None
+    ) -> None:
         key = TaskRunKey(row.transform_id, row.task_run_id)
         run = reading if isinstance(reading, TaskRun) else TaskRun(*key)
-        if reading is Unread.UNREADABLE:
-            self._examined.failure = self._examined.failure or _unreadable(key)
         outcome, rule = self._outcome(run, transform, reading)
+        if failure is not None:
+            self._examined.failure = self._examined.failure or _unreadable(key, failure)
+            if outcome is Outcome.UNKNOWN:
+                self._ledger.unread(row.id, failure.code, f"{failure.operation}: {failure.message}")
         if run.status is None or run.status.active:
             self._examined.active_runs += reading is not Unread.MISSING
         self._ledger.decide(row.id, run, outcome=outcome, rule=rule, priority=dpu(transform) or 0.0)
@@ -150,5 +156,6 @@ class Examination:
         return (Outcome.WOULD_CANCEL if self._dry_run else None), None
 
 
-def _unreadable(key: TaskRunKey) -> CallFailed:
-    return CallFailed(ErrorKind.TRANSIENT, "GetMLTaskRun", "Unreadable", f"{key.task_run_id} could not be read")
+def _unreadable(key: TaskRunKey, failure: CallFailed) -> CallFailed:
+    message = f"{key.task_run_id} could not be read: {failure.message}"
+    return CallFailed(failure.kind, failure.operation, failure.code, message)

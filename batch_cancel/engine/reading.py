@@ -48,8 +48,11 @@ async def pages(
         raise CallFailed(ErrorKind.OTHER, operation, "ForeignItem", "the service listed what was not asked for")
 
 
-async def look(line: Line[R], key: TaskRunKey) -> Reading:
+async def look(line: Line[R], key: TaskRunKey, failures: dict[str, CallFailed] | None = None) -> Reading:
     """What GetMLTaskRun says of a run.
+
+    Args:
+        failures: takes what kept the run from being read, by its id.
 
     Raises:
         Stopped: a stop was asked for before the call could leave.
@@ -57,7 +60,11 @@ async def look(line: Line[R], key: TaskRunKey) -> Reading:
     try:
         return await line.call("GetMLTaskRun", lambda glue: glue.get_task_run(key.transform_id, key.task_run_id))
     except CallFailed as failure:
-        return Unread.MISSING if failure.kind is ErrorKind.NOT_FOUND else Unread.UNREADABLE
+        if failure.kind is ErrorKind.NOT_FOUND:
+            return Unread.MISSING
+        if failures is not None:
+            failures[key.task_run_id] = failure
+        return Unread.UNREADABLE
 
 
 async def readings(
@@ -67,6 +74,7 @@ async def readings(
     *,
     started_since: datetime | None = None,
     doubted: Collection[str] = (),
+    failures: dict[str, CallFailed] | None = None,
 ) -> dict[str, Reading]:
     """What Glue says of some runs of one transform: read one by one where they are few, from a listing where not.
 
@@ -74,6 +82,7 @@ async def readings(
         started_since: when the oldest of them started, where that is known of all: older history is not listed.
         doubted: runs of which a listing is believed only that they have ended: it may lag behind, and that one goes on
             is a verdict on these.
+        failures: takes what kept each run that is UNREADABLE from being read.
 
     Raises:
         Stopped: a stop was asked for before all calls could leave.
@@ -87,7 +96,7 @@ async def readings(
         found.update((key, run) for key, run in listed.items() if key not in doubted or not _goes_on(run))
     for task_run_id in task_run_ids:  # what no listing showed is asked for by name before anything is said of it
         if task_run_id not in found:
-            found[task_run_id] = await look(line, TaskRunKey(transform_id, task_run_id))
+            found[task_run_id] = await look(line, TaskRunKey(transform_id, task_run_id), failures)
     return found
 
 

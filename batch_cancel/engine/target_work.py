@@ -221,6 +221,8 @@ class TargetWork:
                 group.create_task(self._verifier.run())
                 await self._canceller.run()
                 self._verifier.no_more()
+            if (denied := self._verifier.denied) is not None:  # the requests have gone out: nobody was kept out
+                self.on_trouble(denied.code, f"no run could be read again: {denied.operation}: {denied.message}")
         except CallFailed as failure:
             self._failed(failure)
             self.stop.request(StopCause.CREDENTIALS)  # no client, no request

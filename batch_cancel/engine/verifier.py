@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from batch_cancel.core.errors import ErrorKind
-from batch_cancel.core.events import Accepted, OnEvent, OutcomeReached
+from batch_cancel.core.errors import CallFailed, ErrorKind
+from batch_cancel.core.events import Accepted, OnEvent, OutcomeReached, Warned
 from batch_cancel.core.outcome import Evidence, Outcome, Reading, Unread, shows_acceptance, verdict
 from batch_cancel.core.task_run import Status, TaskRun, TaskRunKey
 from batch_cancel.engine.reading import readings
@@ -78,6 +78,13 @@ class Verifier:
         self._reading: set[str] = set()
         self._changed = asyncio.Event()
         self._no_more_to_come = False
+        self._has_read = False
+        self._denied: CallFailed | None = None
+
+    @property
+    def denied(self) -> CallFailed | None:
+        """What kept every run here from being read, where that was missing permission."""
+        return None if self._has_read else self._denied
 
     def asked(self, transform_id: str, *, accepted: bool, seen: tuple[int, TaskRun] | None = None) -> None:
         """A run of this transform has had its last request; what was ``seen`` of it since is judged first."""
@@ -184,6 +191,7 @@ class Verifier:
         now = self._now()
         found: dict[str, Reading] = {run.task_run_id: self._seen.pop(run.id) for run in runs if run.id in self._seen}
         unread = [run for run in runs if run.task_run_id not in found]
+        failures: dict[str, CallFailed] = {}
         found |= await readings(
             self._line,
             transform_id,
@@ -195,12 +203,22 @@ class Verifier:
                 for run in unread
                 if not run.accepted or self._patience_over(run, now, accepted=run.accepted)
             },
+            failures=failures,
         )
+        self._has_read = self._has_read or any(reading is not Unread.UNREADABLE for reading in found.values())
+        for failure in failures.values():
+            self._tell_if_denied(failure)
         now = self._now()
-        return sum(not self._judged(run, found[run.task_run_id], now) for run in runs)
+        return sum(not self._judged(run, found[run.task_run_id], failures.get(run.task_run_id), now) for run in runs)
 
-    def _judged(self, run: AskedRun, reading: Reading, now: datetime) -> bool:
-        """Whether a run needs no further reading."""
+    def _tell_if_denied(self, failure: CallFailed) -> None:
+        """Once: what becomes of the runs cannot be seen, and whoever lets us in should know in time."""
+        if failure.kind is ErrorKind.ACCESS and self._denied is None:
+            self._denied = failure
+            self._on_event(Warned(f"{self._line.target}: runs that were asked to stop cannot be read: {failure}"))
+
+    def _judged(self, run: AskedRun, reading: Reading, failure: CallFailed | None, now: datetime) -> bool:
+        """Whether a run needs no further reading; ``failure`` is what kept it from being read."""
         evidence = Evidence(
             requested_at=run.requested_at,
             accepted=run.accepted,
@@ -219,8 +237,10 @@ class Verifier:
             if seen is not None and seen.status is not None:
                 self._ledger.seen(run.id, str(seen.status))
             return accepted and not self._wait
+        if failure is not None:
+            self._ledger.unread(run.id, failure.code, f"{failure.operation}: {failure.message}")
         self._ledger.settle(run.id, outcome, seen, at=None if reading is Unread.UNREADABLE else now)
-        self._on_event(OutcomeReached(self._line.target, key, outcome))
+        self._on_event(OutcomeReached(self._line.target, key, outcome, failure.code if failure else None))
         self._on_error(outcome)
         return True
 

@@ -407,6 +407,15 @@ class Ledger:
         """A reading after the requests showed this status, and no end."""
         self.writer.post("UPDATE runs SET status_after = ? WHERE id = ? AND state = 'asked'", status, run_id)
 
+    def unread(self, run_id: int, code: str, message: str) -> None:
+        """What kept a run from being read; what its own requests met with goes before it."""
+        self.writer.post(
+            "UPDATE runs SET error_code = ?, error_message = ? WHERE id = ? AND error_code IS NULL",
+            code,
+            message,
+            run_id,
+        )
+
     def settle(self, run_id: int, outcome: Outcome, reading: TaskRun | None, *, at: datetime | None) -> None:
         """Write a run's verdict.
 

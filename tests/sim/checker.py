@@ -145,7 +145,7 @@ class _Checker:
         return self.story.skewed_seconds + TOLERANCE_SECONDS
 
     def order_of_listings(self) -> None:
-        """STARTING is listed to its end before RUNNING, for each transform, each time."""
+        """STARTING is listed to its end, or until it cannot be, before RUNNING: for each transform, each time."""
         if set(self.settings.selection.statuses) != {Status.STARTING, Status.RUNNING}:
             return
         listed: dict[tuple[int, str, str, str], float] = {}
@@ -154,9 +154,10 @@ class _Checker:
                 continue
             place = (wire.life, wire.account_id, wire.region, str(wire.transform_id))
             if wire.status == "STARTING":
-                if wire.token is None:
-                    listed.pop(place, None)
-                if wire.last_page and wire.ended is not None:
+                listed.pop(place, None)
+                # Unless another attempt follows, which takes this back; a listing without its list is none.
+                given_up = wire.heard != ACCEPTED or wire.result == "no_echo"
+                if (wire.last_page or given_up) and wire.ended is not None:
                     listed[place] = wire.ended
             elif wire.token is None and listed.get(place, math.inf) > wire.began:
                 self.violated("RUNNING is listed before STARTING was listed to its end", wire)
