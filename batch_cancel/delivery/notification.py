@@ -9,7 +9,7 @@ from typing import Any
 from batch_cancel.delivery.change import Mark
 from batch_cancel.report.advice import next_steps
 from batch_cancel.report.document import Document
-from batch_cancel.report.story import MEANING, headline, troubles
+from batch_cancel.report.story import MEANING, came_back_in_words, headline, troubles
 
 SCHEMA = "batch-cancel/notification/1"
 SUBJECT_CHARACTERS = 99
@@ -81,6 +81,8 @@ def _text(
         if len(told) > MOST_TROUBLES:
             lines.append(f"  and {len(told) - MOST_TROUBLES:,} more; the reports have them all")
     lines += [f"  {fault}" for fault in faults]
+    if back := came_back_in_words(document):
+        lines += ["", "What came back", f"  {back}"]
     if before is not None:
         counts = ", ".join(f"{count:,} {outcome}" for outcome, count in before.outcomes.items()) or "no runs"
         lines += ["", f"The sweep before ({before.sweep_id}): {counts}."]

@@ -147,7 +147,7 @@ def test_the_question_and_the_report_reckon_the_same_hours(tmp_path: Path) -> No
     runs = [
         *(told(1, "tfm-0", 3600, 6), told(2, "tfm-0", 0, 2), told(3, "tfm-0", None, None), told(4, "tfm-0", 0, None)),
         *(told(5, "tfm-1", None, 50), told(6, "tfm-1", 7200, 50), told(7, "tfm-1", None, -1), told(8, "tfm-2", 60, 1)),
-        TaskRun("tfm-0", "of a list that nobody looked into", execution_time_seconds=None),
+        TaskRun("tfm-0", "of a list that nobody looked into", started_on=NOW - timedelta(hours=1)),
     ]
     reader = ledger_of(tmp_path, (HERE, transforms, [NewRun(run) for run in runs]))
     estimated = 0.0

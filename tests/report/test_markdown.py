@@ -4,7 +4,7 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -62,6 +62,8 @@ def test_ids_come_out_of_the_renderer_as_they_are(tmp_path: Path) -> None:
     assert r"\u202egnp.exe\u202c \u200f\u2067" in codes
 
 
+@example(["`a", "a`", " a "])
+@example([" ", "``", "a\\|b"])
 @given(
     st.lists(
         st.text(st.sampled_from("`|\\ <&>@:*_~$[]()!#ab\n\u202e😀") | st.characters(codec="utf-8"), min_size=1).map(
