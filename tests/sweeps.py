@@ -39,6 +39,7 @@ class Play:
 
     Attributes:
         at_once: called with the sweep's stop when it begins, to plan troubles on the loop's clock.
+        ahead: by how many seconds the program's clock is ahead of the world's.
     """
 
     world_settings: WorldSettings = field(
@@ -49,6 +50,7 @@ class Play:
     profiles: dict[str, str] = field(default_factory=dict)
     directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp()) / "run")
     clock: float = BEGAN_AT
+    ahead: float = 0.0
     events: list[Event] = field(default_factory=list)
     world: World = field(init=False)
     service: SimulatedService = field(init=False)
@@ -84,7 +86,7 @@ class Play:
                 self.service,
                 sweep_id="20261124T000000Z-000000",
                 pacers=Pacers(with_settings.rate.rps),
-                now=lambda: datetime.fromtimestamp(self.now(), UTC),
+                now=lambda: datetime.fromtimestamp(self.now() + self.ahead, UTC),
                 on_event=self.events.append,
                 ask=ask,
                 stop=stop,

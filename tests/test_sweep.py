@@ -97,6 +97,18 @@ def test_runs_that_were_over_are_told_apart_whatever_the_service_answers(answer:
     assert play.outcomes() == {Outcome.STOPPED: active, Outcome.ALREADY_FINISHED: 40 - active}
 
 
+@pytest.mark.parametrize("offset", [-600.0, -5.0, 5.0, 600.0])
+def test_who_was_first_is_told_by_the_service_s_clock_and_not_by_ours(offset: float) -> None:
+    play = Play(world(behaviour=Behaviour(stopping_seconds=(0.0, 0.0))))
+    active = play.active()
+    over = [run for _, _, run in play.world.runs() if not run.status(play.now()).active]
+    chosen = manifest_of(play, active_only=False)
+    play.clock += 60.0  # what is over has been for a while
+    play.ahead = -offset
+    assert play.sweep(chosen).exit_code == 0
+    assert play.outcomes() == {Outcome.STOPPED: active, Outcome.ALREADY_FINISHED: len(over)}
+
+
 def test_a_run_that_glue_does_not_know_is_not_found() -> None:
     play = Play()
     chosen = manifest_of(play, "no-such-transform,tr-1")

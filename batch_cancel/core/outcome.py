@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from batch_cancel.core.errors import ErrorKind
+from batch_cancel.core.service_clock import RESOLUTION_SECONDS
 from batch_cancel.core.task_run import Status, TaskRun
 
 
@@ -60,6 +61,8 @@ class Evidence:
         refusal: the definite error that ended the attempts, if one did.
         seen_active: an answer or a reading since the first request showed the run STARTING, RUNNING or STOPPING. Then
             it was not over before we asked, whatever the two clocks say.
+        clock_offset_seconds: by how much the service's clock was ahead of ours when we asked; None where no answer
+            told. Then the two are taken to be the same.
     """
 
     requested_at: datetime | None = None
@@ -67,6 +70,7 @@ class Evidence:
     tainted: bool = False
     refusal: ErrorKind | None = None
     seen_active: bool = False
+    clock_offset_seconds: float | None = None
 
 
 class Unread(StrEnum):
@@ -93,14 +97,19 @@ def shows_acceptance(evidence: Evidence, reading: Reading) -> bool:
 def ended_before_request(evidence: Evidence, run: TaskRun) -> bool:
     """Whether the run's own times say that it was over before we asked.
 
-    Its times are by Glue's clock and ours is by our own, which may be off by minutes: what was seen goes before them.
+    Its times are by Glue's clock and ours is by our own, which may be off by minutes: our request is put on Glue's
+    clock as far as answers told it, and what was seen goes before all times.
     """
     if evidence.seen_active:
         return False
     ended_at = run.completed_on or run.last_modified_on
     if ended_at is None or evidence.requested_at is None:
         return False
-    return ended_at < evidence.requested_at - CLOCK_TOLERANCE
+    asked_at, tolerance = evidence.requested_at, CLOCK_TOLERANCE
+    if evidence.clock_offset_seconds is not None:
+        asked_at += timedelta(seconds=evidence.clock_offset_seconds)
+        tolerance += timedelta(seconds=RESOLUTION_SECONDS)
+    return ended_at < asked_at - tolerance
 
 
 def verdict(evidence: Evidence, reading: Reading, *, patience_over: bool) -> Outcome | None:

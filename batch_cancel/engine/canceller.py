@@ -11,9 +11,9 @@ from typing import Protocol
 
 from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.events import Accepted, OnEvent, OutcomeReached
-from batch_cancel.core.outcome import Outcome, Unread
+from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.service_clock import ServiceClock
 from batch_cancel.core.task_run import Status, TaskRun, TaskRunKey
-from batch_cancel.engine.reading import look
 from batch_cancel.glue.api import CancelAnswer, GlueApi
 from batch_cancel.glue.pace import Priority
 from batch_cancel.glue.paced import Line
@@ -22,9 +22,14 @@ from batch_cancel.ledger.reader import PendingRun
 from batch_cancel.stop import Stop, StopCause, Stopped, task_group
 
 OPERATION = "CancelMLTaskRun"
-CLAIM_SECONDS = 2.0
-"""Runs are claimed for about so long ahead: the disk is never waited for, and a crash leaves few to be read back."""
-CLAIM_LEAST, CLAIM_MOST = 16, 512
+CLAIM_SECONDS = 0.3
+"""Runs are claimed for about so long ahead: the disk is hardly waited for, and a crash leaves few of which nobody can
+say whether they were asked."""
+CLAIM_LEAST, CLAIM_MOST = 4, 256
+READ_BACK_PAUSES = (1.0, 2.0, 4.0, 8.0, *(15.0,) * 8)
+"""Seconds between readings that fail; each of them has had its own attempts. Two minutes, and somebody else may try."""
+TOLD_OFFSET_SECONDS = 0.5
+"""What is known of the service's clock is written down anew when it has changed by more."""
 DENIED_STREAK = 5
 """So many first answers that all deny access, and nothing else: the permission is missing, not a run's tag."""
 ENDED_BY_ITSELF = (Status.SUCCEEDED, Status.FAILED, Status.TIMEOUT)
@@ -42,6 +47,7 @@ class Canceller:
     """Cancels the pending runs of one target.
 
     Args:
+        clock: the service's, which its answers tell.
         workers: how many runs are under way at most, those that wait for another attempt included.
         stop: ends the cancelling, and with it only that; reached by the target's own stop.
         on_error: called with each outcome that it settles itself and that is an error.
@@ -54,6 +60,7 @@ class Canceller:
         target_id: int,
         *,
         now: Callable[[], datetime],
+        clock: ServiceClock,
         workers: int,
         stop: Stop,
         on_error: Callable[[], None],
@@ -64,6 +71,8 @@ class Canceller:
         self._ledger = ledger
         self._target_id = target_id
         self._now = now
+        self._clock = clock
+        self._told_offset = clock.offset_seconds
         self._most_workers = workers
         self._stop = stop
         self._on_error = on_error
@@ -169,7 +178,8 @@ class Canceller:
             self._let_go(run)
             raise
         run.attempts += 1
-        run.requested_at = run.requested_at or sent_at
+        self._learn(answer, sent_at)
+        self._requested(run, sent_at)
         run.error_code, run.error_message, run.request_id = None, None, answer.request_id
         self._answered(run, Answer(sent_at, self._now(), "accepted", None, 200, answer.request_id))
         return answer
@@ -177,17 +187,31 @@ class Canceller:
     async def _read_back(self, run: ClaimedRun) -> TaskRun | None:
         """The run after an ambiguous attempt, unless it is still active and so has to be asked again.
 
+        A reading that fails uses none of the run's attempts up: nothing is sent before there is one.
+
         Raises:
-            CallFailed: it could not be read, or Glue does not know it.
+            CallFailed: it could not be read, or Glue does not know it; that is the end of this run's requests.
+            Stopped: a stop was asked for.
         """
-        reading = await look(self._line, run.key)
-        if isinstance(reading, TaskRun):
-            if reading.status is not None and not reading.status.active:
-                return reading
-            return None
-        if reading is Unread.MISSING:
-            raise CallFailed(ErrorKind.NOT_FOUND, "GetMLTaskRun", "EntityNotFoundException", "not found when read back")
-        raise CallFailed(ErrorKind.TRANSIENT, "GetMLTaskRun", "Unreadable", "could not be read back", reached=False)
+        for pause in (*READ_BACK_PAUSES, None):
+            try:
+                reading = await self._line.call(
+                    "GetMLTaskRun", lambda glue: glue.get_task_run(run.key.transform_id, run.key.task_run_id)
+                )
+            except CallFailed as failure:
+                if failure.kind is ErrorKind.NOT_FOUND:
+                    message = "not found when read back"
+                    raise CallFailed(failure.kind, failure.operation, "EntityNotFoundException", message) from failure
+                if failure.kind is not ErrorKind.TRANSIENT:  # it would be refused again
+                    break
+            else:
+                return reading if reading.status is not None and not reading.status.active else None
+            if pause is not None:
+                self._line.check_progress(asyncio.get_running_loop().time())
+                self._stop.check()
+                with self._stop.interruptible():
+                    await asyncio.sleep(self._line.jitter.uniform(pause / 2, pause))
+        raise CallFailed(ErrorKind.OTHER, "GetMLTaskRun", "Unreadable", "could not be read back", reached=False)
 
     def _note_failure(self, run: ClaimedRun, failure: CallFailed, sent_at: datetime | None) -> None:
         run.error_code, run.error_message = failure.code, failure.message
@@ -197,12 +221,26 @@ class Canceller:
         elif failure.kind is not ErrorKind.CREDENTIALS:
             run.attempts += 1
             if failure.reached:
-                run.requested_at = run.requested_at or sent_at
+                self._requested(run, sent_at)
         run.tainted = run.tainted or failure.ambiguous
         verdict = "ambiguous" if failure.ambiguous else "not_sent" if not failure.reached else failure.kind.value
         self._answered(
             run, Answer(sent_at, self._now(), verdict, failure.code, failure.http_status, failure.request_id)
         )
+
+    def _requested(self, run: ClaimedRun, sent_at: datetime | None) -> None:
+        """A request has been made, the first perhaps; the clocks are compared as they were then, as far as is known."""
+        if run.requested_at is None:
+            run.requested_at, run.clock_offset = sent_at, self._clock.offset_seconds
+
+    def _learn(self, answer: CancelAnswer, sent_at: datetime | None) -> None:
+        if sent_at is None:
+            return
+        self._clock.told(answer.answered_at, sent_at=sent_at, heard_at=self._now())
+        offset = self._clock.offset_seconds
+        if offset is not None and (self._told_offset is None or abs(offset - self._told_offset) > TOLD_OFFSET_SECONDS):
+            self._told_offset = offset
+            self._ledger.set_clock_offset(self._target_id, offset)
 
     def _answered(self, run: ClaimedRun, answer: Answer) -> None:
         run.intended = False
@@ -272,6 +310,7 @@ def _claimed(row: PendingRun) -> ClaimedRun:
         number=row.wire_calls + 1,
         intended=True,
         requested_at=row.requested_at,
+        clock_offset=row.clock_offset,
         tainted=row.tainted,
         attempts=row.attempts,
         throttled=row.throttled,

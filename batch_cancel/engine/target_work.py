@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.events import OnEvent, TargetFailed, Warned
 from batch_cancel.core.outcome import ERRORS, Outcome
+from batch_cancel.core.service_clock import ServiceClock
 from batch_cancel.core.task_run import Target
 from batch_cancel.engine.canceller import Canceller
 from batch_cancel.engine.discovery import Discovery, Listing
@@ -190,11 +191,13 @@ class TargetWork:
     def prepare(self) -> None:
         """Make ready to stop runs, before the first of them is told of."""
         around, settings = self._around, self._around.settings
+        clock = ServiceClock(around.ledger.reader.clock_offset(self.target_id))
         self._verifier = Verifier(
             self.line,
             around.ledger,
             self.target_id,
             now=around.now,
+            clock=clock,
             wait=settings.verify.wait,
             timeout_seconds=settings.verify.timeout_seconds,
             on_error=self._count_error,
@@ -205,6 +208,7 @@ class TargetWork:
             around.ledger,
             self.target_id,
             now=around.now,
+            clock=clock,
             workers=2 * settings.rate.max_concurrency,
             stop=Stop(self.stop, around.cancelling),
             on_error=around.on_error,

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.events import Accepted, OnEvent, OutcomeReached, Warned
 from batch_cancel.core.outcome import Evidence, Outcome, Reading, Unread, shows_acceptance, verdict
+from batch_cancel.core.service_clock import ServiceClock
 from batch_cancel.core.task_run import Status, TaskRun, TaskRunKey
 from batch_cancel.engine.reading import readings
 from batch_cancel.glue.api import GlueApi
@@ -48,6 +49,7 @@ class Verifier:
 
     Args:
         wait: give accepted runs time to end; else only those without an accepted request are read.
+        clock: the service's; what the canceller learns of it.
         timeout_seconds: how long after its acceptance (or after the begin of this process) a run is waited for.
         on_error: called with each verdict that is one of :data:`~batch_cancel.core.outcome.ERRORS`.
     """
@@ -59,6 +61,7 @@ class Verifier:
         target_id: int,
         *,
         now: Callable[[], datetime],
+        clock: ServiceClock,
         wait: bool,
         timeout_seconds: float,
         on_error: Callable[[Outcome], None],
@@ -68,6 +71,7 @@ class Verifier:
         self._ledger = ledger
         self._target_id = target_id
         self._now = now
+        self._clock = clock
         self._wait = wait
         self._timeout = timedelta(seconds=timeout_seconds)
         self._began_at = now()
@@ -225,6 +229,8 @@ class Verifier:
             tainted=run.tainted,
             refusal=ErrorKind(run.refusal) if run.refusal else None,
             seen_active=run.status_after is not None and not Status(run.status_after).ended,
+            # The latest that is known where nothing was when it was asked.
+            clock_offset_seconds=self._clock.offset_seconds if run.clock_offset is None else run.clock_offset,
         )
         key = TaskRunKey(run.transform_id, run.task_run_id)
         accepted = shows_acceptance(evidence, reading)

@@ -48,8 +48,8 @@ ADD_TARGET = """
 INSERT INTO targets (id, account_id, region, profile, role_arn, external_id, identity_arn) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 NOTE = """
-UPDATE runs SET requested_at = ?, tainted = ?, attempts = ?, throttled = ?, error_code = ?, error_message = ?,
-    request_id = ? WHERE id = ?
+UPDATE runs SET requested_at = ?, clock_offset = ?, tainted = ?, attempts = ?, throttled = ?, error_code = ?,
+    error_message = ?, request_id = ? WHERE id = ?
 """
 ASKED = NOTE.replace("SET", "SET state = 'asked', accepted = ?, accepted_at = ?, refusal = ?, status_after = ?,")
 SETTLE = """
@@ -71,8 +71,16 @@ REOPEN = (
     "UPDATE runs SET state = 'pending' WHERE state = 'claimed'",
     """
     UPDATE runs SET state = 'pending', outcome = NULL, refusal = NULL, confirmed_at = NULL,
-        requested_at = CASE WHEN tainted THEN requested_at END
+        requested_at = CASE WHEN tainted THEN requested_at END,
+        clock_offset = CASE WHEN tainted THEN clock_offset END
     WHERE state = 'done' AND outcome IN ('denied', 'failed')
+    """,
+    # Nobody could say what became of its request: it is read, and asked again if that shows that it goes on.
+    """
+    UPDATE runs SET state = 'pending', outcome = NULL, refusal = NULL, confirmed_at = NULL,
+        requested_at = CASE WHEN tainted THEN requested_at END,
+        clock_offset = CASE WHEN tainted THEN clock_offset END
+    WHERE accepted = 0 AND (state = 'done' AND outcome = 'unknown' OR state = 'asked' AND tainted)
     """,
     """
     UPDATE runs SET state = 'asked', outcome = NULL, confirmed_at = NULL
@@ -96,6 +104,7 @@ class ClaimedRun:
         number: of the latest wire call, throttled ones included.
         intended: that call's intent is on disk, and it has not been made yet.
         requested_at: when the first request that may have arrived was sent.
+        clock_offset: by how many seconds the service's clock was ahead of ours then, if that was known.
     """
 
     id: int
@@ -103,6 +112,7 @@ class ClaimedRun:
     number: int
     intended: bool
     requested_at: datetime | None = None
+    clock_offset: float | None = None
     accepted_at: datetime | None = None
     tainted: bool = False
     attempts: int = 0
@@ -295,6 +305,10 @@ class Ledger:
         """The target is tried again."""
         self.writer.post("UPDATE targets SET error_code = NULL, error_message = NULL WHERE id = ?", target_id)
 
+    def set_clock_offset(self, target_id: int, seconds: float) -> None:
+        """By how much a target's clock is ahead of ours, as its answers tell."""
+        self.writer.post("UPDATE targets SET clock_offset = ? WHERE id = ?", seconds, target_id)
+
     def add_transforms(self, target_id: int, transforms: Iterable[Transform]) -> None:
         """What is known of transforms, as far as anything but their ids is."""
         for transform in transforms:
@@ -444,7 +458,8 @@ class Ledger:
         """Make a ledger ready to go on with: what was left is pending, what was lost is tainted, what is open is asked.
 
         An intent without an answer may have reached the service: its run is tainted and so is read before anything is
-        sent again. Runs that were confirmed stay as they are.
+        sent again. So is one of which nobody could say whether it was accepted. Runs that were confirmed stay as they
+        are.
         """
         await self.writer.commit((statement, ()) for statement in REOPEN)
 
@@ -456,6 +471,7 @@ def _noted(run: ClaimedRun) -> tuple[object, ...]:
     """A run's evidence and its id, in the order of the statements."""
     return (
         _seconds(run.requested_at),
+        run.clock_offset,
         int(run.tainted),
         run.attempts,
         run.throttled,

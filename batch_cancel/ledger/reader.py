@@ -92,6 +92,7 @@ class PendingRun:
     status_before: str | None
     wire_calls: int
     requested_at: datetime | None
+    clock_offset: float | None
     tainted: bool
     attempts: int
     throttled: int
@@ -106,6 +107,7 @@ class AskedRun:
     task_run_id: str
     started_on: datetime | None
     requested_at: datetime | None
+    clock_offset: float | None
     accepted: bool
     accepted_at: datetime | None
     tainted: bool
@@ -215,6 +217,11 @@ class LedgerReader:
         """The id that the next target gets."""
         return self._one("SELECT coalesce(max(id), 0) + 1 FROM targets")
 
+    def clock_offset(self, target_id: int) -> float | None:
+        """By how many seconds a target's clock is ahead of ours, if its answers have told."""
+        row = self._connection.execute("SELECT clock_offset FROM targets WHERE id = ?", (target_id,)).fetchone()
+        return None if row is None else row[0]
+
     def count(self, state: str, target_id: int | None = None) -> int:
         """How many runs are in a state, in all or of one target."""
         if target_id is None:
@@ -245,6 +252,7 @@ class LedgerReader:
                 status_before=row["status_before"],
                 wire_calls=row["wire_calls"],
                 requested_at=_moment(row["requested_at"]),
+                clock_offset=row["clock_offset"],
                 tainted=bool(row["tainted"]),
                 attempts=row["attempts"],
                 throttled=row["throttled"],
@@ -274,6 +282,7 @@ class LedgerReader:
                 task_run_id=row["task_run_id"],
                 started_on=_moment(row["started_on"]),
                 requested_at=_moment(row["requested_at"]),
+                clock_offset=row["clock_offset"],
                 accepted=bool(row["accepted"]),
                 accepted_at=_moment(row["accepted_at"]),
                 tainted=bool(row["tainted"]),

@@ -38,7 +38,8 @@ CREATE TABLE targets (
     transforms    INTEGER,        -- how many were looked into; NULL where none had to be
     active_runs   INTEGER,        -- found STARTING or RUNNING; NULL where nothing was listed
     error_code    TEXT,
-    error_message TEXT
+    error_message TEXT,
+    clock_offset  REAL            -- seconds by which the service's clock is ahead of ours; NULL while not known
 );
 
 CREATE TABLE transforms (
@@ -82,6 +83,7 @@ CREATE TABLE runs (
     error_code             TEXT,
     error_message          TEXT,
     request_id             TEXT,
+    clock_offset           REAL,  -- of the service, in seconds ahead of ours, as known at requested_at
     UNIQUE (target_id, transform_id, task_run_id),
     CHECK ((state IN ('done', 'excluded')) = (outcome IS NOT NULL))
 );
@@ -120,6 +122,9 @@ CREATE TABLE rejected (           -- manifest rows that --skip-invalid left out
     error TEXT NOT NULL
 );
 """
+
+ADDED_COLUMNS = (("targets", "clock_offset", "REAL"), ("runs", "clock_offset", "REAL"))
+"""Columns that a ledger of this version may lack, because it was begun before there were any."""
 
 
 def create(path: Path) -> sqlite3.Connection:
@@ -161,9 +166,17 @@ def open_existing(path: Path) -> sqlite3.Connection:
     """
     check(path)
     try:
-        return _connect(path)
+        connection = _connect(path)
     except sqlite3.Error as error:
         raise LedgerError(f"{path} cannot be opened for writing: {error}") from error
+    try:
+        for table, column, kind in ADDED_COLUMNS:
+            if column not in {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}:
+                connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+    except sqlite3.Error as error:
+        connection.close()
+        raise LedgerError(f"{path} cannot be opened for writing: {error}") from error
+    return connection
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:

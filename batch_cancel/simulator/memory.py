@@ -263,6 +263,7 @@ class SimulatedGlue(SimulatedReader):
             transform_id=body.get("TransformId"),
             task_run_id=body.get("TaskRunId"),
             status=Status(status) if status else None,
+            answered_at=datetime.fromtimestamp(int(self._service.world.now()), UTC),
             request_id=body[_REQUEST_ID],
         )
 

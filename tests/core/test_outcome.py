@@ -239,3 +239,15 @@ def test_acceptance_is_never_taken_back(evidence: Evidence, reading: Reading) ->
     if shows_acceptance(evidence, reading) and not evidence.accepted:
         later = replace(evidence, accepted=True)
         assert verdict(later, reading, patience_over=True) is verdict(evidence, reading, patience_over=True)
+
+
+@pytest.mark.parametrize("offset", [-600.0, -5.0, 5.0, 600.0])
+def test_our_request_is_put_on_the_service_s_clock(offset: float) -> None:
+    evidence = replace(ACCEPTED, clock_offset_seconds=offset)
+    there = ASKED_AT + timedelta(seconds=offset)
+    ours = run(Status.STOPPED, there + timedelta(seconds=0.2))
+    theirs = run(Status.STOPPED, there - timedelta(seconds=60))
+    assert verdict(evidence, ours, patience_over=False) is Outcome.STOPPED
+    assert verdict(evidence, theirs, patience_over=False) is Outcome.ALREADY_FINISHED
+    cut = run(Status.STOPPED, there - CLOCK_TOLERANCE - timedelta(seconds=1))  # both times were cut to the second
+    assert verdict(evidence, cut, patience_over=False) is Outcome.STOPPED

@@ -1,6 +1,8 @@
 """Intent before the call, answer after it, and what is made of both after a crash."""
 
 import asyncio
+import contextlib
+import sqlite3
 import subprocess
 import sys
 from datetime import timedelta
@@ -363,14 +365,70 @@ def test_what_was_refused_or_not_known_is_looked_at_again_on_resume_and_what_is_
         states = dict(
             zip(fates, (row[0] for row in rows(directory, "SELECT state FROM runs ORDER BY id")), strict=True)
         )
-        assert {outcome for outcome, state in states.items() if state == "pending"} == {Outcome.DENIED, Outcome.FAILED}
-        assert {outcome for outcome, state in states.items() if state == "asked"} == {
+        assert {outcome for outcome, state in states.items() if state == "pending"} == {
+            Outcome.DENIED,
+            Outcome.FAILED,
             Outcome.UNKNOWN,
-            Outcome.STUCK_STOPPING,
         }
+        assert {outcome for outcome, state in states.items() if state == "asked"} == {Outcome.STUCK_STOPPING}
         await ledger.close()
 
     asyncio.run(story())
+
+
+def test_on_resume_a_run_of_which_nobody_could_say_whether_it_was_accepted_is_pending_and_tainted(
+    directory: Path,
+) -> None:
+    async def story() -> None:
+        ledger = await new_ledger(directory, 3)
+        settled, asked, accepted = await claim(ledger)
+        for run in (settled, asked, accepted):
+            run.attempts, run.requested_at, run.tainted, run.clock_offset = 1, NOW, True, -5.0
+            ledger.answered(run, answer("ambiguous", "ReadTimeoutError"))
+            ledger.asked(run, accepted=run is accepted, refusal="transient", status=None)
+        ledger.settle(settled.id, Outcome.UNKNOWN, None, at=None)
+        ledger.settle(accepted.id, Outcome.UNKNOWN, None, at=None)
+        await ledger.reopen()
+        left = ledger.reader.pending(1, 10)
+        assert [(row.id, row.tainted, row.requested_at, row.clock_offset) for row in left] == [
+            (settled.id, True, NOW, -5.0),
+            (asked.id, True, NOW, -5.0),
+        ]
+        assert [(row.id, row.clock_offset) for row in ledger.reader.asked(1, "tfm-1")] == [(accepted.id, -5.0)]
+        await ledger.close()
+
+    asyncio.run(story())
+
+
+def test_what_is_known_of_a_target_s_clock_is_kept(directory: Path) -> None:
+    async def story() -> None:
+        ledger = await new_ledger(directory, 1)
+        assert ledger.reader.clock_offset(1) is None
+        ledger.set_clock_offset(1, -600.5)
+        await ledger.writer.commit()
+        assert ledger.reader.clock_offset(1) == -600.5
+        await ledger.close()
+
+    asyncio.run(story())
+
+
+def test_a_ledger_from_before_clocks_were_compared_can_be_gone_on_with(directory: Path) -> None:
+    async def begin() -> None:
+        await (await new_ledger(directory, 2)).close()
+
+    asyncio.run(begin())
+    with contextlib.closing(sqlite3.connect(directory / LEDGER_NAME)) as connection:
+        for table in ("runs", "targets"):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN clock_offset")
+        connection.commit()
+
+    async def resume() -> None:
+        ledger = Ledger.open(directory)
+        await ledger.reopen()
+        assert [row.clock_offset for row in ledger.reader.pending(1, 10)] == [None, None]
+        await ledger.close()
+
+    asyncio.run(resume())
 
 
 def test_a_decision_holds_only_for_a_run_that_nobody_has_claimed(directory: Path) -> None:

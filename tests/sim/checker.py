@@ -40,6 +40,8 @@ ATTEMPT_SECONDS = 45.0
 A_MOMENT = 1e-6
 TOLERANCE_SECONDS = 1.0
 """An end so close to the request is not "before" (the program's CLOCK_TOLERANCE)."""
+DATE_SECONDS = 1.0
+"""A Date header, by which the clocks are compared, is cut to the second."""
 STS = ("GetCallerIdentity", "AssumeRole")
 CONFIRMED = (Outcome.STOPPED, Outcome.FINISHED_FIRST, Outcome.ALREADY_FINISHED, Outcome.NOT_FOUND, Outcome.EXCLUDED)
 GIVEN_UP = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.INVALID, Outcome.DENIED)
@@ -326,7 +328,9 @@ class _Checker:
                 continue
             for key, row in before.recorded.runs.items():
                 state = before.recorded.states[row.id]
-                if state == "asked" or (row.outcome in CONFIRMED and state in ("done", "excluded")):
+                # What was perhaps asked is read again, and asked again if that shows that it goes on.
+                confirmed = row.outcome in CONFIRMED and state in ("done", "excluded")
+                if confirmed or (state == "asked" and row.outcome is not Outcome.UNKNOWN):
                     again = [w for w in self.story.by_run.get(key, ()) if w.life == after.number]
                     if again:
                         self.violated("a run that had been seen to is asked again", key, row.outcome, state, again[0])
@@ -490,6 +494,19 @@ class _Case:
         return self.checker.story.skewed_seconds
 
     @property
+    def clock_told(self) -> bool:
+        """Whether an answer to its first request told by how much the clocks differ, and they always did by that."""
+        return self.checker.history.steady and bool(self.wires) and self.wires[0].heard == ACCEPTED and not self.lost
+
+    @property
+    def slowest_seconds(self) -> float:
+        """How long its first request took, which leaves the clocks' difference open by so much where there is one."""
+        if not self.skew or not self.clock_told:
+            return 0.0
+        wire = self.wires[0]
+        return (wire.ended or wire.left) - wire.left
+
+    @property
     def rival(self) -> bool:
         return self.key in self.checker.story.rivals
 
@@ -565,7 +582,9 @@ def _stopped(case: _Case) -> str | None:
     if case.run is None or case.status is not Status.STOPPED:
         return f"the world has it {case.status}"
     first = EPOCH + (0.0 if case.lost or not case.wires else case.wires[0].began)
-    nobody_can_tell = case.rival or case.skew or case.run.ended_at() > first - TOLERANCE_SECONDS - 0.01
+    tolerance = TOLERANCE_SECONDS + DATE_SECONDS + case.slowest_seconds + 0.01
+    skew = 0.0 if case.clock_told else case.skew
+    nobody_can_tell = case.rival or skew or case.run.ended_at() > first - tolerance
     if not case.wires and not (case.lost and nobody_can_tell):
         return "it was never asked"
     if not case.seen("STOPPED"):
@@ -588,7 +607,9 @@ def _finished_first(case: _Case) -> str | None:
         return None
     first = case.wires[0]  # the ledger keeps the time of the first, a refused one too
     # Of a lost request it is known only that it left after its intent, which may have been a good while before.
-    if not case.lost and case.run.ended_at() < EPOCH + first.began - TOLERANCE_SECONDS - 0.01 - case.skew:
+    tolerance = TOLERANCE_SECONDS + DATE_SECONDS + case.slowest_seconds + 0.01
+    skew = 0.0 if case.clock_told else case.skew
+    if not case.lost and case.run.ended_at() < EPOCH + first.began - tolerance - skew:
         return "it was over before"
     return None
 
@@ -598,7 +619,7 @@ def _already_finished(case: _Case) -> str | None:
         return f"the world has it {case.status}"
     if not any(status in ENDED for _, status in case.reads):
         return "no reading showed its end"
-    if case.took and not case.skew:
+    if case.took and (not case.skew or case.clock_told):
         return "a request of ours made it stop"
     return None
 

@@ -151,6 +151,11 @@ class History:
         return off
 
     @property
+    def steady(self) -> bool:
+        """The clocks always differ by the same."""
+        return len(self.clock_steps) <= 1
+
+    @property
     def most_skew(self) -> float:
         """The largest difference between two readings of the clocks."""
         offs = [0.0, *(seconds for _, seconds in self.clock_steps)]
@@ -215,7 +220,8 @@ class _Maker:
             answer = self.chance(0.7)
         clock_steps: tuple[tuple[float, float], ...] = ()
         if self.chance(0.2):
-            clock_steps = ((0.0, draw.uniform(-300, 300)),)
+            off = draw.uniform(-300, 300)
+            clock_steps = ((0.0, off / 60 if int(off) % 3 == 0 else off),)
             if self.chance(0.5):
                 clock_steps = (*clock_steps, (self.log_uniform(0.5, 60), draw.uniform(-300, 300)))
         rivals: tuple[Rival, ...] = ()

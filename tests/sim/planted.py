@@ -131,7 +131,7 @@ PLANTS = (
     _one(
         "an end before our request is taken for ours",
         "core/outcome.py",
-        "    return ended_at < evidence.requested_at - CLOCK_TOLERANCE\n",
+        "    return ended_at < asked_at - tolerance\n",
         "    return False\n",
         near=89,
     ),

@@ -62,7 +62,8 @@ def test_a_run_is_cancelled_and_read_with_aware_times() -> None:
 
     async def story(glue: GlueApi) -> None:
         answer = await glue.cancel_task_run(run.transform_id, run.task_run_id)
-        assert answer == CancelAnswer(run.transform_id, run.task_run_id, Status.STOPPING, answer.request_id)
+        dated = datetime.fromtimestamp(int(BEGAN_AT), UTC)
+        assert answer == CancelAnswer(run.transform_id, run.task_run_id, Status.STOPPING, answer.request_id, dated)
         assert answer.request_id
         clock.pass_(6)
         seen = await glue.get_task_run(run.transform_id, run.task_run_id)
