@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from botocore.config import Config
 from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.task_run import Access, Status, Target
 from batch_cancel.glue import aws
-from batch_cancel.glue.api import GlueApi, Service
+from batch_cancel.glue.api import CancelAnswer, GlueApi, Service
 from batch_cancel.glue.aws import Aws
 from batch_cancel.simulator import memory
 from batch_cancel.simulator.memory import SimulatedService
@@ -80,7 +81,9 @@ async def tell(service: Service, world: World, target: Target = HERE) -> object:
         )
         for call in calls:
             try:
-                told.append(await call())
+                answer = await call()
+                # On the wire the date is the HTTP server's, and this world has a clock of its own.
+                told.append(replace(answer, answered_at=None) if isinstance(answer, CancelAnswer) else answer)
             except CallFailed as failed:
                 told.append(fields(failed))
     return told, len(run.cancels), run.requests
