@@ -441,3 +441,31 @@ def test_a_long_list_is_never_held(
         tracemalloc.stop()
     assert rows == count
     assert peak_bytes < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "file_format", "says"),
+    [
+        ("- {transform_id: a\x01, task_run_id: b}", YAML, "U+0001 may not stand in YAML as it is: no id can hold it"),
+        ("- {transform_id: a\x85, task_run_id: b}", YAML, r'write "\u0085" in double quotes'),
+        ('[{"transform_id": "a"}]'.encode("utf-16"), JSON, "UTF-16"),
+        ('[{"transform_id": "a"}]'.encode("utf-16-le"), JSON, "UTF-16"),
+        ('{"transform_id": "a"}'.encode("utf-16"), JSONL, "UTF-16"),
+        (
+            "transform_id,task_run_id,outcome,status_before,confirmed_at,request_id\n'=a,b,,,,\n",
+            CSV,
+            "report.json beside",
+        ),
+    ],
+)
+def test_a_file_that_is_refused_says_what_to_do_instead(
+    text: str | bytes, file_format: ManifestFormat, says: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        read(text, file_format)
+    assert says in str(refused.value)
+
+
+def test_digits_with_a_leading_zero_are_to_be_quoted_in_yaml() -> None:
+    (row,) = read("- {transform_id: a, task_run_id: b, account_id: 012345678901}", YAML)
+    assert isinstance(row, Problem) and 'quote it, "012345678901"' in row.message

@@ -290,3 +290,10 @@ def test_the_schema_describes_every_key() -> None:
         for name, key in section["properties"].items():
             assert key.get("description") or "$ref" in key, name
     assert "null" not in json.dumps(schema)
+
+
+def test_an_account_with_a_leading_zero_is_to_be_quoted(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text("targets: [{accounts: [012345678901], role_name: x}]\nsource: discovery\n")
+    with pytest.raises(InputError, match='quote it, "012345678901"'):
+        load_sweep_file(str(path))

@@ -144,6 +144,30 @@ def test_a_flag_beats_the_environment_which_beats_the_sweep_file(run: Run) -> No
     assert regions == ("us-east-1", "eu-west-1")
 
 
+def test_of_options_that_exclude_each_other_a_flag_beats_the_environment(run: Run, tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("")
+    ca = {"BATCH_CANCEL_CA_BUNDLE": str(bundle)}
+    assert run("--discover", "--no-verify-ssl", env=ca).endpoint == Endpoint(verify_ssl=False)
+    off = {"BATCH_CANCEL_NO_VERIFY_SSL": "1"}
+    assert run("--discover", "--ca-bundle", str(bundle), env=off).endpoint == Endpoint(ca_bundle=str(bundle))
+    assert "exclude each other" in run.refused("--discover", env=ca | off)
+    arn = "arn:aws:iam::222222222222:role/x"
+    role = ("--role-name", "y", "--account-id", "1" * 12)
+    by_name = TargetSettings(role_name="y", accounts=("1" * 12,))
+    assert run("--discover", *role, env={"BATCH_CANCEL_ROLE_ARN": arn}).targets == (by_name,)
+    named = {"BATCH_CANCEL_ROLE_NAME": "y", "BATCH_CANCEL_ACCOUNT_ID": "1" * 12}
+    assert run("--discover", "--role-arn", arn, env=named).targets == (TargetSettings(role_arn=arn),)
+    assert "exclude each other" in run.refused("--discover", env=named | {"BATCH_CANCEL_ROLE_ARN": arn})
+
+
+def test_a_sweep_file_that_is_a_dry_run_stays_one(run: Run) -> None:
+    sweep = "source: discovery\ndry_run: true"
+    assert run(sweep=sweep).dry_run
+    for consent in (("--yes",), ("--confirm-count", "3")):
+        assert f"leave out {consent[0]}" in run.refused(*consent, sweep=sweep)
+
+
 def test_consent_is_not_taken_from_the_environment(run: Run) -> None:
     env = {"BATCH_CANCEL_YES": "1", "BATCH_CANCEL_CONFIRM_COUNT": "3"}
     assert run("--discover", env=env).consent == Consent()

@@ -5,6 +5,8 @@ import os
 import resource
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -197,11 +199,125 @@ def test_a_full_disk_cancels_nothing_without_a_record_and_is_resumable(slow: End
     assert asked <= known
 
 
-def test_a_run_directory_that_cannot_be_made_is_told(endpoint: Endpoint) -> None:
+@pytest.mark.parametrize("out", ["file/out", "/proc/x"])
+def test_a_run_directory_that_cannot_be_made_is_told(endpoint: Endpoint, out: str) -> None:
     (endpoint.folder / "file").write_text("", encoding="utf-8")
-    done = endpoint.run("run", "--discover", "--yes", "--out", "file/out")
-    assert done.returncode != 0 and "file/out" in done.stderr and "Traceback" not in done.stderr
+    done = endpoint.run("run", "--discover", "--yes", "--out", out)
+    assert done.returncode == 2 and out in done.stderr and "Traceback" not in done.stderr
     assert not endpoint.world.log
+
+
+def test_a_profile_that_is_not_there_ends_with_four_and_is_not_said_of_every_row(endpoint: Endpoint) -> None:
+    (endpoint.folder / "runs.csv").write_text(csv_of(endpoint.active()), encoding="utf-8", newline="")
+    done = endpoint.run("run", "--manifest", "runs.csv", "--yes", "--profile", "nope", "--out", "out")
+    assert done.returncode == 4 and "config profile (nope)" in done.stderr, done.stderr
+    assert done.stderr.count("config profile (nope)") < 3 and len(endpoint.active()) > 3
+    assert not endpoint.world.log
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_a_result_that_cannot_be_written_is_in_the_report_s_exit_code(endpoint: Endpoint) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = endpoint.run("run", "--discover", "--yes", "--out", "out", stdout=full)
+    assert done.returncode == 1 and "standard output cannot be written" in done.stderr
+    assert report_of(endpoint.folder)["exit_code"] == 1
+
+
+def test_a_report_that_cannot_be_written_is_in_the_others_exit_code(endpoint: Endpoint) -> None:
+    (endpoint.folder / "out" / "report.csv" / "in the way").mkdir(parents=True)
+    done = endpoint.run("run", "--discover", "--yes", "--out", "out")
+    assert done.returncode == 1 and "report.csv" in done.stderr
+    assert report_of(endpoint.folder)["exit_code"] == 1
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_first_moments_has_its_code_and_leaves_no_half_ledger(
+    endpoint: Endpoint, signum: int, code: int
+) -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from batch_cancel.__main__ import main\n"
+        "from importlib.abc import MetaPathFinder\n"
+        "class AtImport(MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == os.environ['PLACE']: os.kill(os.getpid(), {int(signum)})\n"
+        "sys.meta_path.insert(0, AtImport())\n"
+        "main()\n"
+    )
+    for place in ("click", "batch_cancel.cli.run", "aiobotocore"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, "run", "--discover", "--yes", "--out", "out"],
+            cwd=endpoint.folder,
+            env=endpoint.environment | {"PLACE": place},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (code, "batch-cancel: interrupted\n"), place
+        assert not (endpoint.folder / "out").exists()
+    assert not endpoint.world.log
+
+
+def test_a_signal_while_the_ledger_is_made_is_an_interruption(endpoint: Endpoint) -> None:
+    program = (
+        "import os, signal\n"
+        "from batch_cancel.ledger import schema\n"
+        "create = schema.create\n"
+        "def interrupted(path):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return create(path)\n"
+        "schema.create = interrupted\n"
+        "from batch_cancel.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "run", "--discover", "--yes", "--out", "out"],
+        cwd=endpoint.folder,
+        env=endpoint.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 143, done.stderr
+    assert (report_of(endpoint.folder)["exit_code"], endpoint.cancels()) == (143, 0)
+
+
+def test_apply_as_a_dry_run_does_not_use_the_plan_up(endpoint: Endpoint) -> None:
+    arguments = ("plan", "--discover", "--plan-out", "plan.json")
+    first = endpoint.run(*arguments, "--out", "planned")
+    assert "replaces" not in first.stderr
+    assert "(it replaces the one that was there)" in endpoint.run(*arguments, "--out", "again").stderr
+    assert endpoint.run(*arguments, "--out", "quiet", "--quiet").stderr == ""
+    dry = endpoint.run("apply", "plan.json", "--dry-run", "--out", "dry")
+    assert (dry.returncode, endpoint.cancels()) == (0, 0), dry.stderr
+    assert report_of(endpoint.folder, "dry")["totals"]["outcomes"] == {"would_cancel": len(endpoint.active())}
+    done = endpoint.run("apply", "plan.json", "--out", "out")
+    assert (done.returncode, endpoint.active()) == (0, []), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("BATCH_CANCEL_YES", "consent is given on the spot, by flag"),
+        ("BATCH_CANCEL_CONFIRM_COUNT", "give --confirm-count"),
+        ("BATCH_CANCEL_REGON", "did you mean 'BATCH_CANCEL_REGION'?"),
+    ],
+)
+def test_variables_that_would_silently_do_nothing_are_refused(
+    name: str, says: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["batch-cancel", "schema"])
+    for known in ("BATCH_CANCEL_EXPIRES_AFTER", "BATCH_CANCEL_BROWSER_TESTS", "BATCH_CANCEL_WAIT"):
+        monkeypatch.setenv(known, "1h")
+    with pytest.raises(SystemExit) as fine:
+        main()
+    assert fine.value.code == 0
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and says in capfd.readouterr().err
 
 
 def test_quiet_is_quiet_and_json_lines_are_json(endpoint: Endpoint) -> None:
