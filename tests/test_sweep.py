@@ -109,6 +109,16 @@ def test_who_was_first_is_told_by_the_service_s_clock_and_not_by_ours(offset: fl
     assert play.outcomes() == {Outcome.STOPPED: active, Outcome.ALREADY_FINISHED: len(over)}
 
 
+def test_readings_that_fail_for_a_while_use_up_none_of_a_run_s_attempts() -> None:
+    lost = Fault(FaultKind.DROP, operations=("CancelMLTaskRun",), until_seconds=1.0)
+    blind = Fault(FaultKind.INTERNAL, operations=("GetMLTaskRun",), until_seconds=50.0)
+    play = Play(world(lost, blind, fleet=FleetSettings(transforms=1, runs=6)))
+    active = play.active()
+    assert play.sweep(manifest_of(play)).exit_code == 0
+    assert play.outcomes() == {Outcome.STOPPED: active}
+    assert {row.attempts for row in play.rows()} == {2}
+
+
 def test_a_run_that_glue_does_not_know_is_not_found() -> None:
     play = Play()
     chosen = manifest_of(play, "no-such-transform,tr-1")
