@@ -31,7 +31,7 @@ def epilogs() -> str:
 def takes(line: str) -> None:
     """Raise unless the program takes these arguments; nothing is carried out."""
     words = shlex.split(re.sub(r"\s{2,}.*$", "", line))[1:]
-    if not words or words[0] == "COMMAND" or words == ["resume"]:  # a mention, not a line to type
+    if len(words) < 2 or words[0] == "COMMAND":  # a mention, not a line to type
         return
     context = click.Context(batch_cancel)
     if words[0].startswith("-"):

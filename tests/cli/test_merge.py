@@ -122,6 +122,7 @@ def test_of_a_run_that_two_parts_know_the_stronger_verdict_stays(tmp_path: Path,
     _run(play, settings(targets=there), "a")
     runs = report(play.directory)["runs"]
     again, play.directory = play.directory, play.directory.with_name("again")
+    play.clock += 60.0  # beyond the doubt of two clocks
     listed = tmp_path / "runs.json"
     listed.write_text(json.dumps([{k: run[k] for k in ("transform_id", "task_run_id")} for run in runs]))
     from batch_cancel.settings import ManifestSource
