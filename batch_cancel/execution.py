@@ -59,12 +59,14 @@ async def carry_out(
     ask: Ask | None = None,
     interrupted_code: Callable[[], int] = lambda: 130,
     rates: Path | None = None,
+    command: str | None = None,
 ) -> Result:
     """The sweep itself; afterwards its ledger is closed, whatever happened.
 
     Args:
         ledger: new and empty, or reopened. One in which nothing has happened yet is taken back.
         rates: where learned rates are kept; None for the user's state directory.
+        command: how it was started, for the report's advice.
 
     Raises:
         BatchCancelError: it could not even begin, or its record could not be kept.
@@ -81,6 +83,7 @@ async def carry_out(
         ask=ask,
         stop=stop,
         interrupted_code=interrupted_code,
+        command=command,
     )
     try:
         result = await (sweep.resume() if resumed else sweep.run())

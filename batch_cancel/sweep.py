@@ -28,6 +28,7 @@ from batch_cancel.core.events import (
     PhaseBegan,
     PhaseEnded,
     Stopping,
+    SweepBegan,
     SweepStarted,
     TargetOpened,
     Warned,
@@ -94,6 +95,7 @@ class Sweep:
         ask: asks a person; None where there is none.
         stop: requested by signals; the deadline and the breaker request it themselves.
         interrupted_code: what to exit with after an interruption.
+        command: how it was started, for the report's advice.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Sweep:
         ask: Ask | None,
         stop: Stop,
         interrupted_code: Callable[[], int] = lambda: 130,
+        command: str | None = None,
         jitter: random.Random | None = None,
     ) -> None:
         self._settings = settings
@@ -121,6 +124,7 @@ class Sweep:
         self._ask = ask
         self._stop = stop
         self._interrupted_code = interrupted_code
+        self._command = command
         self._jitter = jitter or random.Random()
         self._cancelling = Stop(stop)
         self._in_flight = InFlight(settings.rate.max_concurrency)
@@ -140,6 +144,7 @@ class Sweep:
             RecordLost: the ledger cannot be written; what is in it is true.
         """
         await self._begin()
+        self._tell(SweepBegan(self._sweep_id, str(self._ledger.directory)))
         return await self._ended(self._steps(resumed=False))
 
     async def resume(self) -> Result:
@@ -253,6 +258,7 @@ class Sweep:
             exit_code=None,
             source=told,
             settings=to_json(settings),
+            command=self._command,
         )
 
     async def _connect(self) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -209,7 +211,14 @@ async def _carry_out(
             stop=stop,
             ask=_asker(execution, ledger, view) if _can_ask(settings) else None,
             interrupted_code=lambda: exit_code_of(execution.signum or 2),
+            command=_command_line(),
         )
+
+
+def _command_line() -> str:
+    """What was typed, fit to be typed again; a password in an address is nobody's business."""
+    typed = shlex.join(["batch-cancel", *sys.argv[1:]])
+    return re.sub(r"(https?://)[^/@\s']*@", r"\1***@", typed)
 
 
 def _conclude(execution: Execution, result: Result) -> int:

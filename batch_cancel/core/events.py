@@ -23,6 +23,14 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SweepBegan:
+    """A sweep's record stands in a run directory: from here on it can be resumed."""
+
+    sweep_id: str
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
 class PhaseBegan:
     """A phase began; ``total`` is the number of things that it has to do where that is known."""
 
@@ -153,7 +161,8 @@ class Warned:
 
 
 Event = (
-    PhaseBegan
+    SweepBegan
+    | PhaseBegan
     | PhaseEnded
     | TargetOpened
     | TargetFailed

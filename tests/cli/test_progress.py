@@ -31,6 +31,7 @@ from batch_cancel.core.events import (
     RateChanged,
     Retrying,
     Stopping,
+    SweepBegan,
     SweepStarted,
     TargetFailed,
     TargetOpened,
@@ -613,6 +614,6 @@ def test_a_terminal_without_unicode_gets_none(terminal: Terminal) -> None:
 
 def test_every_event_is_counted_or_told() -> None:
     counters, records = Watched(None).progress.counters, Watched(None).progress._records
-    assert set(get_args(Event)) - set(counters._handlers) == {Warned}
+    assert set(get_args(Event)) - set(counters._handlers) == {SweepBegan, Warned}
     told_by_the_counts_alone = {TransformsFound, TransformListed, ManifestRead, CallAnswered}
     assert set(get_args(Event)) - set(records.makers(Level.DEBUG)) == told_by_the_counts_alone

@@ -1,6 +1,7 @@
 """Which events are worth a line of the log, how much each matters, and how the line reads."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from batch_cancel.core.events import (
     RateChanged,
     Retrying,
     Stopping,
+    SweepBegan,
     SweepStarted,
     TargetFailed,
     TargetOpened,
@@ -46,6 +48,7 @@ class Record:
 
     Attributes:
         counted: told in the live view too, so that on a terminal no line is needed.
+        lasting: a line of its own even above a live view.
     """
 
     level: Level
@@ -53,6 +56,7 @@ class Record:
     fields: Mapping[str, Any]
     text: str
     counted: bool = False
+    lasting: bool = False
 
 
 class Records:
@@ -62,6 +66,7 @@ class Records:
         self._status = status
         self._troubles: Counter[tuple[Outcome | None, str | None]] = Counter()
         self._makers: dict[type[Any], Callable[[Any], Record | None]] = {
+            SweepBegan: _sweep_began,
             PhaseBegan: self._phase_began,
             PhaseEnded: self._phase_ended,
             TargetOpened: _target_opened,
@@ -77,7 +82,7 @@ class Records:
 
     def makers(self, least: Level) -> dict[type[Any], Callable[[Any], Record | None]]:
         """The events that can make a record of this level or more; the others need no look."""
-        seldom = {PhaseBegan, PhaseEnded, SweepStarted}
+        seldom: set[type[Any]] = {SweepBegan, PhaseBegan, PhaseEnded, SweepStarted}
         often = {TargetOpened, Retrying, RateChanged, Accepted}
         left_out: set[type[Any]] = set()
         if least > Level.DEBUG:
@@ -134,6 +139,13 @@ class Records:
         self._troubles[outcome, code] += 1
         times = self._troubles[outcome, code]
         return (level if times <= TROUBLE_LINES else Level.DEBUG), (FURTHER if times == TROUBLE_LINES else "")
+
+
+def _sweep_began(event: SweepBegan) -> Record:
+    directory = printable(shlex.quote(event.directory))
+    text = f"run directory {directory}; cut short, it goes on with: batch-cancel resume {directory}"
+    fields = {"sweep_id": event.sweep_id, "directory": event.directory}
+    return Record(Level.INFO, "sweep_began", fields, text, lasting=True)
 
 
 def _target_opened(event: TargetOpened) -> Record:

@@ -112,7 +112,8 @@ class Progress:
     def _write_record(self, record: Record) -> None:
         if record.level < self._least:
             return
-        if self._live and self._least > Level.DEBUG and (record.counted or record.level < Level.WARNING):
+        told = record.counted or record.level < Level.WARNING
+        if self._live and self._least > Level.DEBUG and told and not record.lasting:
             return  # the live view tells it
         self._post(self._formatted(record))
 
