@@ -70,7 +70,10 @@ TROUBLE_FIRST = (
 """Every outcome, in the order in which reports show them."""
 
 ACCEPTED = frozenset({Outcome.STOPPED, Outcome.STOPPING, Outcome.STUCK_STOPPING, Outcome.FINISHED_FIRST})
-"""Outcomes whose request was accepted: an error that stands there was got over, and is no reason for the outcome."""
+"""Outcomes whose request was accepted: an error of a request that stands there was got over."""
+
+READING = "GetMLTaskRun"
+"""How a message begins of what kept a run from being read (the verifier puts the operation first)."""
 
 _ASKED = ACCEPTED | {Outcome.FAILED, Outcome.UNKNOWN, Outcome.DENIED}
 """Outcomes that need a request; the others can also come of reading alone."""
@@ -334,8 +337,8 @@ class Document:
             if (seconds := _stopped_after(row)) is not None:
                 to_stop.append(seconds)
             if row.outcome in TROUBLE:
-                got_over = row.outcome in ACCEPTED
-                code, message = (None, None) if got_over else (row.error_code, row.error_message)
+                explained = explains(row.outcome, row.error_message)
+                code, message = (row.error_code, row.error_message) if explained else (None, None)
                 key = (row.target_id, row.outcome, code)
                 if key in causes or len(causes) < _MOST_CAUSES:
                     cause = Cause(row.target_id, row.outcome, code, message)
@@ -378,6 +381,11 @@ class Document:
 def summary(reader: LedgerReader) -> dict[str, Any]:
     """``report.json`` without its ``runs``, from a ledger at any instant."""
     return Document(reader).summary()
+
+
+def explains(outcome: str, error_message: str | None) -> bool:
+    """Whether an error is a reason for the outcome: of an accepted run only one that kept it from being read is."""
+    return outcome not in ACCEPTED or (error_message or "").startswith(READING)
 
 
 def rfc3339(moment: datetime | None) -> str | None:

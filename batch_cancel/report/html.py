@@ -23,7 +23,7 @@ from batch_cancel.core.outcome import Outcome
 from batch_cancel.report import charts
 from batch_cancel.report.advice import next_steps
 from batch_cancel.report.csv import FORMULA_STARTS
-from batch_cancel.report.document import ACCEPTED, RUN_FIELDS, TROUBLE_FIRST, Document, TransformPart
+from batch_cancel.report.document import ACCEPTED, READING, RUN_FIELDS, TROUBLE_FIRST, Document, TransformPart, explains
 from batch_cancel.report.story import (
     MAY_RUN,
     calls_in_words,
@@ -97,7 +97,14 @@ def write_html(document: Document, directory: Path, out: TextIO) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": shown, "number": number, "label": label, "when": when, "how": how_it_came_back}
+    environment.filters |= {
+        "shown": shown,
+        "number": number,
+        "label": label,
+        "when": when,
+        "how": how_it_came_back,
+        "explains": explains,
+    }
     words: dict[str, int] = {}
     style, script = _asset("report.css"), _asset("report.js")
     pieces = environment.get_template("report.html").generate(
@@ -131,6 +138,7 @@ def write_html(document: Document, directory: Path, out: TextIO) -> None:
         order=[str(outcome) for outcome in TROUBLE_FIRST],
         formula_starts=list(FORMULA_STARTS),
         accepted=sorted(ACCEPTED),
+        reading=READING,
         rows=_row_block(document, words),
         words=_late_words(words),
         as_json=_safe_json,

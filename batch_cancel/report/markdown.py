@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.report.advice import next_steps
-from batch_cancel.report.document import ACCEPTED, TROUBLE, Document
+from batch_cancel.report.document import TROUBLE, Document, explains
 from batch_cancel.report.story import (
     Level,
     came_back_in_words,
@@ -173,8 +173,8 @@ def _cells(run: dict[str, Any]) -> Sequence[str]:
     if run["transform_name"]:
         transform = f"{foreign(run['transform_name'])} {transform}"
     before, after = run["status_before"], run["status_after"]
-    # An accepted run's error is one that was got over.
-    error = () if run["outcome"] in ACCEPTED else (run["error_code"], run["error_message"])
+    explained = explains(run["outcome"], run["error_message"])
+    error = (run["error_code"], run["error_message"]) if explained else ()
     return (
         foreign(f"{run['account_id'] or 'not known'}/{run['region']}"),
         transform,

@@ -177,6 +177,13 @@ def test_an_error_that_was_got_over_is_no_reason_for_what_came_after(tmp_path: P
     assert wrong == ["222222222222/us-east-1 2 stuck_stopping"]
 
 
+def test_what_kept_a_run_from_being_read_is_a_reason(tmp_path: Path) -> None:
+    evidence = {"error_code": "AccessDeniedException", "error_message": "GetMLTaskRun: no", "confirmed_at": None}
+    _, wrong, steps = told(tmp_path, Outcome.STUCK_STOPPING, evidence=evidence)
+    assert wrong == ["222222222222/us-east-1 1 stuck_stopping AccessDeniedException: GetMLTaskRun: no"]
+    assert steps[0].command == "batch-cancel iam-policy"
+
+
 def test_a_killed_sweep_says_what_is_not_known_and_how_to_go_on(tmp_path: Path) -> None:
     async def fill(ledger: Ledger) -> None:
         await set_facts(ledger, finished_at=None, exit_code=None)

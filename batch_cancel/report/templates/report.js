@@ -61,9 +61,10 @@
     "status_before", "status_after", "rule", "error_code", "error_message", "request_id", "labels"].map((name) => at[name]);
   const haystack = (row) => SEARCHED.map((index) => value(row, index) ?? "").join("\n").toLowerCase();
 
-  // An error that an accepted run has was got over: the unfolded row has it, but it explains nothing.
+  // An error of a request that was accepted in the end was got over: the unfolded row has it, but it explains nothing.
   const accepted = new Set(model.accepted);
-  const reason = (row) => accepted.has(get(row, "outcome")) ? null : get(row, "error_code");
+  const explains = (row) => !accepted.has(get(row, "outcome")) || (get(row, "error_message") ?? "").startsWith(model.reading);
+  const reason = (row) => explains(row) ? get(row, "error_code") : null;
 
   const KEYS = {
     outcome: (row) => model.order.indexOf(get(row, "outcome")),
