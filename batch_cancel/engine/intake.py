@@ -92,7 +92,7 @@ class Places:
         except CallFailed as failure:  # not the row's fault, and the same for every other
             raise AccessStopped(f"{failure.code}: {failure.message}; nothing was called") from failure
         return configured or UsageError(
-            "names no region: add a region column, or give --region or AWS_REGION for rows without one"
+            "names no region: add a region column, or give --region or AWS_DEFAULT_REGION for rows without one"
         )
 
 

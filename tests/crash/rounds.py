@@ -33,7 +33,7 @@ from batch_cancel.simulator.settings import (
 from batch_cancel.simulator.world import World
 
 REGION = "us-east-1"
-KEYS = {"AWS_ACCESS_KEY_ID": "AKIASIM0111111111111", "AWS_SECRET_ACCESS_KEY": "simulated", "AWS_REGION": REGION}
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIASIM0111111111111", "AWS_SECRET_ACCESS_KEY": "simulated", "AWS_DEFAULT_REGION": REGION}
 LONGEST_SECONDS = 120.0
 """A process that takes longer hangs."""
 FAULTS = (FaultKind.APPLIED_500, FaultKind.APPLIED_DROP, FaultKind.THROTTLE, FaultKind.NO_ECHO, FaultKind.UNAVAILABLE)
@@ -164,17 +164,20 @@ def _hold(directory: Path, world: World, told: Round, *, at_the_end: bool) -> No
     reader = Ledger.look(directory)
     try:
         rows = {(row.transform_id, row.task_run_id): row for row in reader.runs()}
-        attempts: dict[int, int] = dict(
-            reader._connection.execute("SELECT run_id, count(*) FROM attempts GROUP BY run_id").fetchall()
-        )
+        attempts: dict[int, tuple[int, int]] = {
+            run_id: (number, throttled)
+            for run_id, number, throttled in reader._connection.execute(
+                "SELECT run_id, count(*), coalesce(sum(class = 'throttle'), 0) FROM attempts GROUP BY run_id"
+            )
+        }
     finally:
         reader.close()
     now = world.now()
     for _, _, run in world.runs():
         row = rows.get((run.transform_id, run.task_run_id))
         outcome = None if row is None else str(row.outcome)
-        intents = 0 if row is None else attempts.get(row.id, 0)
-        wrong = _wrong(run, run.status(now), outcome, intents)
+        intents, throttled = (0, 0) if row is None else attempts.get(row.id, (0, 0))
+        wrong = _wrong(run, run.status(now), outcome, intents, throttled)
         if at_the_end and outcome in ("not_attempted", "unknown"):
             wrong.append(f"told as {outcome} in the end")
         if at_the_end and outcome is None and run.started_at < world.began_at and run.ends_at > now:
@@ -191,13 +194,13 @@ def _hold(directory: Path, world: World, told: Round, *, at_the_end: bool) -> No
             told.outcomes[each["outcome"]] = told.outcomes.get(each["outcome"], 0) + 1
 
 
-def _wrong(run: Run, status: Status, outcome: str | None, intents: int) -> list[str]:
-    """What contradicts the truth about one run."""
+def _wrong(run: Run, status: Status, outcome: str | None, intents: int, throttled: int) -> list[str]:
+    """What contradicts the truth about one run. A throttled request was turned away: it is no attempt."""
     wrong = []
     if run.requests > intents:
         wrong.append(f"the ledger has {intents} intents")
     lies = {
-        "not_attempted": run.requests > 0,
+        "not_attempted": run.requests > throttled,
         "stopped": not (run.cancels and status is Status.STOPPED),
         "stopping": not run.cancels,
         "already_finished": bool(run.cancels),

@@ -126,7 +126,7 @@ def test_without_a_region_the_configured_one_is_swept() -> None:
 def test_no_region_anywhere_is_refused_before_any_call_with_the_mend(settings: TargetSettings, words: str) -> None:
     service = MadeUpService(accounts={"r-root": active(1)})
     units = TargetSettings(role_name="Sweep", organization_units=("r-root",), regions=("us-east-1",))
-    with pytest.raises(UsageError, match=rf"{words}.*--region.*AWS_REGION"):
+    with pytest.raises(UsageError, match=rf"{words}.*--region.*AWS_DEFAULT_REGION"):
         resolved(units, settings, service=service)
     assert set(service.calls) == {"default_region"}
 
