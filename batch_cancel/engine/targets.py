@@ -122,7 +122,8 @@ def _regions(entry: TargetSettings, service: Service) -> tuple[str, ...]:
     configured = service.default_region(Access(entry.profile))
     if configured is None:
         of = f"profile {entry.profile} has" if entry.profile else "there is"
-        raise UsageError(f"{of} no region: name one with --region, in AWS_DEFAULT_REGION, or under regions in the sweep file")
+        mend = "name one with --region, in AWS_DEFAULT_REGION, or under regions in the sweep file"
+        raise UsageError(f"{of} no region: {mend}")
     return (configured,)
 
 
