@@ -143,7 +143,10 @@ class Counters:
     @property
     def asked(self) -> int:
         """Runs whose requests are over, whatever came of them; those that an earlier process asked for left out."""
-        return self._asked_in_all() - self._asked_before
+        asked = self._asked_in_all() - self._asked_before
+        # A request that was accepted may turn out to have come too late: the run counts once all the same.
+        state = self.phases.get(Phase.CANCEL)
+        return asked if state is None or state.total is None else min(asked, state.total)
 
     @property
     def to_settle(self) -> int:
