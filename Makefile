@@ -19,7 +19,7 @@ demo: setup
 
 # Without a browser the tests that need one are left out, and pytest says how many.
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .
