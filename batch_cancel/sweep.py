@@ -744,6 +744,8 @@ class Sweep:
         outcomes = reader.outcomes()
         return (
             self._settings.until_clear
+            # Cut short before the targets, or the list, were entered to their last: nothing was looked at.
+            or (("found" if self._listed else "left_out") not in reader.facts())
             or not all(row.complete for row in reader.targets())
             or bool(reader.count("pending") + reader.count("claimed"))
             or (self._settings.verify.wait and bool(reader.count("asked")))
