@@ -383,7 +383,9 @@ class _Checker:
             if life.stop_cause not in ("deadline", "max_errors"):
                 self.violated("exit code 5 without its cause", life.stop_cause)
             left = {Outcome.NOT_ATTEMPTED, Outcome.STOPPING, Outcome.UNKNOWN, Outcome.FAILED, *BAD}
-            if not (outcomes & left or incomplete or settings.until_clear):
+            # Cut short before its targets, or its list, were entered to their last, it has looked at nothing.
+            entered = ("left_out" if isinstance(settings.source, DiscoverySource) else "found") in recorded.facts
+            if entered and not (outcomes & left or incomplete or settings.until_clear):
                 self.violated("exit code 5, and no work is left", outcomes)
         elif code == 130:
             if life.stop_asked_at is None:
