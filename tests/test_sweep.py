@@ -626,3 +626,17 @@ def test_a_share_of_a_manifest_is_of_the_active_runs_among_its_rows() -> None:
     )
     result = play.sweep(chosen)
     assert result.exit_code == 3 and f" of {play.active()} active runs" in (result.says or "")
+
+
+def test_a_deadline_before_the_targets_are_known_is_no_clean_end() -> None:
+    fleet = FleetSettings(accounts=ACCOUNTS[:2], transforms=3, runs=40)
+    play = Play(world(fleet=fleet), latency=always(1.0))
+    several = (
+        TargetSettings(regions=("us-east-1",)),
+        TargetSettings(accounts=ACCOUNTS[1:2], role_name="BatchCancel", regions=("us-east-1",)),
+    )
+    result = play.sweep(settings(targets=several, retry=Retry(deadline_seconds=0.3)))
+    assert (result.exit_code, result.stop_cause, play.calls()) == (5, StopCause.DEADLINE, 0)
+    assert play.active() > 0
+    assert play.resume(settings(targets=several)).exit_code == 0
+    assert play.active() == 0
