@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         TargetFailed,
         TargetOpened,
         TransformListed,
+        TransformsDescribed,
         TransformsFound,
         Warned,
     )
@@ -129,6 +130,7 @@ _HOMES = {
         "TargetFailed",
         "TargetOpened",
         "TransformListed",
+        "TransformsDescribed",
         "TransformsFound",
         "Warned",
     ),
@@ -229,6 +231,7 @@ __all__ = [
     "TaskRunKey",
     "TaskType",
     "TransformListed",
+    "TransformsDescribed",
     "TransformsFound",
     "UsageError",
     "Verify",

@@ -6,10 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from batch_cancel.cli.progress.counters import Counters
 from batch_cancel.core.errors import AccessStopped, InputError, LedgerError, UsageError
 from batch_cancel.core.events import SweepStarted, Warned
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.selection import Protection, Selection
+from batch_cancel.report.document import summary
 from batch_cancel.settings import (
     Consent,
     Guardrails,
@@ -67,6 +69,20 @@ def test_a_sweep_stops_every_active_run_and_says_so() -> None:
     assert (result.exit_code, play.active()) == (0, 0)
     assert play.outcomes() == {Outcome.STOPPED: active}
     assert all(row.confirmed_at and row.requested_at and row.request_id for row in play.rows())
+
+
+def test_what_the_live_view_says_was_used_is_what_the_report_says() -> None:
+    play = Play()
+    play.sweep(settings())
+    counters = Counters()
+    for event in play.events:
+        counters.count(event)
+    assert set(play.outcomes()) == {Outcome.STOPPED}  # else the report's total counts more than the view's
+    reader = play.reader()
+    hours = summary(reader)["totals"]["estimated_dpu_hours"]
+    reader.close()
+    assert hours > 0
+    assert counters.dpu_hours_stopped == pytest.approx(hours, rel=1e-3)
 
 
 def test_a_manifest_is_cancelled_without_a_read_before() -> None:

@@ -58,12 +58,21 @@ def estimated_dpu_hours(
     capacity = dpu(transform)
     if capacity is None:
         return None
+    seconds = used_seconds(execution_time_seconds, started_on=started_on, now=now)
+    if seconds is None:
+        return None
+    most = None if execution_time_seconds else at_most_dpu_hours(transform)
+    return capacity * seconds / 3600 if most is None else min(capacity * seconds / 3600, most)
+
+
+def used_seconds(
+    execution_time_seconds: int | None, *, started_on: datetime | None = None, now: datetime | None = None
+) -> float | None:
+    """How long a run has used its capacity; arguments as those of :func:`estimated_dpu_hours`."""
     told = execution_time_seconds if execution_time_seconds is not None and execution_time_seconds >= 0 else None
     if told or started_on is None or now is None:
-        return None if told is None else capacity * told / 3600
-    hours = max(0.0, (now - started_on).total_seconds()) / 3600
-    most = at_most_dpu_hours(transform)
-    return capacity * hours if most is None else min(capacity * hours, most)
+        return told
+    return max(0.0, (now - started_on).total_seconds())
 
 
 def at_most_dpu_hours(transform: Transform) -> float | None:

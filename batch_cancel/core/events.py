@@ -3,13 +3,13 @@
 The engine emits and prints nothing. Ids and messages in events come from outside: whoever shows them escapes them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from batch_cancel.core.errors import ErrorKind
 from batch_cancel.core.outcome import Outcome
-from batch_cancel.core.task_run import Target, TaskRunKey
+from batch_cancel.core.task_run import Target, TaskRunKey, Transform
 
 
 class Phase(StrEnum):
@@ -67,6 +67,14 @@ class TransformsFound:
 
     target: Target
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransformsDescribed:
+    """Names and capacity of some transforms are known."""
+
+    target: Target
+    transforms: Sequence[Transform]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +137,14 @@ class OutcomeReached:
     """A run has its verdict.
 
     Attributes:
-        dpu_hours: what the run had used by then, estimated; None where that is not known.
+        used_seconds: how long a run that was stopped had used its capacity by then, as far as that is known.
     """
 
     target: Target
     key: TaskRunKey
     outcome: Outcome
     code: str | None = None
-    dpu_hours: float | None = None
+    used_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +175,7 @@ Event = (
     | TargetOpened
     | TargetFailed
     | TransformsFound
+    | TransformsDescribed
     | TransformListed
     | ManifestRead
     | CallAnswered

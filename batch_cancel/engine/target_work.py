@@ -1,15 +1,15 @@
 """One target from its listing to its last verdict; its client is open while there is something to do, and no longer."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from batch_cancel.core.errors import CallFailed, ErrorKind
-from batch_cancel.core.events import OnEvent, TargetFailed, Warned
+from batch_cancel.core.events import OnEvent, TargetFailed, TransformsDescribed, Warned
 from batch_cancel.core.outcome import ERRORS, Outcome
 from batch_cancel.core.service_clock import ServiceClock
-from batch_cancel.core.task_run import Target
+from batch_cancel.core.task_run import Target, Transform
 from batch_cancel.engine.canceller import Canceller
 from batch_cancel.engine.discovery import Discovery, Listing
 from batch_cancel.engine.examination import Examination
@@ -116,7 +116,7 @@ class TargetWork:
             self._failed(failure)
             return None
         self.missing = set(listing.missing)
-        around.ledger.add_transforms(self.target_id, listing.described)
+        self._described(listing.described)
         if listing.failure is not None:
             self._failed(listing.failure)
         around.ledger.set_listed(
@@ -147,7 +147,7 @@ class TargetWork:
         except CallFailed as failure:
             self._failed(failure)
             return
-        around.ledger.add_transforms(self.target_id, transforms.described.values())
+        self._described(transforms.described.values())
         if examined.failure is not None:
             self._failed(examined.failure)
         around.ledger.set_listed(
@@ -162,7 +162,12 @@ class TargetWork:
                 await transforms.describe()
         except CallFailed as failure:
             self._around.on_event(Warned(f"{self.target}: names of transforms are not known: {failure}"))
-        self._around.ledger.add_transforms(self.target_id, transforms.described.values())
+        self._described(transforms.described.values())
+
+    def _described(self, transforms: Collection[Transform]) -> None:
+        self._around.ledger.add_transforms(self.target_id, transforms)
+        if transforms:
+            self._around.on_event(TransformsDescribed(self.target, tuple(transforms)))
 
     # Stopping
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from batch_cancel.core.cost import used_seconds
 from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.events import Accepted, OnEvent, OutcomeReached, Warned
 from batch_cancel.core.outcome import Evidence, Outcome, Reading, Unread, shows_acceptance, verdict
@@ -246,7 +247,10 @@ class Verifier:
         if failure is not None:
             self._ledger.unread(run.id, failure.code, f"{failure.operation}: {failure.message}")
         self._ledger.settle(run.id, outcome, seen, at=None if reading is Unread.UNREADABLE else now)
-        self._on_event(OutcomeReached(self._line.target, key, outcome, failure.code if failure else None))
+        used = None
+        if outcome is Outcome.STOPPED and seen is not None:
+            used = used_seconds(seen.execution_time_seconds, started_on=seen.started_on or run.started_on, now=now)
+        self._on_event(OutcomeReached(self._line.target, key, outcome, failure.code if failure else None, used))
         self._on_error(outcome)
         return True
 

@@ -36,11 +36,12 @@ from batch_cancel.core.events import (
     TargetFailed,
     TargetOpened,
     TransformListed,
+    TransformsDescribed,
     TransformsFound,
     Warned,
 )
 from batch_cancel.core.outcome import Outcome
-from batch_cancel.core.task_run import Target, TaskRunKey
+from batch_cancel.core.task_run import Target, TaskRunKey, Transform
 from tests.cli.terminal import Screen, Terminal
 
 HERE = Target("eu-west-1", "222222222222")
@@ -109,6 +110,7 @@ def a_sweep(runs: int = 40) -> list[Event]:
         PhaseBegan(Phase.DISCOVER),
         TransformsFound(HERE, 4),
         *(TransformListed(HERE, f"tfm-{number}", runs // 4, 1) for number in range(4)),
+        TransformsDescribed(HERE, [Transform(f"tfm-{number}", max_capacity=1.0) for number in range(4)]),
         PhaseEnded(Phase.DISCOVER),
         PhaseBegan(Phase.CANCEL, runs),
         PhaseBegan(Phase.VERIFY),
@@ -116,7 +118,7 @@ def a_sweep(runs: int = 40) -> list[Event]:
         CallAnswered(HERE, "CancelMLTaskRun", ErrorKind.THROTTLE, 0.02),
         Retrying(HERE, "CancelMLTaskRun", "ThrottlingException", 0.4),
         *asked,
-        *(OutcomeReached(HERE, key(number), Outcome.STOPPED, dpu_hours=1.5) for number in range(runs // 4)),
+        *(OutcomeReached(HERE, key(number), Outcome.STOPPED, used_seconds=5400) for number in range(runs // 4)),
         OutcomeReached(HERE, key(runs), Outcome.DENIED, "AccessDeniedException"),
     ]
 
@@ -615,5 +617,5 @@ def test_a_terminal_without_unicode_gets_none(terminal: Terminal) -> None:
 def test_every_event_is_counted_or_told() -> None:
     counters, records = Watched(None).progress.counters, Watched(None).progress._records
     assert set(get_args(Event)) - set(counters._handlers) == {SweepBegan, Warned}
-    told_by_the_counts_alone = {TransformsFound, TransformListed, ManifestRead, CallAnswered}
+    told_by_the_counts_alone = {TransformsFound, TransformsDescribed, TransformListed, ManifestRead, CallAnswered}
     assert set(get_args(Event)) - set(records.makers(Level.DEBUG)) == told_by_the_counts_alone

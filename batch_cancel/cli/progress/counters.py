@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from batch_cancel.core.cost import dpu
 from batch_cancel.core.errors import ErrorKind
 from batch_cancel.core.events import (
     Accepted,
@@ -22,15 +23,18 @@ from batch_cancel.core.events import (
     TargetFailed,
     TargetOpened,
     TransformListed,
+    TransformsDescribed,
     TransformsFound,
 )
 from batch_cancel.core.outcome import Outcome
-from batch_cancel.core.task_run import Target
+from batch_cancel.core.task_run import Access, Target
 
 CANCEL = "CancelMLTaskRun"
 MOST_TROUBLE = 1_000
 """So many targets in trouble are remembered by name; the report has them all."""
 NEVER_ASKED = (Outcome.EXCLUDED, Outcome.WOULD_CANCEL, Outcome.NOT_ATTEMPTED)
+Place = tuple[Access, str, str]
+"""A transform: the way in, the region, its id. (An account may become known on the way.)"""
 AFTER_ACCEPTANCE = (Outcome.STOPPED, Outcome.STOPPING, Outcome.STUCK_STOPPING, Outcome.FINISHED_FIRST)
 
 
@@ -77,6 +81,9 @@ class Counters:
         self.accepted = 0
         self.outcomes: dict[Outcome, int] = {}
         self.dpu_hours_stopped: float | None = None
+        self._capacities: dict[Place, float | None] = {}
+        self._seconds_stopped: dict[Place, float] = {}
+        """Of runs whose transform's capacity is yet to be told."""
         self._asked_before = 0
         """Runs that had their verdict before cancelling began: a look at them was enough."""
         self.cancel_calls_by_target: dict[Target, int] = {}
@@ -88,6 +95,7 @@ class Counters:
             TargetFailed: self._target_failed,
             TransformsFound: self._transforms_found,
             TransformListed: self._transform_listed,
+            TransformsDescribed: self._transforms_described,
             ManifestRead: self._manifest_read,
             CallAnswered: self._call_answered,
             Retrying: self._retrying,
@@ -228,8 +236,21 @@ class Counters:
 
     def _outcome_reached(self, event: OutcomeReached) -> None:
         self.outcomes[event.outcome] = self.outcomes.get(event.outcome, 0) + 1
-        if event.dpu_hours is not None and event.outcome is Outcome.STOPPED:
-            self.dpu_hours_stopped = (self.dpu_hours_stopped or 0.0) + event.dpu_hours
+        if event.used_seconds is not None:
+            place = _place(event.target, event.key.transform_id)
+            self._seconds_stopped[place] = self._seconds_stopped.get(place, 0.0) + event.used_seconds
+            self._reckon(place)
+
+    def _transforms_described(self, event: TransformsDescribed) -> None:
+        for transform in event.transforms:
+            place = _place(event.target, transform.transform_id)
+            self._capacities[place] = dpu(transform)
+            self._reckon(place)
+
+    def _reckon(self, place: Place) -> None:
+        capacity = self._capacities.get(place)
+        if capacity is not None and (seconds := self._seconds_stopped.pop(place, None)) is not None:
+            self.dpu_hours_stopped = (self.dpu_hours_stopped or 0.0) + capacity * seconds / 3600
 
     def _sweep_started(self, event: SweepStarted) -> None:
         self.sweep_number = event.number
@@ -239,6 +260,10 @@ class Counters:
 
     def _stopping(self, event: Stopping) -> None:
         self.stop_cause = event.cause
+
+
+def _place(target: Target, transform_id: str) -> Place:
+    return target.access, target.region, transform_id
 
 
 WINDOW_SECONDS = 5.0
