@@ -13,6 +13,7 @@ from pathlib import Path
 
 from batch_cancel.core.errors import AccessStopped, BatchCancelError, InputError, RecordLost, UsageError
 from batch_cancel.core.events import OnEvent
+from batch_cancel.engine.ending import Result
 from batch_cancel.glue.api import Service
 from batch_cancel.glue.learned import LearnedRates, state_file
 from batch_cancel.glue.outbox import Outbox, S3Place
@@ -20,7 +21,7 @@ from batch_cancel.glue.pace import Pacers
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.settings import Settings
 from batch_cancel.stop import Stop
-from batch_cancel.sweep import Ask, Result, Sweep
+from batch_cancel.sweep import Ask, Sweep
 
 MakeOutbox = Callable[[], Outbox]
 

@@ -44,6 +44,7 @@ from batch_cancel.core.errors import (
 from batch_cancel.core.events import Event as SweepEvent
 from batch_cancel.core.events import TargetFailed, Warned
 from batch_cancel.delivery.upload import place_of_sweep
+from batch_cancel.engine.ending import Result
 from batch_cancel.execution import Finished, aws, aws_outbox, carry_out, finish, new_sweep_id, tell_of_failure
 from batch_cancel.glue.outbox import SCHEME, Outbox, S3Place
 from batch_cancel.lambda_event import checked
@@ -51,7 +52,6 @@ from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
 from batch_cancel.report.merge import merge
 from batch_cancel.settings import Consent, DiscoverySource, ManifestSource, ReportFormat, Settings, from_json, to_json
 from batch_cancel.stop import Stop, StopCause, task_group
-from batch_cancel.sweep import Result
 
 SCHEMA = "batch-cancel/lambda/1"
 REPORTS_VARIABLE = "BATCH_CANCEL_REPORTS"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from enum import StrEnum
 from typing import Any
 
@@ -98,3 +98,13 @@ async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
     except BaseExceptionGroup as errors:
         first, *_ = [error for error in errors.exceptions if not isinstance(error, Stopped)] or errors.exceptions
         raise first from first.__cause__
+
+
+async def ended(task: "asyncio.Future[Any] | None") -> None:
+    """End a task and wait for its end, whatever it says."""
+    if task is None:
+        return
+    if not task.done():
+        task.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await task

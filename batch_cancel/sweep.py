@@ -8,14 +8,12 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from batch_cancel.core.errors import (
-    AccessStopped,
-    CallFailed,
     ErrorKind,
     GuardrailRefused,
     LedgerError,
@@ -29,19 +27,21 @@ from batch_cancel.core.events import (
     PhaseEnded,
     Stopping,
     SweepBegan,
-    SweepStarted,
     TargetOpened,
     Warned,
 )
-from batch_cancel.core.outcome import NOT_STOPPED, Outcome
+from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.selection import max_percent_refusal, max_runs_refusal
-from batch_cancel.core.task_run import Access, Identity, Target
-from batch_cancel.engine import identities
+from batch_cancel.core.task_run import Target
+from batch_cancel.engine.accounts import Accounts
+from batch_cancel.engine.call_counts import CallCounts
+from batch_cancel.engine.ending import Result, result, tell_regions_from_credentials
 from batch_cancel.engine.examination import Examination
 from batch_cancel.engine.identities import Identities
 from batch_cancel.engine.intake import Places, take_in, take_in_plan
 from batch_cancel.engine.target_work import Surroundings, TargetWork, in_turn
-from batch_cancel.engine.targets import Refusal, Resolved, refusals, resolve
+from batch_cancel.engine.targets import Resolved, resolve
+from batch_cancel.engine.until_clear import until_clear
 from batch_cancel.glue.api import Service
 from batch_cancel.glue.pace import InFlight, Pacers
 from batch_cancel.glue.paced import Connection, Line
@@ -49,41 +49,20 @@ from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.manifest import read_manifest
 from batch_cancel.plan import read_plan
 from batch_cancel.settings import DiscoverySource, ManifestSource, PlanSource, Settings, to_json
-from batch_cancel.stop import Stop, StopCause, Stopped, task_group
+from batch_cancel.stop import Stop, StopCause, Stopped, ended, task_group
 from batch_cancel.version import __version__
 
 TARGETS_AT_ONCE = 64
 """Targets that are listed side by side."""
 OPTIONAL_AFTER_SECONDS = 0.5
 """Who we are and what transforms are called is nice to know: it does not compete with the first request."""
-IDENTITY_PATIENCE_SECONDS = 3.0
 DRAIN_SECONDS = 30.0
 """Calls in flight may take so long to end after a stop."""
-COUNT_SECONDS = 1.0
-PAUSE_SECONDS = (1.0, 10.0)
-"""Between two sweeps of ``--until-clear``."""
-FRUITLESS_SWEEPS = 3
-"""So many sweeps of ``--until-clear`` in a row that found active runs and nothing more that could be done about them:
-then waiting for a clear one would be waiting for ever."""
 
 NOT_CONFIRMED = "not confirmed: nothing was cancelled"
 
 Ask = Callable[[], Awaitable[bool]]
 """Shows the decision that stands in the ledger and asks; True for yes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How a sweep ended; the ledger has the rest.
-
-    Attributes:
-        stop_cause: as in the report; None where it came to its natural end.
-        says: a sentence for the user where the exit code needs one.
-    """
-
-    exit_code: int
-    stop_cause: StopCause | None = None
-    says: str | None = None
 
 
 class Sweep:
@@ -129,12 +108,12 @@ class Sweep:
         self._cancelling = Stop(stop)
         self._in_flight = InFlight(settings.rate.max_concurrency)
         self._works: list[TargetWork] = []
-        self._unresolved_kinds: list[ErrorKind | None] = []
+        self._unresolved: list[ErrorKind | None] = []
         self._errors = 0
         self._to_cancel = 0
-        self._who = Identities(service)
-        self._identifying: asyncio.Task[None] | None = None
+        self._accounts = Accounts(settings, ledger, Identities(service), stop=stop, on_event=on_event)
         self._around = Surroundings(settings, ledger, now, self._cancelling, self._count_error, self._tell)
+        self._call_counts = CallCounts(ledger, self._works, now)
 
     async def run(self) -> Result:
         """From the first step to the last verdict.
@@ -172,7 +151,7 @@ class Sweep:
         settings = self._settings
         if not await self._let_in(resumed=resumed):
             return None  # there is nothing to count, and nothing to ask about
-        await self._identify_on_the_side()
+        await self._accounts.identify(self._works, after_seconds=OPTIONAL_AFTER_SECONDS if self._hurries else 0.0)
         facts = self._ledger.reader.facts()
         decided = bool(facts.get("decided"))
         if self._listed:
@@ -201,10 +180,10 @@ class Sweep:
     async def _let_in(self, *, resumed: bool) -> bool:
         """Enter the targets, as far as it is known whose they are; False where that is known of none."""
         if resumed:
-            await self._check_same_accounts()
+            await self._accounts.check_same(self._works)
         else:
             await self._connect()
-        await self._check_accounts()
+        await self._accounts.check(self._works)
         return not self._works or any(work.stop.cause is not StopCause.CREDENTIALS for work in self._works)
 
     @property
@@ -287,7 +266,7 @@ class Sweep:
                 )
             case DiscoverySource():
                 resolved = await resolve(self._settings.targets, self._service, stop=self._stop)
-                await self._enter(replace(resolved, targets=await self._told_apart(resolved.targets)))
+                await self._enter(replace(resolved, targets=await self._accounts.told_apart(resolved.targets)))
         self._tell(PhaseEnded(Phase.CONNECT))
 
     async def _take_up_listed(self, **facts: object) -> None:
@@ -314,7 +293,7 @@ class Sweep:
                 same = failed.account_id is None and place in known
                 target_id = known[place] if same else await self._ledger.add_target(target)
                 self._ledger.set_target_error(target_id, failed.code, failed.message)
-                self._unresolved_kinds.append(failed.kind)
+                self._unresolved.append(failed.kind)
         await self._ledger.set_facts(
             left_out=[
                 {"account_id": failed.account_id, "code": failed.code, "message": failed.message}
@@ -322,133 +301,6 @@ class Sweep:
                 if failed.left_out
             ]
         )
-
-    # Who we are
-
-    async def _told_apart(self, targets: list[Target]) -> list[Target]:
-        """Each account and region once, although several ways lead there; the first way that was named stays.
-
-        One single way in needs no identity before its first request. Of several the accounts are found out where they
-        are not known: an account that is swept twice would be listed, counted and cancelled twice, at twice its rate.
-        """
-        unknown = list(dict.fromkeys(target.access for target in targets if target.account_id is None))
-        if not unknown or len({target.access for target in targets}) == 1:
-            return targets
-        at = {target.access: target for target in reversed(targets)}
-        accounts: dict[Access, str] = {}
-
-        async def one(access: Access) -> None:
-            try:
-                with self._stop.interruptible():
-                    accounts[access] = (await self._who.of(at[access])).account_id
-            except CallFailed as failure:
-                self._tell(
-                    Warned(
-                        f"{at[access]}: who we are there could not be found out ({failure.code}): if another way in"
-                        " leads to the same account, its runs are listed and counted twice"
-                    )
-                )
-
-        await in_turn(unknown, one, identities.AT_ONCE)
-        apart: dict[tuple[str | Access, str], Target] = {}
-        for target in targets:
-            account_id = target.account_id or accounts.get(target.access)
-            first = apart.setdefault(
-                (account_id or target.access, target.region), replace(target, account_id=account_id)
-            )
-            if first.access != target.access:
-                self._tell(
-                    Warned(
-                        f"{target} is account {account_id}, which {_way_in(first.access)} leads to as well:"
-                        f" it is swept once, by {_way_in(first.access)}"
-                    )
-                )
-        return list(apart.values())
-
-    async def _check_accounts(self) -> None:
-        """Ask who we are where it decides something: accounts that are allowed, or that a manifest names.
-
-        Raises:
-            GuardrailRefused: credentials lead to an account that is not allowed, or not the one that was meant.
-        """
-        allowed = self._settings.guardrails.allow_accounts
-        planned = isinstance(self._settings.source, PlanSource)
-        asked = [
-            work
-            for work in self._works
-            if allowed is not None
-            or _names_an_account_of_its_own(work.target)
-            or (planned and work.target.account_id is not None)
-        ]
-        if not asked:
-            return
-        await in_turn(asked, self._check_account, identities.AT_ONCE)
-
-    async def _check_account(self, work: TargetWork) -> None:
-        allowed = self._settings.guardrails.allow_accounts
-        try:
-            with self._stop.interruptible():
-                identity = await self._who.of(work.target)
-        except CallFailed as failure:
-            # Whatever the cause: whose account it is decides, so that nobody is let in who cannot be told.
-            why = f"who we are there could not be found out: {failure.message}"
-            work.on_trouble(failure.code, why, ErrorKind.ACCESS)
-            work.stop.request(StopCause.CREDENTIALS)
-            return
-        if work.target.account_id is not None and identity.account_id != work.target.account_id:
-            raise GuardrailRefused(
-                f"the credentials for {work.target} belong to account {identity.account_id}: nothing was cancelled"
-            )
-        self._identified(work, identity)
-        if allowed is not None and identity.account_id not in allowed:
-            raise GuardrailRefused(
-                f"account {identity.account_id} is not among the allowed accounts"
-                f" ({', '.join(allowed) or 'an empty list allows none'}): nothing was cancelled"
-            )
-
-    async def _check_same_accounts(self) -> None:
-        """A sweep that goes on does so in the accounts in which it began."""
-        rows = {row.id: row for row in self._ledger.reader.targets()}
-        known = [work for work in self._works if rows[work.target_id].identity_arn is not None]
-        for work in known:
-            try:
-                with self._stop.interruptible():
-                    identity = await self._who.of(work.target)
-            except CallFailed as failure:
-                raise AccessStopped(
-                    f"{work.target}: {failure.code}: {failure.message}; nothing was called"
-                ) from failure
-            before = rows[work.target_id].target.account_id
-            if identity.account_id != before:
-                raise LedgerError(
-                    f"this sweep is of account {before}, and the credentials are of account {identity.account_id}:"
-                    " use the credentials of that account"
-                )
-
-    def _identified(self, work: TargetWork, identity: Identity) -> None:
-        self._ledger.set_identity(work.target_id, identity.account_id, identity.arn)
-        work.identified(identity.account_id)
-
-    async def _identify_on_the_side(self) -> None:
-        """Find out for the report who we are; it may fail without harm.
-
-        Where everything has to be found before the first request, and perhaps a person asked, it is waited for (not for
-        long); otherwise it holds up nothing.
-        """
-        delay = OPTIONAL_AFTER_SECONDS if self._hurries else 0.0
-
-        async def one(work: TargetWork) -> None:
-            with contextlib.suppress(CallFailed):
-                self._identified(work, await self._who.of(work.target))
-
-        async def all_of_them() -> None:
-            await asyncio.sleep(delay)
-            await in_turn(self._works, one, identities.AT_ONCE)
-
-        self._identifying = asyncio.create_task(all_of_them())
-        if not delay:
-            with self._stop.interruptible():
-                await asyncio.wait({self._identifying}, timeout=IDENTITY_PATIENCE_SECONDS)
 
     # Finding
 
@@ -600,7 +452,13 @@ class Sweep:
                 if reader.count("pending", work.target_id) or reader.count("asked", work.target_id):
                     pending(work)
             if self._settings.until_clear:
-                await self._until_clear(pending)
+                await until_clear(
+                    self._works,
+                    self._ledger,
+                    lambda number: self._discover(self._works, pending, number),
+                    cancelling=self._cancelling,
+                    on_event=self._tell,
+                )
             else:
                 await self._discover(self._unlisted(), pending)
             self._tell(PhaseEnded(Phase.DISCOVER))
@@ -608,40 +466,6 @@ class Sweep:
                 work.no_more()
         self._tell(PhaseEnded(Phase.CANCEL))
         self._tell(PhaseEnded(Phase.VERIFY))
-
-    async def _until_clear(self, pending: Callable[[TargetWork], None]) -> None:
-        reader = self._ledger.reader
-        number = int(reader.facts().get("sweeps") or 0)
-        pause, fruitless = PAUSE_SECONDS[0], 0
-        while self._cancelling.cause is None:
-            number += 1
-            self._tell(SweepStarted(number))
-            await self._ledger.set_facts(sweeps=number)
-            for work in self._works:
-                work.try_again()
-            clear = await self._discover(self._works, pending, number)
-            await self._ledger.writer.commit()
-            if all(work.idle for work in self._works):
-                fruitless += 1
-                if clear or fruitless >= FRUITLESS_SWEEPS:
-                    return
-            else:
-                fruitless = 0
-            pause = min(PAUSE_SECONDS[1], 1.5 * pause)
-            try:
-                with self._cancelling.interruptible():
-                    await asyncio.sleep(pause)
-                    # What waits to be asked goes first: another listing would only find it again.
-                    # (The ledger has no event for it, and a second is soon enough.)
-                    while any(reader.count(state) for state in ("pending", "claimed")) and self._somebody_asks:  # noqa: ASYNC110  # as said
-                        await asyncio.sleep(PAUSE_SECONDS[0])
-            except Stopped:
-                return
-
-    @property
-    def _somebody_asks(self) -> bool:
-        """Whether any target that has runs to be asked is still at work."""
-        return any(work.stop.cause is None and not work.idle for work in self._works)
 
     async def _phase(self, phase: Phase, step: Coroutine[Any, Any, object]) -> None:
         self._tell(PhaseBegan(phase))
@@ -656,33 +480,36 @@ class Sweep:
         loop = asyncio.get_running_loop()
         deadline = self._settings.retry.deadline_seconds
         timer = None if deadline is None else loop.call_later(deadline, self._stop.request, StopCause.DEADLINE)
-        counting = asyncio.create_task(self._count_calls())
+        counting = asyncio.create_task(self._call_counts.run())
         try:
-            result = await self._drained(asyncio.create_task(steps))
+            before_its_end = await self._drained(asyncio.create_task(steps))
             if timer is not None:
                 timer.cancel()  # the work is done: what comes now is for the report, and leaves nothing undone
-            if self._identifying is not None and self._stop.cause is None:
-                with contextlib.suppress(Stopped), self._stop.interruptible():
-                    await asyncio.wait({self._identifying}, timeout=IDENTITY_PATIENCE_SECONDS)
+            await self._accounts.wait()
         finally:
             if timer is not None:
                 timer.cancel()
-            for task in (counting, self._identifying):
-                await _cancelled(task)
-            for question in tuple(self._who.tasks()):  # nobody is left who could ask once more
-                await _cancelled(question)
+            await ended(counting)
+            await self._accounts.close()
             self._pacers.save()
-        self._flush_counts()
+        self._call_counts.flush()
         await self._ledger.writer.commit()
-        self._tell_regions_from_credentials()
+        tell_regions_from_credentials(self._ledger, self._works)
         await self._ledger.writer.commit()
-        result = result or self._result()
+        come_to = before_its_end or result(
+            self._settings,
+            self._ledger.reader,
+            self._works,
+            cause=self._stop.cause or self._cancelling.cause,
+            unresolved=self._unresolved,
+            interrupted_code=self._interrupted_code,
+        )
         await self._ledger.set_facts(
             finished_at=_text(self._now()),
-            stop_cause=_told_cause(result.stop_cause),
-            exit_code=result.exit_code,
+            stop_cause=_told_cause(come_to.stop_cause),
+            exit_code=come_to.exit_code,
         )
-        return result
+        return come_to
 
     async def _drained(self, steps: "asyncio.Future[Result | None]") -> Result | None:
         stopping = asyncio.create_task(self._stop.requested())
@@ -693,7 +520,7 @@ class Sweep:
                 self._tell(Stopping(str(self._stop.cause)))
                 await asyncio.wait({steps}, timeout=DRAIN_SECONDS)
             if not steps.done():
-                await _cancelled(steps)
+                await ended(steps)
                 return None
             return steps.result()
         except Stopped:
@@ -701,56 +528,8 @@ class Sweep:
         except GuardrailRefused as refusal:
             return await self._refused(str(refusal))
         finally:
-            await _cancelled(stopping)
-            await _cancelled(steps)
-
-    def _tell_regions_from_credentials(self) -> None:
-        """A region that is not enabled refuses good credentials: where they were taken elsewhere, say so."""
-        codes = {row.id: row.error_code for row in self._ledger.reader.targets() if row.error_code}
-        refused = {work.target: codes[work.target_id] for work in self._works if work.target_id in codes}
-        let_in = [work.target for work in self._works if work.line.let_in]
-        for target, why in refusals(refused, let_in).items():
-            if why is Refusal.REGION_UNAVAILABLE:
-                for work in self._works:
-                    if work.target == target:
-                        self._ledger.explain_target_error(work.target_id, f"{why.value}: {refused[target]}")
-
-    def _result(self) -> Result:
-        """The exit code by the contract, from what the ledger holds."""
-        cause = self._stop.cause or self._cancelling.cause
-        reader = self._ledger.reader
-        match cause:
-            case StopCause.INTERRUPTED:
-                return Result(self._interrupted_code(), cause)
-            case StopCause.DEADLINE | StopCause.MAX_ERRORS if self._work_is_left:
-                return Result(5, cause)
-            case _:
-                pass
-        incomplete = [row for row in reader.targets() if not row.complete]
-        kept_out = sum(work.kept_out for work in self._works)
-        kept_out += sum(kind in (ErrorKind.CREDENTIALS, ErrorKind.ACCESS) for kind in self._unresolved_kinds)
-        if kept_out and kept_out == len(self._works) + len(self._unresolved_kinds) == len(incomplete):
-            first = incomplete[0]
-            return Result(4, StopCause.CREDENTIALS, f"{first.target}: {first.error_code}: {first.error_message}")
-        forgiven = {Outcome.NOT_FOUND} if self._settings.ignore_not_found else set()
-        bad = (NOT_STOPPED - forgiven) | {Outcome.NOT_ATTEMPTED}
-        not_done = incomplete or reader.count_rejected() or any(outcome in bad for outcome in reader.outcomes())
-        return Result(1 if not_done else 0)
-
-    @property
-    def _work_is_left(self) -> bool:
-        """Whether a stop has kept anything from being done: it may have come with the last verdict."""
-        reader = self._ledger.reader
-        outcomes = reader.outcomes()
-        return (
-            self._settings.until_clear
-            # Cut short before the targets, or the list, were entered to their last: nothing was looked at.
-            or (("found" if self._listed else "left_out") not in reader.facts())
-            or not all(row.complete for row in reader.targets())
-            or bool(reader.count("pending") + reader.count("claimed"))
-            or (self._settings.verify.wait and bool(reader.count("asked")))
-            or Outcome.UNKNOWN in outcomes
-        )
+            await ended(stopping)
+            await ended(steps)
 
     # Counting
 
@@ -768,38 +547,6 @@ class Sweep:
     def _tell(self, event: Event) -> None:
         self._on_event(event)
 
-    async def _count_calls(self) -> None:
-        while True:
-            await asyncio.sleep(COUNT_SECONDS)
-            self._flush_counts()
-
-    def _flush_counts(self) -> None:
-        second = int(self._now().timestamp())
-        for work in self._works:
-            tallies, work.line.tallies = work.line.tallies, {}
-            self._ledger.count_calls(
-                (
-                    work.target_id,
-                    operation,
-                    second,
-                    tally.calls,
-                    tally.throttled,
-                    tally.failed,
-                    tally.retries,
-                    work.line.pacer(operation).rps,
-                )
-                for operation, tally in tallies.items()
-            )
-
-
-def _names_an_account_of_its_own(target: Target) -> bool:
-    """Whether an account was named for credentials that say nothing of theirs."""
-    return target.account_id is not None and target.access.role_arn is None
-
-
-def _way_in(access: Access) -> str:
-    return access.role_arn or (f"profile {access.profile}" if access.profile else "the default credentials")
-
 
 def _told_cause(cause: StopCause | None) -> str | None:
     return None if cause is None else str(cause)
@@ -810,13 +557,3 @@ def _text(moment: datetime) -> str:
     return (moment - (moment.utcoffset() or timedelta())).strftime(
         "%Y-%m-%dT%H:%M:%S."
     ) + f"{moment.microsecond // 1000:03}Z"
-
-
-async def _cancelled(task: "asyncio.Future[Any] | None") -> None:
-    """End a task and wait for its end, whatever it says."""
-    if task is None:
-        return
-    if not task.done():
-        task.cancel()
-    with contextlib.suppress(asyncio.CancelledError, Exception):
-        await task

@@ -11,6 +11,7 @@ from typing import Any
 
 from batch_cancel.core.events import Event
 from batch_cancel.core.outcome import Outcome
+from batch_cancel.engine.ending import Result
 from batch_cancel.glue.pace import Pacers
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
 from batch_cancel.ledger.reader import LedgerReader, RunRow
@@ -20,7 +21,7 @@ from batch_cancel.simulator.memory import SimulatedService
 from batch_cancel.simulator.settings import FleetSettings, WorldSettings
 from batch_cancel.simulator.world import World
 from batch_cancel.stop import Stop
-from batch_cancel.sweep import Ask, Result, Sweep
+from batch_cancel.sweep import Ask, Sweep
 from tests.sim.virtual_time import run
 
 BEGAN_AT = 1_790_000_000.0

@@ -29,13 +29,14 @@ from batch_cancel.core.errors import (
     Problem,
     UsageError,
 )
+from batch_cancel.engine.ending import Result
 from batch_cancel.execution import amend, aws, aws_outbox, carry_out, finish, new_sweep_id, tell_of_failure
 from batch_cancel.glue.api import Service
 from batch_cancel.glue.outbox import SCHEME, S3Place
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.settings import DiscoverySource, Endpoint, ManifestSource, Settings, from_json
 from batch_cancel.stop import Stop, StopCause
-from batch_cancel.sweep import Ask, Result
+from batch_cancel.sweep import Ask
 
 __all__ = ["RUNS_DIRECTORY", "Execution", "execute", "new_sweep_id", "resume", "run"]
 

@@ -72,6 +72,7 @@ PACED = "glue/paced.py"
 PACE = "glue/pace.py"
 LEDGER = "ledger/ledger.py"
 SWEEP = "sweep.py"
+ENDING = "engine/ending.py"
 
 PLANTS = (
     _one(
@@ -295,9 +296,9 @@ PLANTS = (
     ),
     _one(
         "exit code 0 whatever happened",
-        SWEEP,
-        "        return Result(1 if not_done else 0)\n",
-        "        return Result(0)\n",
+        ENDING,
+        "    return Result(1 if not_done else 0)\n",
+        "    return Result(0)\n",
     ),
     _one(
         "a write that failed leaves its waiters waiting",
@@ -355,9 +356,9 @@ PLANTS = (
     ),
     _one(
         "the deadline strikes when all is done",
-        SWEEP,
-        "            case StopCause.DEADLINE | StopCause.MAX_ERRORS if self._work_is_left:\n",
-        "            case StopCause.DEADLINE | StopCause.MAX_ERRORS:\n",
+        ENDING,
+        "        case StopCause.DEADLINE | StopCause.MAX_ERRORS if _work_is_left(settings, reader):\n",
+        "        case StopCause.DEADLINE | StopCause.MAX_ERRORS:\n",
         near=33,
     ),
 )
