@@ -21,6 +21,7 @@ from batch_cancel.core.errors import (
 )
 from batch_cancel.core.events import (
     Event,
+    ManifestRead,
     OnEvent,
     Phase,
     PhaseBegan,
@@ -143,6 +144,8 @@ class Sweep:
             return await self._ended(self._steps(resumed=False))
         for row in self._ledger.reader.targets():
             self._add_work(row.id, row.target)
+        if self._listed:
+            self._tell_listed()
         return await self._ended(self._steps(resumed=True))
 
     # The steps
@@ -260,6 +263,7 @@ class Sweep:
             case PlanSource() as source:
                 plan = read_plan(Path(source.path))
                 await take_in_plan(plan.runs(), self._ledger)
+                self._tell_listed()
                 await self._take_up_listed(
                     duplicates=0,
                     source={"kind": source.kind, "path": source.path, "digest": source.digest, "plan_id": plan.plan_id},
@@ -268,6 +272,9 @@ class Sweep:
                 resolved = await resolve(self._settings.targets, self._service, stop=self._stop)
                 await self._enter(replace(resolved, targets=await self._accounts.told_apart(resolved.targets)))
         self._tell(PhaseEnded(Phase.CONNECT))
+
+    def _tell_listed(self) -> None:
+        self._tell(ManifestRead(self._ledger.reader.count_runs()))
 
     async def _take_up_listed(self, **facts: object) -> None:
         for row in self._ledger.reader.targets():

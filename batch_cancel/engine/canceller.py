@@ -193,7 +193,8 @@ class Canceller:
             CallFailed: it could not be read, or Glue does not know it; that is the end of this run's requests.
             Stopped: a stop was asked for.
         """
-        for pause in (*READ_BACK_PAUSES, None):
+        pauses = iter(READ_BACK_PAUSES)
+        while True:
             try:
                 reading = await self._line.call(
                     "GetMLTaskRun", lambda glue: glue.get_task_run(run.key.transform_id, run.key.task_run_id)
@@ -202,16 +203,19 @@ class Canceller:
                 if failure.kind is ErrorKind.NOT_FOUND:
                     message = "not found when read back"
                     raise CallFailed(failure.kind, failure.operation, "EntityNotFoundException", message) from failure
-                if failure.kind is not ErrorKind.TRANSIENT:  # it would be refused again
-                    break
+                pause = next(pauses, None)
+                if failure.kind is not ErrorKind.TRANSIENT or pause is None:  # it would be refused again; or enough
+                    # Of no kind that says anything of the request: whether that was accepted is as open as before.
+                    message = f"could not be read back: {failure.message}"
+                    raise CallFailed(
+                        ErrorKind.OTHER, failure.operation, failure.code, message, reached=False
+                    ) from failure
             else:
                 return reading if reading.status is not None and not reading.status.active else None
-            if pause is not None:
-                self._line.check_progress(asyncio.get_running_loop().time())
-                self._stop.check()
-                with self._stop.interruptible():
-                    await asyncio.sleep(self._line.jitter.uniform(pause / 2, pause))
-        raise CallFailed(ErrorKind.OTHER, "GetMLTaskRun", "Unreadable", "could not be read back", reached=False)
+            self._line.check_progress(asyncio.get_running_loop().time())
+            self._stop.check()
+            with self._stop.interruptible():
+                await asyncio.sleep(self._line.jitter.uniform(pause / 2, pause))
 
     def _note_failure(self, run: ClaimedRun, failure: CallFailed, sent_at: datetime | None) -> None:
         run.error_code, run.error_message = failure.code, failure.message

@@ -80,7 +80,7 @@ class Records:
             Warned: _warned,
         }
 
-    def makers(self, least: Level) -> dict[type[Any], Callable[[Any], Record | None]]:
+    def makers(self, least: Level, *, phases: bool = True) -> dict[type[Any], Callable[[Any], Record | None]]:
         """The events that can make a record of this level or more; the others need no look."""
         seldom: set[type[Any]] = {SweepBegan, PhaseBegan, PhaseEnded, SweepStarted}
         often = {TargetOpened, Retrying, RateChanged, Accepted}
@@ -89,6 +89,8 @@ class Records:
             left_out |= often
         if least > Level.INFO:
             left_out |= seldom
+        if not phases:
+            left_out |= {PhaseBegan, PhaseEnded, SweepStarted}
         return {kind: maker for kind, maker in self._makers.items() if kind not in left_out}
 
     def progress(self) -> Record:
@@ -105,7 +107,7 @@ class Records:
         """What the phase came to, in the words of its line."""
         position = list(Phase).index(phase)
         lines = self._status.phase_lines()
-        names = ("connect", ("discover", "manifest"), "cancel", "verify")
+        names = ("connect", ("discover", "list"), "cancel", "verify")
         if position < len(names):
             for line in lines:
                 if line.name in names[position]:

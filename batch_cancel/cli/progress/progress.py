@@ -46,7 +46,7 @@ class Progress:
         stream: standard error; None where it was closed.
         quiet: warnings and errors only.
         verbose: each retry, acceptance and outcome too.
-        no_progress: no live view and no line every few seconds.
+        no_progress: no live view, no line every few seconds, none for each phase.
         log_format: ``json`` writes one object a line: ts, level, event, fields.
         keep_last: leave the last live view standing at the end.
         threaded: False leaves it to the caller to call :meth:`tick`.
@@ -75,7 +75,7 @@ class Progress:
         self._status = Status(self.counters, clock())
         self._records = Records(self._status)
         self._least = Level.WARNING if quiet else Level.DEBUG if verbose else Level.INFO
-        self._makers = self._records.makers(self._least)
+        self._makers = self._records.makers(self._least, phases=not no_progress)
         self._json = log_format == "json"
         shown = not quiet and not no_progress
         smart = is_terminal(stream) and os.environ.get("TERM") != "dumb"

@@ -144,7 +144,8 @@ class Status:
         if busiest is not None and (pace := busiest[1]) is not None:
             target = busiest[0]
             where = f" at {printable(str(target))}" if len(counters.cancel_calls_by_target) > 1 else ""
-            found = "limit near" if pace.limit_found else "no limit up to"
+            # Throttled, and yet no limit found: it may be another operation's, or nothing to do with the rate.
+            found = "limit near" if pace.limit_found else "at most" if counters.throttled else "no limit up to"
             says.append(f"{found} {rate(pace.rps)}{where}")
         return " · ".join(says) or None
 
@@ -238,7 +239,7 @@ class Status:
         counters = self.counters
         if counters.manifest_rows and not counters.transforms_found:
             rows = counters.manifest_rows
-            return "manifest", rows, total, f"{counted(rows, 'row')} read"
+            return "list", rows, total, f"{counted(rows, 'row')} read"
         listed, found = counters.transforms_listed, counters.transforms_found
         says = f"{listed:,} of {counted(found, 'transform')} · {counters.to_cancel_found:,} to cancel"
         return "discover", listed, found, says
