@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from batch_cancel.core.errors import GuardrailRefused, InputError, Problem, RecordLost, UsageError
+from batch_cancel.core.errors import Guardrail, GuardrailRefused, InputError, Problem, RecordLost, UsageError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Access, Target, TaskRun
 from batch_cancel.glue.learned import state_file
@@ -86,7 +86,8 @@ class Plan:
         if now >= expires_at:
             raise GuardrailRefused(
                 f"the plan expired at {self.document['expires_at']}: make a new one with `batch-cancel plan`;"
-                " nothing was cancelled"
+                " nothing was cancelled",
+                Guardrail.PLAN,
             )
 
     def check_unused(self) -> None:
@@ -100,7 +101,8 @@ class Plan:
                 told = mark.read_text(encoding="utf-8").strip()
                 raise GuardrailRefused(
                     f"the plan was applied before ({told}); if that was cut short, `batch-cancel resume` goes on with"
-                    " it; nothing was cancelled"
+                    " it; nothing was cancelled",
+                    Guardrail.PLAN,
                 )
 
     def use_up(self, directory: Path, now: datetime) -> None:
@@ -118,7 +120,7 @@ class Plan:
                 handle = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             except FileExistsError:
                 self.check_unused()
-                raise GuardrailRefused("the plan was applied before; nothing was cancelled") from None
+                raise GuardrailRefused("the plan was applied before; nothing was cancelled", Guardrail.PLAN) from None
             except OSError:
                 continue  # a read-only place; the other mark serves
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -127,7 +129,8 @@ class Plan:
         if not marked:
             raise RecordLost(
                 f"the plan cannot be marked as applied, neither beside {self.path} nor in {state_file().parent}:"
-                " make one of them writable; nothing was cancelled"
+                " make one of them writable; nothing was cancelled",
+                Guardrail.PLAN,
             )
 
     def _marks(self) -> tuple[Path, Path]:
@@ -202,7 +205,8 @@ def read_plan(path: Path) -> Plan:
     if document.get("digest") != digest_of(document):
         raise GuardrailRefused(
             f"{path} was edited after it was made: what was reviewed is not what it says now; make a new plan;"
-            " nothing was cancelled"
+            " nothing was cancelled",
+            Guardrail.PLAN,
         )
     plan = Plan(path, document)
     try:

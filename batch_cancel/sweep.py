@@ -15,6 +15,7 @@ from typing import Any
 
 from batch_cancel.core.errors import (
     ErrorKind,
+    Guardrail,
     GuardrailRefused,
     LedgerError,
     UsageError,
@@ -139,7 +140,7 @@ class Sweep:
         if self._listed and not facts.get("found"):
             raise LedgerError("the list of runs had not been read to its end, and nothing was called: start anew")
         await self._ledger.reopen()
-        await self._ledger.set_facts(finished_at=None, stop_cause=None, exit_code=None, refusal=None)
+        await self._ledger.set_facts(finished_at=None, stop_cause=None, exit_code=None, refusal=None, refused_by=None)
         if not self._listed and "left_out" not in facts:  # the targets were never entered to their last
             return await self._ended(self._steps(resumed=False))
         for row in self._ledger.reader.targets():
@@ -167,12 +168,12 @@ class Sweep:
             return None
         elif not decided:
             await self._phase(Phase.DISCOVER, self._discover(self._unlisted(), lambda _: None))
-        if not decided and (refusal := await self._refusal()) is not None:
-            return await self._refused(refusal)
+        if not decided:
+            await self._check_guardrails()
         if settings.dry_run:
             return None
         if not decided and not await self._consented():
-            await self._ledger.set_facts(refusal=NOT_CONFIRMED)
+            await self._ledger.set_facts(refusal=NOT_CONFIRMED, refused_by=Guardrail.QUESTION)
             return Result(2, says=NOT_CONFIRMED)
         if isinstance(settings.source, PlanSource) and not decided:
             read_plan(Path(settings.source.path)).use_up(self._ledger.directory, self._now())
@@ -368,30 +369,27 @@ class Sweep:
 
     # Deciding
 
-    async def _refusal(self) -> str | None:
-        """The sentence with which a guardrail refuses, or None."""
+    async def _check_guardrails(self) -> None:
+        """Count what was found.
+
+        Raises:
+            GuardrailRefused: it is not as many as it may be.
+        """
         reader, guardrails = self._ledger.reader, self._settings.guardrails
         await self._ledger.writer.commit()
         outcomes = reader.outcomes()
         to_cancel = reader.count("pending") + outcomes.get(Outcome.WOULD_CANCEL, 0)
         self._to_cancel = to_cancel
         active = to_cancel + reader.count("excluded")
-        refusal = None
-        if guardrails.max_runs is not None:
-            refusal = max_runs_refusal(guardrails.max_runs, to_cancel)
-        if refusal is None and guardrails.max_percent is not None:
-            refusal = max_percent_refusal(guardrails.max_percent, to_cancel, active)
+        most, share = guardrails.max_runs, guardrails.max_percent
+        if most is not None and (says := max_runs_refusal(most, to_cancel)):
+            raise GuardrailRefused(says, Guardrail.MAX_RUNS)
+        if share is not None and (says := max_percent_refusal(share, to_cancel, active)):
+            raise GuardrailRefused(says, Guardrail.MAX_PERCENT)
         expected = self._settings.consent.confirm_count
-        if refusal is None and expected is not None and expected != to_cancel:
-            refusal = (
-                f"{to_cancel:,} runs would be cancelled, and --confirm-count expects {expected:,}:"
-                " nothing was cancelled"
-            )
-        return refusal
-
-    async def _refused(self, refusal: str) -> Result:
-        await self._ledger.set_facts(refusal=refusal)
-        return Result(3, StopCause.GUARDRAIL, refusal)
+        if expected is not None and expected != to_cancel:
+            says = f"{to_cancel:,} runs would be cancelled, and --confirm-count expects {expected:,}"
+            raise GuardrailRefused(f"{says}: nothing was cancelled", Guardrail.CONFIRM_COUNT)
 
     async def _consented(self) -> bool:
         """Whether what was found may be cancelled.
@@ -533,7 +531,8 @@ class Sweep:
         except Stopped:
             return None
         except GuardrailRefused as refusal:
-            return await self._refused(str(refusal))
+            await self._ledger.set_facts(refusal=str(refusal), refused_by=refusal.by)
+            return Result(refusal.exit_code, StopCause.GUARDRAIL, str(refusal))
         finally:
             await ended(stopping)
             await ended(steps)

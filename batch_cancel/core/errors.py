@@ -14,7 +14,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 
 
 class BatchCancelError(Exception):
@@ -61,10 +61,33 @@ class LedgerError(UsageError):
     """A run directory that cannot be used: in use, damaged, of a newer version, or not empty."""
 
 
+class Guardrail(StrEnum):
+    """What can refuse a sweep as a whole."""
+
+    MAX_RUNS = "max_runs"
+    MAX_PERCENT = "max_percent"
+    CONFIRM_COUNT = "confirm_count"
+    ALLOW_ACCOUNTS = "allow_accounts"
+    MEANT_ACCOUNT = "meant_account"
+    """The account that a target, a manifest or a plan names."""
+    PLAN = "plan"
+    """It is too old, was edited or was applied before."""
+    QUESTION = "question"
+    """Somebody was asked, and said no."""
+
+
 class GuardrailRefused(BatchCancelError):
-    """A guardrail said no, and so nothing at all was cancelled."""
+    """A guardrail said no, and so nothing at all was cancelled.
+
+    Attributes:
+        by: which one.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, by: Guardrail) -> None:
+        super().__init__(message)
+        self.by = by
 
 
 class AccessStopped(BatchCancelError):

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from batch_cancel.core.errors import AccessStopped, CallFailed, ErrorKind, GuardrailRefused, LedgerError
+from batch_cancel.core.errors import AccessStopped, CallFailed, ErrorKind, Guardrail, GuardrailRefused, LedgerError
 from batch_cancel.core.events import OnEvent, Warned
 from batch_cancel.core.task_run import Access, Identity, Target
 from batch_cancel.engine.identities import AT_ONCE, Identities
@@ -104,13 +104,15 @@ class Accounts:
             return
         if work.target.account_id is not None and identity.account_id != work.target.account_id:
             raise GuardrailRefused(
-                f"the credentials for {work.target} belong to account {identity.account_id}: nothing was cancelled"
+                f"the credentials for {work.target} belong to account {identity.account_id}: nothing was cancelled",
+                Guardrail.MEANT_ACCOUNT,
             )
         self._identified(work, identity)
         if allowed is not None and identity.account_id not in allowed:
             raise GuardrailRefused(
                 f"account {identity.account_id} is not among the allowed accounts"
-                f" ({', '.join(allowed) or 'an empty list allows none'}): nothing was cancelled"
+                f" ({', '.join(allowed) or 'an empty list allows none'}): nothing was cancelled",
+                Guardrail.ALLOW_ACCOUNTS,
             )
 
     async def check_same(self, works: Sequence[TargetWork]) -> None:

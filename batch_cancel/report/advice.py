@@ -1,11 +1,11 @@
 """What to do next: steps that keep what the sweep was told, its protection, guardrails, role and profile included."""
 
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from batch_cancel.core.errors import Guardrail
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.report.document import Document
 from batch_cancel.report.story import (
@@ -109,37 +109,37 @@ def _after_a_dry_run(document: Document) -> Iterator[Step]:
 
 def _after_a_refusal(document: Document) -> Iterator[Step]:
     """What helps against this refusal. A guardrail that has spoken is never followed by a command that cancels."""
-    facts, why = document.facts, refusal(document) or ""
+    by = document.facts.get("refused_by")
     if not_confirmed(document):
         again = _again(document)
         if again is None:
             yield Step("To cancel after all, run the same sweep again and type the count.")
         else:
             yield Step(f"To cancel after all, the same command again{_from_stdin(_typed(document))}:", again)
-    elif "max-runs allows" in why:
+    elif by == Guardrail.MAX_RUNS:
         yield Step("If this many is right, raise --max-runs (guardrails: max_runs in a sweep file) and run again.")
-    elif "max-percent allows" in why:
+    elif by == Guardrail.MAX_PERCENT:
         yield Step(
             "If this share is right, raise --max-percent (guardrails: max_percent in a sweep file) and run again."
         )
-    elif "--confirm-count expects" in why:
-        number = re.match(r"[\d,]+", why)
-        count = number[0].replace(",", "") if number else "the number that is right"
+    elif by == Guardrail.CONFIRM_COUNT:
+        outcomes = document.whole.outcomes
+        count = outcomes[Outcome.WOULD_CANCEL] + outcomes[Outcome.NOT_ATTEMPTED]
         yield Step(
             f"The runs are not those that were counted. If these are right, run again with --confirm-count {count}."
         )
-    elif "among the allowed accounts" in why:
+    elif by == Guardrail.ALLOW_ACCOUNTS:
         yield Step(
             "Use credentials of an allowed account, or allow this one:"
             " --allow-account (guardrails: allow_accounts in a sweep file)."
         )
-    elif "belong to account" in why:
-        source = facts.get("source")
+    elif by == Guardrail.MEANT_ACCOUNT:
+        source = document.facts.get("source")
         if isinstance(source, dict) and source.get("kind") == "plan":
             yield Step("Apply the plan with credentials of the account that it was made for, or make a new plan.")
         else:
             yield Step("Use the profile or role of the account that is named, or name the account that is meant.")
-    elif why.startswith("the plan"):
+    elif by == Guardrail.PLAN:
         yield Step("Make a new plan, have it reviewed, and apply that one.")
     else:
         yield Step("Mend what the refusal names, and run again.")

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from batch_cancel.core.errors import Guardrail
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.report.document import Document
 
@@ -61,8 +62,6 @@ _CREDENTIAL_CODES = frozenset(
     }
 )
 
-_NOT_CONFIRMED = "not confirmed"
-"""How the refusal begins where the user said no (sweep.py)."""
 _LINES_TOLD = 3
 """So many rows of a manifest that were left out are told with their reason."""
 _LONGEST_REASON = 60
@@ -129,7 +128,7 @@ def refusal(document: Document) -> str | None:
 
 def not_confirmed(document: Document) -> bool:
     """Whether the user, asked, did not type the count."""
-    return (refusal(document) or "").startswith(_NOT_CONFIRMED)
+    return document.facts.get("refused_by") == Guardrail.QUESTION
 
 
 def is_of_access(code: str | None) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from batch_cancel.core.errors import Guardrail
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.ledger.ledger import Ledger, NewRun
 from batch_cancel.report.advice import Step, next_steps
@@ -76,7 +77,7 @@ def test_where_the_command_is_not_known_none_is_made_up(tmp_path: Path, command:
 
 @pytest.mark.parametrize("outcome", [Outcome.WOULD_CANCEL, Outcome.NOT_ATTEMPTED])
 def test_a_refused_dry_run_names_the_guardrail_and_no_command(tmp_path: Path, outcome: Outcome) -> None:
-    facts = OTHERWISE | GUARDRAIL | {"command": RUN, "refusal": MAX_RUNS}
+    facts = OTHERWISE | GUARDRAIL | {"command": RUN, "refusal": MAX_RUNS, "refused_by": Guardrail.MAX_RUNS}
     text, wrong, steps = told(tmp_path, outcome, **facts)
     assert text.endswith("A guardrail would refuse: 435 runs would be cancelled, and max-runs allows 200.")
     assert wrong == []
@@ -87,6 +88,7 @@ def test_a_refused_dry_run_names_the_guardrail_and_no_command(tmp_path: Path, ou
 def test_a_no_is_no_trouble(tmp_path: Path) -> None:
     facts: dict[str, Any] = {
         "refusal": "not confirmed: nothing was cancelled",
+        "refused_by": Guardrail.QUESTION,
         "exit_code": 2,
         "command": RUN.replace(" --dry-run", ""),
     }
@@ -98,31 +100,51 @@ def test_a_no_is_no_trouble(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("why", "source", "hint"),
+    ("by", "why", "source", "hint"),
     [
-        (MAX_RUNS, "manifest", "raise --max-runs"),
+        (Guardrail.MAX_RUNS, MAX_RUNS, "manifest", "raise --max-runs"),
         (
+            Guardrail.MAX_PERCENT,
             "9 of 10 active runs would be cancelled, and max-percent allows 80 %: nothing was cancelled",
             "x",
             "raise --max-p",
         ),
         (
+            Guardrail.CONFIRM_COUNT,
             "1,435 runs would be cancelled, and --confirm-count expects 3: nothing was cancelled",
             "x",
-            "confirm-count 1435.",
+            "confirm-count 1.",
         ),
-        ("account 1 is not among the allowed accounts (2): nothing was cancelled", "x", "--allow-account"),
-        ("the credentials for 1/x belong to account 2: nothing was cancelled", "discovery", "Use the profile or role"),
         (
+            Guardrail.ALLOW_ACCOUNTS,
+            "account 1 is not among the allowed accounts (2): nothing was cancelled",
+            "x",
+            "--allow-account",
+        ),
+        (
+            Guardrail.MEANT_ACCOUNT,
+            "the credentials for 1/x belong to account 2: nothing was cancelled",
+            "discovery",
+            "Use the profile or role",
+        ),
+        (
+            Guardrail.MEANT_ACCOUNT,
             "the credentials for 1/x belong to account 2: nothing was cancelled",
             "plan",
             "Apply the plan with credentials",
         ),
-        ("the plan was applied before; nothing was cancelled", "plan", "Make a new plan"),
+        (Guardrail.PLAN, "the plan was applied before; nothing was cancelled", "plan", "Make a new plan"),
     ],
 )
-def test_each_refusal_has_the_advice_that_fits_it(tmp_path: Path, why: str, source: str, hint: str) -> None:
-    facts = GUARDRAIL | {"refusal": why, "source": {"kind": source}, "command": "batch-cancel run --yes"}
+def test_each_refusal_has_the_advice_that_fits_it(
+    tmp_path: Path, by: Guardrail, why: str, source: str, hint: str
+) -> None:
+    facts = GUARDRAIL | {
+        "refusal": why,
+        "refused_by": by,
+        "source": {"kind": source},
+        "command": "batch-cancel run --yes",
+    }
     text, wrong, steps = told(tmp_path, Outcome.NOT_ATTEMPTED, **facts)
     assert text == f"Refused: {why[: why.index('nothing') - 2]}. Nothing was cancelled."
     assert wrong == []
