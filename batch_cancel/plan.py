@@ -90,6 +90,19 @@ class Plan:
                 Guardrail.PLAN,
             )
 
+    def check_may_cancel(self) -> None:
+        """Refuse what was made from a sweep file that is always a dry run.
+
+        Raises:
+            GuardrailRefused: it was.
+        """
+        if self.document.get("only_for_review"):
+            raise GuardrailRefused(
+                "the plan was made from a sweep file that says dry_run: true, and so is there to be read alone;"
+                " nothing was cancelled",
+                Guardrail.PLAN,
+            )
+
     def check_unused(self) -> None:
         """Refuse what was applied before.
 
@@ -129,8 +142,7 @@ class Plan:
         if not marked:
             raise RecordLost(
                 f"the plan cannot be marked as applied, neither beside {self.path} nor in {state_file().parent}:"
-                " make one of them writable; nothing was cancelled",
-                Guardrail.PLAN,
+                " make one of them writable; nothing was cancelled"
             )
 
     def _marks(self) -> tuple[Path, Path]:
@@ -144,8 +156,18 @@ def settings_for_apply(settings: Settings, source: PlanSource) -> Settings:
     return replace(settings, source=source, dry_run=False, guardrails=replace(settings.guardrails, max_percent=None))
 
 
-def write_plan(reader: LedgerReader, path: Path, *, now: datetime, expires_after: timedelta = EXPIRES_AFTER) -> int:
+def write_plan(
+    reader: LedgerReader,
+    path: Path,
+    *,
+    now: datetime,
+    expires_after: timedelta = EXPIRES_AFTER,
+    only_for_review: bool = False,
+) -> int:
     """Save the decision of a finished dry run; how many runs it names.
+
+    Args:
+        only_for_review: its sweep file says that nothing is ever cancelled by it, and that holds for its plans.
 
     Raises:
         RecordLost: the file cannot be written.
@@ -163,6 +185,7 @@ def write_plan(reader: LedgerReader, path: Path, *, now: datetime, expires_after
         "created_at": rfc3339(now),
         "expires_at": rfc3339(now + expires_after),
         "complete": summary["complete"],
+        "only_for_review": only_for_review,
         "source": summary["source"],
         "settings": json.loads(str(reader.facts()["settings"])),
         "targets": [

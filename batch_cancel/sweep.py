@@ -125,7 +125,6 @@ class Sweep:
             RecordLost: the ledger cannot be written; what is in it is true.
         """
         await self._begin()
-        self._tell(SweepBegan(self._sweep_id, str(self._ledger.directory)))
         return await self._ended(self._steps(resumed=False))
 
     async def resume(self) -> Result:
@@ -139,6 +138,9 @@ class Sweep:
         facts = self._ledger.reader.facts()
         if self._listed and not facts.get("found"):
             raise LedgerError("the list of runs had not been read to its end, and nothing was called: start anew")
+        if self._settings.until_clear and facts.get("exit_code") == 0 and not self._ledger.reader.count("asked"):
+            # It was clear: what has begun since is a matter for another sweep.
+            return Result(0, says="this sweep had ended, with nothing left to stop: nothing was called")
         await self._ledger.reopen()
         await self._ledger.set_facts(finished_at=None, stop_cause=None, exit_code=None, refusal=None, refused_by=None)
         if not self._listed and "left_out" not in facts:  # the targets were never entered to their last
@@ -273,6 +275,7 @@ class Sweep:
                 resolved = await resolve(self._settings.targets, self._service, stop=self._stop)
                 await self._enter(replace(resolved, targets=await self._accounts.told_apart(resolved.targets)))
         self._tell(PhaseEnded(Phase.CONNECT))
+        self._tell(SweepBegan(self._sweep_id, str(self._ledger.directory)))
 
     def _tell_listed(self) -> None:
         self._tell(ManifestRead(self._ledger.reader.count_runs()))

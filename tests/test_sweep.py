@@ -418,6 +418,17 @@ def test_until_clear_goes_on_until_nothing_is_active() -> None:
     assert play.facts()["sweeps"] == sum(isinstance(event, SweepStarted) for event in play.events) > 2
 
 
+def test_a_sweep_until_clear_that_was_clear_is_over_for_good() -> None:
+    play = Play()
+    until_clear = settings(until_clear=True)
+    assert play.sweep(until_clear).exit_code == 0
+    later = Play(world(fleet=replace(FLEET, transforms=7)))  # another fleet, at the same address
+    later.directory = play.directory
+    result = later.resume(until_clear)
+    assert (result.exit_code, later.calls(), len(later.world.log)) == (0, 0, 0)
+    assert "nothing was called" in (result.says or "")
+
+
 def test_until_clear_ends_although_a_run_cannot_be_stopped() -> None:
     play = Play(world(Fault(FaultKind.INVALID, 1.0, operations=("CancelMLTaskRun",))))
     result = play.sweep(settings(until_clear=True))

@@ -53,7 +53,8 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
             f"--plan-out {plan_out}: {'is a directory' if path.is_dir() else 'there is no such directory'}"
         )
     replaced = " (it replaces the one that was there)" if path.exists() else ""
-    settings, output = replace(settings_from(ctx), dry_run=True), output_from(ctx)
+    asked_for, output = settings_from(ctx), output_from(ctx)
+    settings, only_for_review = replace(asked_for, dry_run=True), asked_for.dry_run and not ctx.params["dry_run"]
     if settings.until_clear:
         raise UsageError("--until-clear is for run: a plan names its runs beforehand")
     sweep_id = new_sweep_id()
@@ -66,7 +67,13 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
 
     reader = LedgerReader(directory / LEDGER_NAME)
     try:
-        count = write_plan(reader, path, now=datetime.now(UTC), expires_after=expires_after or EXPIRES_AFTER)
+        count = write_plan(
+            reader,
+            path,
+            now=datetime.now(UTC),
+            expires_after=expires_after or EXPIRES_AFTER,
+            only_for_review=only_for_review,
+        )
     except RecordLost as lost:
         asyncio.run(amend(directory, settings, lost.exit_code))
         raise
@@ -75,9 +82,13 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
     if output.quiet:
         sys.exit(code)
     incomplete = "; some listing failed: it does not name everything" if code else ""
+    then = (
+        "it can be reviewed, and not applied: its sweep file says dry_run: true"
+        if only_for_review
+        else f"review it, then: batch-cancel apply {path}"
+    )
     click.echo(
-        f"batch-cancel: {path} names {count:,} run{'' if count == 1 else 's'} to cancel{incomplete}{replaced};"
-        f" review it, then: batch-cancel apply {path}",
+        f"batch-cancel: {path} names {count:,} run{'' if count == 1 else 's'} to cancel{incomplete}{replaced}; {then}",
         err=True,
     )
     sys.exit(code)
@@ -99,6 +110,8 @@ def apply(ctx: click.Context, /, plan_file: Path, **_: object) -> None:
     reviewed.check_unused()
     reviewed.check_fresh(datetime.now(UTC))
     settings, output = settings_of_plan(reviewed.settings, ctx), output_from(ctx)
+    if not settings.dry_run:
+        reviewed.check_may_cancel()
     sweep_id = new_sweep_id()
     directory = output.directory or RUNS_DIRECTORY / sweep_id
     sys.exit(execute(Execution(directory, sweep_id, settings, output), Ledger.create, resumed=False))

@@ -112,8 +112,11 @@ def resume(ctx: click.Context, /, run_dir: Path, **_: object) -> None:
     if "settings" not in facts:
         raise LedgerError(f"{run_dir}: the sweep had not begun, and nothing was called: start a new one")
     settings = renewed(from_json(facts["settings"]), ctx)
-    if not facts.get("decided"):
-        _check_consent(settings)
+    if not facts.get("decided") and not _consented(settings):
+        raise UsageError(
+            f"{run_dir}: nobody had consented to it, and there is no terminal to ask on: resume it on a terminal, or"
+            " start a new sweep with --yes or --confirm-count N"
+        )
     sys.exit(execute(Execution(run_dir, facts["sweep_id"], settings, output), Ledger.open, resumed=True))
 
 
@@ -276,8 +279,14 @@ def _emf_writer(target: str) -> Callable[[Sequence[str]], None]:
     return write
 
 
+def _consented(settings: Settings) -> bool:
+    """Whether there is a consent, or somebody to ask, or no need of either."""
+    consent = settings.consent
+    return settings.dry_run or consent.yes or consent.confirm_count is not None or _can_ask(settings)
+
+
 def _check_consent(settings: Settings) -> None:
-    if settings.dry_run or settings.consent.yes or settings.consent.confirm_count is not None or _can_ask(settings):
+    if _consented(settings):
         return
     because = "standard input is the manifest" if _reads_stdin(settings) else "there is no terminal to ask on"
     raise UsageError(

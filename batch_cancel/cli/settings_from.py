@@ -3,6 +3,7 @@
 Protection is the exception: what a flag protects is added to what the sweep file protects, never put in its place.
 """
 
+import os
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import product
@@ -123,7 +124,9 @@ def settings_from(ctx: click.Context) -> Settings:
         ),
         consent=Consent(yes=given["yes"], confirm_count=given["confirm_count"]),
         endpoint=Endpoint(
-            url=given["endpoint_url"], ca_bundle=given["ca_bundle"], verify_ssl=not given["no_verify_ssl"]
+            url=given["endpoint_url"] or _endpoint_for_all(),
+            ca_bundle=given["ca_bundle"],
+            verify_ssl=not given["no_verify_ssl"],
         ),
         report=replace(base.report, formats=given.otherwise("report", base.report.formats)),
         until_clear=given["until_clear"],
@@ -133,6 +136,16 @@ def settings_from(ctx: click.Context) -> Settings:
     settings = renewed(settings, ctx)
     _check_whole(given, settings)
     return settings
+
+
+def _endpoint_for_all() -> str | None:
+    """What AWS_ENDPOINT_URL says, to be kept with the sweep: ``resume`` and ``apply`` call what was called before.
+
+    Where single services have endpoints of their own, the AWS libraries sort that out, and the sweep cannot keep it.
+    """
+    of_one = any(name.startswith("AWS_ENDPOINT_URL_") for name in os.environ)
+    ignored = os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true"
+    return None if of_one or ignored else os.environ.get("AWS_ENDPOINT_URL") or None
 
 
 def renewed(settings: Settings, ctx: click.Context) -> Settings:

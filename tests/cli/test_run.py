@@ -117,6 +117,7 @@ def test_bad_input_ends_with_two_and_a_sentence_and_calls_nothing(
     told = capfd.readouterr()
     assert ended.value.code == 2 and says in told.err
     assert "Traceback" not in told.err and not told.out
+    assert "batch-cancel resume" not in told.err  # of a directory that is taken back
     assert not endpoint.world.log
     assert not (endpoint.folder / "batch-cancel-runs").exists()
 
@@ -138,10 +139,20 @@ def test_everything_that_names_accounts_is_private(endpoint: Endpoint) -> None:
 def test_plan_and_apply(endpoint: Endpoint) -> None:
     assert endpoint.run("plan", "--discover", "--out", "planned", "--plan-out", "plan.json").returncode == 0
     assert endpoint.cancels() == 0
-    done = endpoint.run("apply", "plan.json", "--out", "out")
+    # Where the plan was made, and not wherever the environment points now.
+    done = endpoint.run("apply", "plan.json", "--out", "out", env={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
     assert (done.returncode, endpoint.active()) == (0, []), done.stderr
     again = endpoint.run("apply", "plan.json", "--out", "again")
     assert again.returncode == 3 and "applied before" in again.stderr
+
+
+def test_a_plan_of_a_sweep_that_is_always_a_dry_run_cancels_nothing(endpoint: Endpoint) -> None:
+    (endpoint.folder / "audit.yaml").write_text("version: 1\nsource: discovery\ndry_run: true\n", encoding="utf-8")
+    planned = endpoint.run("plan", "audit.yaml", "--out", "planned", "--plan-out", "plan.json")
+    assert planned.returncode == 0 and "not applied: its sweep file says dry_run: true" in planned.stderr
+    refused = endpoint.run("apply", "plan.json", "--yes", "--out", "out")
+    assert refused.returncode == 3 and "dry_run: true" in refused.stderr
+    assert endpoint.cancels() == 0
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
