@@ -58,7 +58,7 @@ def result(
         return Result(4, StopCause.CREDENTIALS, f"{first.target}: {first.error_code}: {first.error_message}")
     forgiven = {Outcome.NOT_FOUND} if settings.ignore_not_found else set()
     bad = (NOT_STOPPED - forgiven) | {Outcome.NOT_ATTEMPTED}
-    not_done = incomplete or reader.count_rejected() or any(outcome in bad for outcome in reader.outcomes())
+    not_done = incomplete or reader.rejected_count() or any(outcome in bad for outcome in reader.outcomes())
     return Result(1 if not_done else 0)
 
 

@@ -422,10 +422,6 @@ class LedgerReader:
         )
         return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
-    def count_rejected(self) -> int:
-        """How many manifest rows were left out."""
-        return self._one("SELECT count(*) FROM rejected")
-
     def rejected(self) -> Iterator[RejectedRow]:
         """Manifest rows that were left out, in their order."""
         for row in self._connection.execute("SELECT line, text, error FROM rejected ORDER BY rowid"):
