@@ -18,6 +18,7 @@ from batch_cancel.simulator.latency import Latency, no_latency
 from batch_cancel.simulator.server import serve
 from batch_cancel.simulator.settings import WorldSettings
 from batch_cancel.simulator.world import KEY_PREFIX, World
+from tests.authorities import ONE_AUTHORITY
 
 CANCEL = "CancelMLTaskRun"
 PATIENCE_SECONDS = 60
@@ -43,6 +44,7 @@ class Endpoint:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
+            **ONE_AUTHORITY,
             "XDG_STATE_HOME": str(self.folder / "state"),
         }
 

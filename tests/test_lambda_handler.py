@@ -26,13 +26,12 @@ from tests.delivery.conftest import (
     _models_are_read_once,
     cloud,
     endpoint,
-    one_certificate,
     server,
 )
 from tests.lambdas import Context, around
 from tests.served import active
 
-__all__ = ["_models_are_read_once", "cloud", "endpoint", "one_certificate", "server"]  # fixtures
+__all__ = ["_models_are_read_once", "cloud", "endpoint", "server"]  # fixtures
 
 ACCOUNTS = ("111111111111", "222222222222")
 QUICK = Behaviour(stopping_seconds=(0.1, 0.3))

@@ -14,9 +14,9 @@ from batch_cancel.core.errors import InputError, LedgerError, UsageError
 from batch_cancel.lambda_event import checked
 from batch_cancel.shards import Expected
 from batch_cancel.sweep_file import load_sweep_file
-from tests.delivery.conftest import BUCKET, Cloud, _models_are_read_once, cloud, endpoint, one_certificate, server
+from tests.delivery.conftest import BUCKET, Cloud, _models_are_read_once, cloud, endpoint, server
 
-__all__ = ["_models_are_read_once", "cloud", "endpoint", "one_certificate", "server"]  # fixtures
+__all__ = ["_models_are_read_once", "cloud", "endpoint", "server"]  # fixtures
 
 ACCOUNTS = ("111111111111", "222222222222", "333333333333")
 PLACES = f"accounts: {json.dumps(ACCOUNTS)}, regions: [us-east-1, eu-west-1]"

@@ -31,6 +31,7 @@ from batch_cancel.simulator.settings import (
     WorldSettings,
 )
 from batch_cancel.simulator.world import World
+from tests.authorities import ONE_AUTHORITY
 
 REGION = "us-east-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIASIM0111111111111", "AWS_SECRET_ACCESS_KEY": "simulated", "AWS_DEFAULT_REGION": REGION}
@@ -130,7 +131,7 @@ def served(world: World, seed: int) -> Iterator[str]:
 def _run(arguments: list[str], home: str, alive_seconds: float | None) -> int | None:
     """Run the program; its exit code, or None where it was killed before it came to its end."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
-    environment |= KEYS | {"HOME": home, "XDG_STATE_HOME": home, "AWS_EC2_METADATA_DISABLED": "true"}
+    environment |= KEYS | ONE_AUTHORITY | {"HOME": home, "XDG_STATE_HOME": home, "AWS_EC2_METADATA_DISABLED": "true"}
     process = subprocess.Popen(
         [sys.executable, "-m", "batch_cancel", *arguments, "--quiet", "--no-progress"],
         env=environment,

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import certifi
 import pytest
 
 from batch_cancel.glue.aws_outbox import AwsOutbox
@@ -50,19 +49,9 @@ class Cloud:
         return told
 
 
-@pytest.fixture(scope="session")
-def one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One authority instead of all: each client reads them, for addresses in clear text too, at 20 ms a time."""
-    first, end, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----\n")
-    path = tmp_path_factory.mktemp("authorities") / "one.pem"
-    path.write_text(first + end)
-    return path
-
-
 @pytest.fixture
-def cloud(endpoint: str, one_certificate: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cloud:
+def cloud(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cloud:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("AWS_CA_BUNDLE", str(one_certificate))
     cloud = Cloud(endpoint, "", "")
     s3, sns, sqs = (cloud.client(service) for service in ("s3", "sns", "sqs"))
     s3.create_bucket(Bucket=BUCKET)

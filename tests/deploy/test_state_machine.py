@@ -28,14 +28,13 @@ from tests.delivery.conftest import (
     _models_are_read_once,
     cloud,
     endpoint,
-    one_certificate,
     server,
 )
 from tests.deploy.templates import state_machine
 from tests.lambdas import Context, around
 from tests.served import active
 
-__all__ = ["_models_are_read_once", "cloud", "endpoint", "one_certificate", "server"]  # fixtures
+__all__ = ["_models_are_read_once", "cloud", "endpoint", "server"]  # fixtures
 
 ACCOUNTS = tuple(f"{number:012}" for number in range(111111111111, 111111111131))
 REGIONS = ("us-east-1", "eu-west-1")

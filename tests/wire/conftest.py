@@ -5,17 +5,28 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from botocore.loaders import JSONFileLoader
+from botocore.loaders import JSONFileLoader, Loader
+
+from tests.authorities import ONE_AUTHORITY
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _models_are_read_once() -> Iterator[None]:
-    """Each session of botocore reads the service models anew, half of what a test costs here."""
-    read = JSONFileLoader.load_file
+    """Each session of botocore finds and reads the service models anew, half of what a test costs here."""
+    read, find = JSONFileLoader.load_file, Loader.list_available_services
     loader = JSONFileLoader()
+
+    @cache
+    def found_once(type_name: str, *places: str) -> list[str]:
+        services: list[str] = find(Loader(extra_search_paths=places, include_default_search_paths=False), type_name)
+        return services
+
     with pytest.MonkeyPatch.context() as patch:
         read_once = cache(lambda path: read(loader, path))
         patch.setattr(JSONFileLoader, "load_file", lambda self, path: read_once(path))
+        patch.setattr(
+            Loader, "list_available_services", lambda self, type_name: found_once(type_name, *self.search_paths)
+        )
         yield
 
 
@@ -32,4 +43,6 @@ def aws_config(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in ONE_AUTHORITY.items():
+        monkeypatch.setenv(name, value)
     return tmp_path / "config"
