@@ -370,18 +370,30 @@ def plant(bug: Plant, directory: Path) -> None:
     Raises:
         ValueError: the code does not hold the text that the bug changes.
     """
+    changed = edited(bug)
     package = directory / PACKAGE
     shutil.copytree(ROOT / PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for file, text in changed.items():
+        (package / file).write_text(text, encoding="utf-8")
+    (directory / "tests").symlink_to(ROOT / "tests")
+
+
+def edited(bug: Plant) -> dict[str, str]:
+    """The files that the bug changes, with the bug in them.
+
+    Raises:
+        ValueError: the code does not hold the text that the bug changes.
+    """
+    changed: dict[str, str] = {}
     for edit in bug.edits:
-        path = package / edit.file
-        text = path.read_text(encoding="utf-8")
+        text = changed.get(edit.file) or (ROOT / PACKAGE / edit.file).read_text(encoding="utf-8")
         if text.count(edit.old) != edit.times:
             raise ValueError(
                 f"{bug.name}: {edit.file} holds {text.count(edit.old)} times what the bug changes, not {edit.times}:"
                 f" mend tests/sim/planted.py\n{edit.old}"
             )
-        path.write_text(text.replace(edit.old, edit.new), encoding="utf-8")
-    (directory / "tests").symlink_to(ROOT / "tests")
+        changed[edit.file] = text.replace(edit.old, edit.new)
+    return changed
 
 
 def hunt(bug: Plant, *, seeds: int = SEEDS) -> Catch:
