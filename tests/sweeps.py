@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import tempfile
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from batch_cancel.simulator.settings import FleetSettings, WorldSettings
 from batch_cancel.simulator.world import World
 from batch_cancel.stop import Stop
 from batch_cancel.sweep import Ask, Sweep
+from tests.scratch import kept_for_the_test
 from tests.sim.virtual_time import run
 
 BEGAN_AT = 1_790_000_000.0
@@ -49,7 +49,7 @@ class Play:
     latency: Latency = field(default_factory=lambda: always(0.05))
     at_once: Callable[[Stop, World], None] = lambda _stop, _world: None
     profiles: dict[str, str] = field(default_factory=dict)
-    directory: Path = field(default_factory=lambda: Path(tempfile.mkdtemp()) / "run")
+    directory: Path = field(default_factory=lambda: kept_for_the_test() / "run")
     clock: float = BEGAN_AT
     ahead: float = 0.0
     events: list[Event] = field(default_factory=list)

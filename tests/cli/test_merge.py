@@ -29,9 +29,9 @@ WORLD = WorldSettings(fleet=FleetSettings(accounts=ACCOUNTS, transforms=6, runs=
 COST = Cost(price_per_dpu_hour=0.44, currency="USD", source="sweep file")
 
 
-def part(number: int, **changes: Any) -> Path:  # noqa: ANN401  # fields of Settings, each of its own type
+def part(home: Path, number: int, **changes: Any) -> Path:  # noqa: ANN401  # fields of Settings, each of its own type
     """A sweep of one of the accounts, with its report.json."""
-    play = Play(world_settings=WORLD)
+    play = Play(world_settings=WORLD, directory=home / f"part-{number}")
     there = (TargetSettings(role_name="R", accounts=(ACCOUNTS[number],), regions=("us-east-1",)),)
     wanted: Settings = settings(targets=there, name="nightly", cost=COST, **changes)
     _run(play, wanted, f"s-{number:04}")
@@ -64,8 +64,9 @@ def keys(told: dict[str, Any]) -> Counter[tuple[str, ...]]:
 
 
 @pytest.fixture(scope="module")
-def parts() -> list[Path]:
-    return [part(0), part(1), part(2)]
+def parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    home = tmp_path_factory.mktemp("parts")
+    return [part(home, number) for number in range(3)]
 
 
 @pytest.mark.parametrize("kept", ["directory", "ledger", "report", "both"])
@@ -190,7 +191,7 @@ def test_the_command_prints_the_summary_and_ends_with_the_whole_s_code(parts: li
 
 
 def test_what_does_not_belong_together_is_refused_and_leaves_nothing(parts: list[Path], tmp_path: Path) -> None:
-    dry = part(0, dry_run=True, consent=Consent())
+    dry = part(tmp_path, 0, dry_run=True, consent=Consent())
     other = tmp_path / "other.json"
     other.write_text('{"schema": "something/1"}')
     broken = tmp_path / "broken.json"
@@ -219,7 +220,7 @@ def test_a_merged_report_is_not_gone_on_with(parts: list[Path], tmp_path: Path) 
 
 
 def test_a_part_that_was_cut_short_tells_what_can_be_said(tmp_path: Path) -> None:
-    cut = part(0)
+    cut = part(tmp_path, 0)
     with (
         closing(sqlite3.connect(cut / LEDGER_NAME)) as connection,
         connection,
@@ -227,7 +228,7 @@ def test_a_part_that_was_cut_short_tells_what_can_be_said(tmp_path: Path) -> Non
         connection.execute("UPDATE runs SET state = 'claimed', outcome = NULL WHERE id = 1")
         connection.execute("UPDATE runs SET state = 'pending', outcome = NULL WHERE id = 2")
         connection.execute("UPDATE sweep SET value = 'null' WHERE key IN ('finished_at', 'exit_code')")
-    assert merge([cut, part(1)], tmp_path / "whole", sweep_id="whole") == 1
+    assert merge([cut, part(tmp_path, 1)], tmp_path / "whole", sweep_id="whole") == 1
     whole = report(tmp_path / "whole")
     assert (whole["finished_at"], whole["complete"]) == (None, False)
     assert {whole["totals"]["outcomes"][name] for name in ("unknown", "not_attempted")} == {1}

@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -583,18 +582,6 @@ def _place_of(error: BaseException) -> str:
             place = f"{Path(code.co_filename).name}:{trace.tb_lineno} {code.co_name}"
         trace = trace.tb_next
     return place
-
-
-@contextlib.contextmanager
-def scratch() -> Iterator[Path]:
-    """A directory that is gone afterwards; in memory, where the machine has such a place."""
-    memory = Path("/dev/shm")  # a fast disk if there is one
-    base = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
-    directory = Path(tempfile.mkdtemp(prefix="batch-cancel-sim-", dir=base))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
+from tests.scratch import scratch
 from tests.sim.checker import check
 from tests.sim.histories import History, history
-from tests.sim.lives import live_through, scratch, undisturbed
+from tests.sim.lives import live_through, undisturbed
 from tests.sim.story import Story
 
 SEEDS_AT_ONCE = 50

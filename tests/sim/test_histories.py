@@ -9,9 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from batch_cancel.core.outcome import Outcome
+from tests.scratch import scratch
 from tests.sim.checker import check
 from tests.sim.histories import Blow, history
-from tests.sim.lives import live_through, scratch
+from tests.sim.lives import live_through
 from tests.sim.mortal import Died, MortalLoop
 from tests.sim.run import SEEDS_AT_ONCE, Tally, play, play_many
 from tests.sim.story import AMBIGUOUS, Story
