@@ -106,7 +106,7 @@ def machine(cloud: Cloud, world: World, tmp_path: Path, monkeypatch: pytest.Monk
     config = requests.get(f"{cloud.url}/moto-api/config", timeout=10).json()
     config["stepfunctions"] = {"execute_state_machine": True}
     requests.post(f"{cloud.url}/moto-api/config", json=config, timeout=10).raise_for_status()
-    text = json.dumps(state_machine(FunctionArn=FUNCTION, MaxConcurrency="4", ReportBucket=BUCKET))
+    text = json.dumps(state_machine(FunctionArn=FUNCTION, MaxConcurrency="10", ReportBucket=BUCKET))
     definition = text.replace('"IntervalSeconds": 2', '"IntervalSeconds": 1')
     # moto's grammar takes a share only with a point in it
     definition = definition.replace('"ToleratedFailurePercentage": 100,', '"ToleratedFailurePercentage": 100.0,')
