@@ -177,6 +177,7 @@ class Settings:
     Attributes:
         targets: an empty tuple sweeps nowhere.
         protection: holds whatever is selected.
+        dry_run_only: the sweep file says that it is always a dry run, so that no flag makes it anything else.
     """
 
     source: Source
@@ -193,6 +194,7 @@ class Settings:
     until_clear: bool = False
     ignore_not_found: bool = False
     dry_run: bool = False
+    dry_run_only: bool = False
     endpoint: Endpoint = field(default_factory=Endpoint)
     cost: Cost | None = None
     report: Report = field(default_factory=Report)

@@ -195,6 +195,7 @@ def settings_of_plan(settings: Settings, ctx: click.Context) -> Settings:
         report=replace(settings.report, formats=given.otherwise("report", settings.report.formats)),
         ignore_not_found=given["ignore_not_found"],
         dry_run=given["dry_run"],
+        dry_run_only=False,
     )
     return renewed(settings, ctx)
 

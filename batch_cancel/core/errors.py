@@ -119,6 +119,13 @@ class ErrorKind(Enum):
     """A definite refusal with a code that no table knows; no retry, re-read."""
 
 
+REGION_NOT_ENABLED = "the region is not enabled for this account"
+"""A target's trouble, in the place of the service's words: it refuses credentials there that it takes elsewhere."""
+
+ENTERING = "AssumeRole"
+"""The operation that enters an account; what kept a target closed begins with its name (``OPERATION: words``)."""
+
+
 class CallFailed(Exception):
     """One call to the service that did not succeed.
 

@@ -85,4 +85,4 @@ def tell_regions_from_credentials(ledger: Ledger, works: Sequence[TargetWork]) -
         if why is Refusal.REGION_UNAVAILABLE:
             for work in works:
                 if work.target == target:
-                    ledger.explain_target_error(work.target_id, f"{why.value}: {refused[target]}")
+                    ledger.explain_target_error(work.target_id, why.value)

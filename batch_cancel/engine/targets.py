@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
 
-from batch_cancel.core.errors import CallFailed, ErrorKind, UsageError
+from batch_cancel.core.errors import REGION_NOT_ENABLED, CallFailed, ErrorKind, UsageError
 from batch_cancel.core.task_run import Access, Target
 from batch_cancel.glue.api import Account, Organization, Page, Service
 from batch_cancel.glue.regions import DEFAULT_PARTITION, glue_regions, partition_of
@@ -271,7 +271,7 @@ def _left_out(account: Account, access: Access) -> FailedTarget:
     return FailedTarget(
         f"account {account.account_id}",
         "Account" + "".join(word.capitalize() for word in state.split("_")),
-        f"left out: Organizations says that the account is {state}",
+        f"Organizations says that the account is {state}",
         account_id=account.account_id,
         access=access,
         left_out=True,
@@ -297,7 +297,7 @@ ALWAYS_ENABLED = frozenset(
 class Refusal(Enum):
     """Why a region did not let us in."""
 
-    REGION_UNAVAILABLE = "the region is not enabled for this account"
+    REGION_UNAVAILABLE = REGION_NOT_ENABLED
     """The same credentials are taken in another region, so it is not they."""
     CREDENTIALS = "the credentials are not valid"
     """No region takes them, or what was said of them has nothing to do with regions."""

@@ -1,17 +1,22 @@
 """What to do next: steps that keep what the sweep was told, its protection, guardrails, role and profile included."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from batch_cancel.core.errors import Guardrail
 from batch_cancel.core.outcome import Outcome
+from batch_cancel.ledger.reader import TargetRow
 from batch_cancel.report.document import Document
 from batch_cancel.report.story import (
     codes,
+    counted,
+    discovers,
     is_of_access,
     is_of_credentials,
+    is_of_region,
+    is_of_role,
     not_confirmed,
     refusal,
 )
@@ -24,6 +29,9 @@ _RESUMED = (
     Outcome.NOT_ATTEMPTED,
 )
 """Outcomes that ``resume`` takes up again."""
+
+_MOST_NAMED = 3
+"""So many accounts or regions are told by name; of more, how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +66,100 @@ def next_steps(document: Document, directory: Path) -> Iterator[Step]:
         yield Step("See them end:", f"batch-cancel resume --wait {there}")
     if outcomes[Outcome.INVALID] or outcomes[Outcome.NOT_FOUND]:
         yield Step("Check the ids, accounts and regions of runs that are invalid or not found.")
-    if _unread_for_other_reasons(document):
-        yield Step("Mend what keeps targets from being read, and sweep them again.")
+    yield from _sweep_again(document)
 
 
 def _let_in(document: Document) -> Iterator[Step]:
     """Permission and credentials come first: nothing else helps without them."""
+    rows = document.targets.values()
     found = codes(document)
-    denied = bool(document.whole.outcomes[Outcome.DENIED]) or any(map(is_of_access, found))
-    expired = any(map(is_of_credentials, found))
-    if denied:
+    closed = [row for row in rows if is_of_role(row)]
+    denied = bool(document.whole.outcomes[Outcome.DENIED]) or any(
+        is_of_access(code) for code in [cause.error_code for cause in document.causes]
+    )
+    inside = [row for row in rows if is_of_access(row.error_code) and row not in closed and not _is_of_units(row)]
+    if denied or inside:
         policy = "batch-cancel iam-policy" + (" --audit" if document.facts.get("mode") == "dry-run" else "")
-        yield Step("Give the identity the rights that it was denied; the policy that it needs:", policy)
-    if expired:
+        yield Step(f"Give {_identity(inside)} the rights that it was denied; the policy that it needs:", policy)
+    yield from _entering(document, closed)
+    yield from _enabling([row for row in rows if is_of_region(row)])
+    if expired := any(map(is_of_credentials, found)):
         yield Step("Renew the credentials.")
-    if document.facts.get("stop_cause") == "credentials" and not denied and not expired:
+    if document.facts.get("stop_cause") == "credentials" and not expired and not any(map(is_of_access, found)):
         yield Step("Check the credentials, and what they are allowed to do.")
 
 
-def _unread_for_other_reasons(document: Document) -> bool:
-    """Whether a target is incomplete for a reason that neither a right nor fresh credentials mend."""
-    return any(
-        not row.complete and not is_of_access(row.error_code) and not is_of_credentials(row.error_code)
-        for row in document.targets.values()
-    )
+def _entering(document: Document, closed: Sequence[TargetRow]) -> Iterator[Step]:
+    """What the caller needs for roles that did not let it in, and for looking up organizational units."""
+    names = dict.fromkeys(_role_name(row) for row in closed)
+    units = any(map(_is_of_units, document.targets.values()))
+    flags = " --organization" if units or _names_units(document) else ""
+    for name in names:
+        accounts = _named([row.target.account_id for row in closed if _role_name(row) == name], "account")
+        yield Step(
+            f"Let the caller in: the trust policy of the role {name} in {accounts} has to name it (and the external"
+            " id, where it asks for one), and the caller needs this policy:",
+            shlex.join(["batch-cancel", "iam-policy", "--no-glue", "--assume-role", name]) + flags,
+        )
+    if units and not names:
+        yield Step(
+            "Let the caller look up the organization's units; the policy that it needs for that:",
+            "batch-cancel iam-policy --no-glue --organization",
+        )
+
+
+def _enabling(rows: Sequence[TargetRow]) -> Iterator[Step]:
+    for region in dict.fromkeys(row.target.region for row in rows):
+        accounts = _named([row.target.account_id for row in rows if row.target.region == region], "account")
+        yield Step(f"Enable the region {region} in {accounts}, or leave it out: name the regions to sweep.")
+
+
+def _sweep_again(document: Document) -> Iterator[Step]:
+    """For targets that something kept from being listed: ``resume`` looks after the runs that were found."""
+    if not discovers(document) or document.facts.get("stop_cause") == "credentials":
+        return  # where nobody was let in at all, resume begins there
+    rows = [row for row in document.targets.values() if row.error_code is not None and not row.listed]
+    if not rows:
+        return
+    mended = all(is_of_access(row.error_code) or is_of_credentials(row.error_code) for row in rows)
+    again = None if document.facts.get("merged") else _again(document)
+    first = "Then sweep" if mended else "Mend what keeps targets from being read, and sweep"
+    yield Step(f"{first} again, for what runs in {_named(map(_place, rows), 'target')}{':' if again else '.'}", again)
+
+
+def _identity(rows: Sequence[TargetRow]) -> str:
+    """Whom a right is missing: the role by its name where it is one."""
+    names = {_role_name(row) for row in rows if row.target.access.role_arn}
+    if len(names) != 1 or not all(row.target.access.role_arn for row in rows):
+        return "the identity"
+    return f"the role {names.pop()} in {_named([row.target.account_id for row in rows], 'account')}"
+
+
+def _role_name(row: TargetRow) -> str:
+    return (row.target.access.role_arn or "").rpartition("/")[2] or "ROLE_NAME"
+
+
+def _is_of_units(row: TargetRow) -> bool:
+    """Whether an organizational unit could not be looked up, so that its accounts are not known."""
+    return is_of_access(row.error_code) and "organizations:" in (row.error_message or "")
+
+
+def _names_units(document: Document) -> bool:
+    """Whether accounts were to be found by their organizational units."""
+    targets = document.settings.get("targets") or ()
+    return any(isinstance(target, dict) and target.get("organization_units") for target in targets)
+
+
+def _place(row: TargetRow) -> str:
+    return f"{row.target.account_id or 'account not known'}/{row.target.region}"
+
+
+def _named(names: Iterable[str | None], noun: str) -> str:
+    """Names while they are few, else how many there are."""
+    known = list(dict.fromkeys(name or f"an {noun} that is not known" for name in names))
+    if len(known) > _MOST_NAMED:
+        return counted(len(known), noun)
+    return " and ".join(filter(None, (", ".join(known[:-1]), known[-1])))
 
 
 def _after_a_dry_run(document: Document) -> Iterator[Step]:
@@ -97,14 +175,30 @@ def _after_a_dry_run(document: Document) -> Iterator[Step]:
         if (plan := _value_of("--plan-out", typed)) is not None:
             yield Step("Cancel what the plan names, and nothing else:", shlex.join(["batch-cancel", "apply", plan]))
         return
-    if typed[:2] == ["batch-cancel", "run"] and "--dry-run" in typed:
-        without = [word for word in _without_out(typed) if word != "--dry-run"]
+    without = [word for word in _without_out(typed) if word != "--dry-run"]
+    if document.settings.get("dry_run_only"):
+        yield from _after_an_audit(without)
+    elif typed[:2] == ["batch-cancel", "apply"]:
+        yield Step("Cancel what is left of the plan, and nothing else:", shlex.join(without))
+    elif typed[:2] == ["batch-cancel", "run"] and "--dry-run" in typed:
         yield Step(
             f"Cancel, after a last question: the same command without --dry-run{_from_stdin(typed)}:",
             shlex.join(without),
         )
+    else:
+        yield Step("To cancel, run the same sweep without --dry-run.")
+
+
+def _after_an_audit(typed: Sequence[str]) -> Iterator[Step]:
+    """The sweep file says dry_run: true, so that no flag makes it cancel."""
+    because = "This sweep file never cancels (dry_run: true)."
+    if typed[:2] != ["batch-cancel", "run"]:
+        yield Step(f"{because} To cancel, use one without that line.")
         return
-    yield Step("To cancel, run the same sweep without --dry-run.")
+    yield Step(
+        f"{because} To cancel what it found, have it reviewed as a plan:",
+        shlex.join(["batch-cancel", "plan", *typed[2:], "--plan-out", "plan.json"]),
+    )
 
 
 def _after_a_refusal(document: Document) -> Iterator[Step]:

@@ -266,7 +266,11 @@ def _tiles(document: Document) -> Iterator[Tile]:
         share = outcomes.total() - outcomes[Outcome.EXCLUDED]
         yield Tile(number(outcomes[Outcome.STOPPED]), "stopped", f"of {share:,} asked for", "good")
         left = sum(outcomes[outcome] for outcome in MAY_RUN)
-        yield Tile(number(left), "are, or may be, running", kind="bad" if left else "")
+        if unlisted := sum(not row.listed for row in document.targets.values()):
+            note = f"{counted(unlisted, 'target')} unread: more may run"
+            yield Tile(f"{left:,} known", "are, or may be, running", note, "bad")
+        else:
+            yield Tile(number(left), "are, or may be, running", kind="bad" if left else "")
     seconds = document.seconds_to_stop
     if seconds:
         yield Tile(charts.seconds_text(seconds[len(seconds) // 2]), "median time to stop")

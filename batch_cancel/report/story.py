@@ -9,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from batch_cancel.core.errors import Guardrail
+from batch_cancel.core.errors import ENTERING, REGION_NOT_ENABLED, Guardrail
 from batch_cancel.core.outcome import Outcome
+from batch_cancel.ledger.reader import TargetRow
 from batch_cancel.report.document import Document
 
 MEANING = {
@@ -20,7 +21,7 @@ MEANING = {
     Outcome.DENIED: "access denied",
     Outcome.INVALID: "Glue refused the request as invalid; not known to have ended",
     Outcome.NOT_FOUND: "Glue knows no such transform or run",
-    Outcome.NOT_ATTEMPTED: "no request was sent",
+    Outcome.NOT_ATTEMPTED: "no request was carried out",
     Outcome.STOPPING: "Glue accepted; its end was not seen yet",
     Outcome.WOULD_CANCEL: "dry run: it would have been cancelled",
     Outcome.STOPPED: "we asked, and it was then seen STOPPED",
@@ -107,14 +108,16 @@ def headline(document: Document, directory: Path | None = None) -> Headline:
     open_runs = sum(outcomes[outcome] for outcome in MAY_RUN)
     wanted = outcomes.total() - outcomes[Outcome.EXCLUDED]
     left = f"{open_runs:,} of {runs(wanted)} {_be(open_runs)}, or may be, still running."
+    if not open_runs:
+        left = "No run that was found is still running."
     if facts.get("finished_at") is None or facts.get("stop_cause") or refusal(document):
         return _early_headline(document, left if wanted else "", directory)
     if open_runs and open_runs == outcomes[Outcome.STOPPING]:
         return Headline(Level.WARN, f"Accepted, not yet seen stopped: {left}")
     if open_runs:
         return Headline(Level.BAD, f"Not all is stopped: {left}")
-    if unread := unread_targets(document):
-        return Headline(Level.BAD, f"Not complete: {_unread(unread)}, so what still runs there is not known.")
+    if unread_targets(document):
+        return Headline(Level.BAD, f"Not complete: {_unread(document)}, so what still runs there is not known.")
     return _clear_headline(document, wanted)
 
 
@@ -141,16 +144,27 @@ def is_of_credentials(code: str | None) -> bool:
     return code in _CREDENTIAL_CODES
 
 
+def is_of_region(row: TargetRow) -> bool:
+    """Whether a target's region is not enabled, which is no matter of credentials, whatever its code says."""
+    return row.error_code == "OptInRequired" or row.error_message == REGION_NOT_ENABLED
+
+
+def is_of_role(row: TargetRow) -> bool:
+    """Whether the role that leads into a target did not let us in."""
+    return is_of_access(row.error_code) and (row.error_message or "").startswith(f"{ENTERING}:")
+
+
 def codes(document: Document) -> set[str]:
-    """The error codes of all that is in trouble."""
-    found = {row.error_code for row in document.targets.values()} | {cause.error_code for cause in document.causes}
+    """The error codes of all that is in trouble; what a region's not being enabled is told by is left out."""
+    found = {row.error_code for row in document.targets.values() if not is_of_region(row)}
+    found |= {cause.error_code for cause in document.causes}
     return {code for code in found if code is not None}
 
 
 def _early_headline(document: Document, left: str, directory: Path | None) -> Headline:
     facts = document.facts
     if facts.get("finished_at") is None:
-        told = ["The sweep did not end: it is still at work, or was killed.", left]
+        told = ["The sweep did not end: it is still at work, or was killed.", left, _more(document) if left else ""]
         if left and not facts.get("merged"):
             told.append(f"To go on: batch-cancel resume {shlex.quote(str(directory)) if directory else 'RUN_DIR'}")
         return Headline(Level.BAD, " ".join(filter(None, told)))
@@ -166,14 +180,31 @@ def _early_headline(document: Document, left: str, directory: Path | None) -> He
         found = codes(document)
         if any(map(is_of_access, found)) and not any(map(is_of_credentials, found)):
             cause = "access was denied"
-    if not left and (unread := unread_targets(document)):
-        left = f"{sentence(_unread(unread)).rstrip('.')}, so what still runs there is not known."
+    if left:
+        left = f"{left} {_more(document)}"
+    elif unread_targets(document):
+        left = f"{sentence(_unread(document)).rstrip('.')}, so what still runs there is not known."
     return Headline(Level.BAD, f"Stopped early: {cause}. {left}".rstrip())
+
+
+def _more(document: Document) -> str:
+    """That the runs which were found need not be all; nothing where every listing came to its end."""
+    unlisted = sum(not row.listed for row in document.targets.values())
+    if not unlisted or not discovers(document):
+        return ""
+    of = f"{unlisted:,} of {counted(len(document.targets), 'target')}"
+    return f"There may be more: {of} {'was' if unlisted == 1 else 'were'} not read to the end."
+
+
+def discovers(document: Document) -> bool:
+    """Whether the runs were to be found, rather than standing in a list."""
+    source = document.facts.get("source")
+    return isinstance(source, dict) and source.get("kind") == "discovery"
 
 
 def _dry_run_headline(document: Document) -> Headline:
     facts, outcomes = document.facts, document.whole.outcomes
-    text = f"Dry run: {runs(outcomes[Outcome.WOULD_CANCEL])} would be cancelled; nothing was."
+    text = f"Dry run: {runs(outcomes[Outcome.WOULD_CANCEL])}{_where(document)} would be cancelled; nothing was."
     if facts.get("finished_at") is None:
         return Headline(Level.BAD, f"{text} It is unfinished: still at work, or killed.")
     if why := refusal(document):
@@ -181,6 +212,25 @@ def _dry_run_headline(document: Document) -> Headline:
     if not document.complete:
         return Headline(Level.BAD, f"{text} It is not complete: there may be more.")
     return Headline(Level.GOOD, text)
+
+
+def _where(document: Document) -> str:
+    """Where the runs that would be cancelled are: a target by its name, of several how many and where most are."""
+    count = document.whole.outcomes[Outcome.WOULD_CANCEL]
+    parts = (
+        document.by_target
+        if count == 0
+        else {target_id: part for target_id, part in document.by_target.items() if part.outcomes[Outcome.WOULD_CANCEL]}
+    )
+    if len(parts) <= 1:
+        return "".join(f" in {place(document, target_id)}" for target_id in parts)
+    rows = [document.targets[target_id].target for target_id in parts]
+    accounts, regions = {row.account_id for row in rows}, {row.region for row in rows}
+    told = [f"{counted(len(accounts), 'account')}, {counted(len(regions), 'region')}"]
+    if count:
+        most = max(parts, key=lambda target_id: parts[target_id].outcomes[Outcome.WOULD_CANCEL])
+        told.append(f"most in {place(document, most)}: {parts[most].outcomes[Outcome.WOULD_CANCEL]:,}")
+    return f" in {counted(len(parts), 'target')} ({'; '.join(told)})"
 
 
 def _clear_headline(document: Document, wanted: int) -> Headline:
@@ -199,11 +249,14 @@ def _clear_headline(document: Document, wanted: int) -> Headline:
 def troubles(document: Document) -> Iterator[Trouble]:
     """What went wrong: rows that were never asked for, targets that were not read, then runs by cause."""
     yield from _rejected(document)
-    for row in document.targets.values():
-        if row.error_code is not None or not row.complete:
-            what = "in trouble" if row.listed else "not read to the end"
-            yield Trouble(place(document, row.id), what, _words(row.error_code, row.error_message))
     untouched = refusal(document) is not None and not document.asked
+    for row in document.targets.values():
+        if row.complete or (untouched and row.error_code is None):
+            continue  # a refusal before they were read is no trouble of theirs
+        what = "in trouble" if row.listed else "not read to the end"
+        if row.error_code is None and (why := _CAUSES.get(str(document.facts.get("stop_cause")))):
+            what += f": {why}"
+        yield Trouble(place(document, row.id), what, _words(row.error_code, row.error_message))
     for cause in document.causes:
         if untouched and cause.outcome is Outcome.NOT_ATTEMPTED:
             continue  # that is what was wanted of a refusal
@@ -323,8 +376,12 @@ def _be(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _unread(count: int) -> str:
-    return "1 target is in trouble" if count == 1 else f"{count:,} targets are in trouble"
+def _unread(document: Document) -> str:
+    """So many targets are in trouble; where nothing but a stop kept them from being read, that they were not."""
+    rows = [row for row in document.targets.values() if not row.complete]
+    if any(row.error_code is not None for row in rows):
+        return f"{counted(len(rows), 'target')} {_be(len(rows))} in trouble"
+    return f"{counted(len(rows), 'target')} {'was' if len(rows) == 1 else 'were'} not read to the end"
 
 
 def unread_targets(document: Document) -> int:

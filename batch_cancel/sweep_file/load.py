@@ -161,6 +161,7 @@ def _settings(keys: SweepKeys, folder: Path) -> Settings:
         targets=(TargetSettings(),) if keys.targets is None else tuple(map(_target, keys.targets)),
         source=_source(keys, folder),
         dry_run=keys.dry_run,
+        dry_run_only=keys.dry_run,
         selection=Selection()
         if select is None
         else Selection(

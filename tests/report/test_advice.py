@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from batch_cancel.core.errors import Guardrail
+from batch_cancel.core.errors import REGION_NOT_ENABLED, Guardrail
 from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.task_run import Access, Target
 from batch_cancel.ledger.ledger import Ledger, NewRun
 from batch_cancel.report.advice import Step, next_steps
 from batch_cancel.report.files import opened
 from batch_cancel.report.story import headline, refusal, troubles
+from batch_cancel.settings import DiscoverySource, Settings, to_json
 from tests.report.ledgers import a_run, add_target, build, cancel, set_facts
 
 RUN = "batch-cancel run --discover --protect-transform 'critical *' --max-runs 9 --profile prod --out runs/x --dry-run"
@@ -235,3 +237,114 @@ def test_what_resume_cannot_take_up_starts_anew(tmp_path: Path, mode: str, outco
     text, _, steps = told(tmp_path, *outcomes, **facts)
     assert "resume" not in text
     assert [step.command for step in steps] == ["batch-cancel run x.yaml --dry-run"]
+
+
+def test_a_plan_that_was_tried_is_followed_by_its_apply(tmp_path: Path) -> None:
+    _, _, steps = told(tmp_path, Outcome.WOULD_CANCEL, command="batch-cancel apply p.json --dry-run", **OTHERWISE)
+    assert [step.command for step in steps] == ["batch-cancel apply p.json"]
+
+
+def test_a_sweep_file_that_never_cancels_is_followed_by_a_plan(tmp_path: Path) -> None:
+    settings = to_json(Settings(source=DiscoverySource(), dry_run=True, dry_run_only=True))
+    command = "batch-cancel run audit.yaml --dry-run --out x"
+    _, _, steps = told(tmp_path, Outcome.WOULD_CANCEL, command=command, settings=settings, **OTHERWISE)
+    assert [step.command for step in steps] == ["batch-cancel plan audit.yaml --plan-out plan.json"]
+    assert "dry_run: true" in steps[0].text
+
+
+def of_targets(
+    tmp_path: Path,
+    *rows: tuple[Target, str | None, str],
+    **facts: Any,  # noqa: ANN401  # JSON values
+) -> tuple[str, list[str], list[Step]]:
+    """As ``told``, of targets of which each had a trouble, or (None) was just not listed; one run was found."""
+
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger, source={"kind": "discovery"}, **facts)
+        for number, (target, code, message) in enumerate(rows):
+            target_id = await ledger.add_target(target)
+            if code is not None:
+                ledger.set_target_error(target_id, code, message)
+            if number == 0:
+                await ledger.add_runs(target_id, [NewRun(a_run("t", "0"), outcome=Outcome.STOPPED)])
+
+    with opened(build(tmp_path / "run", fill)) as document:
+        wrong = [f"{each.place} {each.what} {each.detail or ''}".strip() for each in troubles(document)]
+        return headline(document).text, wrong, list(next_steps(document, Path("runs/x")))
+
+
+def entered(account: str, region: str = "us-east-1") -> Target:
+    return Target(region, account, Access(role_arn=f"arn:aws:iam::{account}:role/team/BatchCancel"))
+
+
+def test_a_region_that_is_not_enabled_needs_no_fresh_credentials(tmp_path: Path) -> None:
+    command = "batch-cancel run --discover --region eu-south-1 --yes --out x"
+    target = Target("eu-south-1", "222222222222")
+    refused = (target, "UnrecognizedClientException", REGION_NOT_ENABLED)
+    _, wrong, steps = of_targets(tmp_path, refused, command=command)
+    assert wrong == [f"222222222222/eu-south-1 not read to the end UnrecognizedClientException: {REGION_NOT_ENABLED}"]
+    assert [step.text.partition(",")[0] for step in steps] == [
+        "Enable the region eu-south-1 in 222222222222",
+        "Then sweep again",
+    ]
+    assert steps[-1].command == "batch-cancel run --discover --region eu-south-1 --yes"
+
+
+def test_a_role_that_lets_nobody_in_is_told_apart_from_one_that_lacks_a_right(tmp_path: Path) -> None:
+    _, _, steps = of_targets(
+        tmp_path,
+        (entered("444444444444"), "AccessDenied", "AssumeRole: not authorized to perform: sts:AssumeRole"),
+        (entered("444444444444", "eu-west-1"), "AccessDenied", "AssumeRole: not authorized to perform: sts:AssumeRole"),
+        (entered("666666666666"), "AccessDeniedException", "ListMLTransforms: no"),
+        command="batch-cancel run --discover --yes",
+    )
+    assert [step.command for step in steps] == [
+        "batch-cancel iam-policy",
+        "batch-cancel iam-policy --no-glue --assume-role BatchCancel",
+        "batch-cancel run --discover --yes",
+    ]
+    assert "the role BatchCancel in 666666666666" in steps[0].text
+    assert "the trust policy of the role BatchCancel in 444444444444" in steps[1].text
+    assert steps[2].text.startswith("Then sweep again, for what runs in 444444444444/us-east-1,")
+
+
+def test_units_that_cannot_be_looked_up_need_a_policy_of_their_own(tmp_path: Path) -> None:
+    words = "no (looking up units needs organizations:ListParents, in the management account)"
+    _, _, steps = of_targets(tmp_path, (Target("*"), "AccessDeniedException", words))
+    assert [step.command for step in steps] == ["batch-cancel iam-policy --no-glue --organization", None]
+
+
+def test_what_a_stop_left_unread_is_no_trouble_to_be_mended(tmp_path: Path) -> None:
+    rows = [(Target("us-east-1", "222222222222"), None, ""), (Target("eu-west-1", "222222222222"), None, "")]
+    text, wrong, steps = of_targets(tmp_path, *rows, stop_cause="interrupted", exit_code=130)
+    assert text == (
+        "Stopped early: it was interrupted. No run that was found is still running."
+        " There may be more: 2 of 2 targets were not read to the end."
+    )
+    assert wrong[0] == "222222222222/us-east-1 not read to the end: it was interrupted"
+    assert [step.command for step in steps] == ["batch-cancel resume runs/x"]
+
+
+def test_a_refusal_before_targets_were_read_is_no_trouble_of_theirs(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        why = "account 222222222222 is not among the allowed accounts: nothing was cancelled"
+        await set_facts(ledger, **GUARDRAIL, refusal=why, refused_by=Guardrail.ALLOW_ACCOUNTS)
+        await add_target(ledger, complete=False)
+
+    with opened(build(tmp_path / "run", fill)) as document:
+        assert list(troubles(document)) == []
+
+
+def test_a_dry_run_of_several_targets_says_where_most_are(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger, **OTHERWISE)
+        for at, region in enumerate(("us-east-1", "eu-west-1", "eu-north-1")):
+            target = await add_target(ledger, region)
+            runs = [NewRun(a_run("t", f"{region}{number}"), outcome=Outcome.WOULD_CANCEL) for number in range(at)]
+            await ledger.add_runs(target, runs)
+
+    with opened(build(tmp_path / "run", fill)) as document:
+        assert headline(document).text == (
+            "Dry run: 3 runs in 2 targets (1 account, 2 regions; most in 222222222222/eu-north-1: 2)"
+            " would be cancelled; nothing was."
+        )

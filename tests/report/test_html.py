@@ -129,3 +129,16 @@ def test_where_runs_come_from_and_who_was_left_out_is_told(tmp_path: Path) -> No
     with opened(directory) as document:
         assert document.summary()["digest"] == "sha256:abc"
         assert [account["account_id"] for account in document.summary()["left_out"]] == ["333333333333"]
+
+
+def test_a_figure_of_what_runs_says_what_was_not_looked_at(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger)
+        await add_target(ledger)
+        await add_target(ledger, "eu-west-1", complete=False)
+
+    page = page_of(build(tmp_path / "run", fill))
+    assert (
+        '<dt>are, or may be, running</dt><dd class="value">0 known</dd>'
+        '<dd class="note">1 target unread: more may run</dd>'
+    ) in page

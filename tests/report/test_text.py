@@ -66,16 +66,26 @@ STOPPED, FAILED = Outcome.STOPPED, Outcome.FAILED
             "Nothing is known to be still running, but Glue does not know 1 run.",
         ),
         ([Outcome.NOT_FOUND], {"exit_code": 0}, "All stopped: nothing that was asked for is still running."),
-        ([Outcome.WOULD_CANCEL], {"mode": "dry-run"}, "Dry run: 1 run would be cancelled; nothing was."),
+        (
+            [Outcome.WOULD_CANCEL],
+            {"mode": "dry-run"},
+            "Dry run: 1 run in 222222222222/us-east-1 would be cancelled; nothing was.",
+        ),
         (
             [Outcome.WOULD_CANCEL],
             {"mode": "dry-run", "refusal": "max-runs allows 0"},
-            "Dry run: 1 run would be cancelled; nothing was. A guardrail would refuse: Max-runs allows 0.",
+            (
+                "Dry run: 1 run in 222222222222/us-east-1 would be cancelled; nothing was."
+                " A guardrail would refuse: Max-runs allows 0."
+            ),
         ),
         (
             [Outcome.WOULD_CANCEL],
             {"mode": "dry-run", "finished_at": None},
-            "Dry run: 1 run would be cancelled; nothing was. It is unfinished: still at work, or killed.",
+            (
+                "Dry run: 1 run in 222222222222/us-east-1 would be cancelled; nothing was."
+                " It is unfinished: still at work, or killed."
+            ),
         ),
     ],
 )
@@ -87,12 +97,15 @@ def test_the_first_sentence_says_whether_all_is_stopped(
 
 def test_a_target_that_was_not_read_is_never_clean(tmp_path: Path) -> None:
     text = " ".join(summary_of(tmp_path, complete=False).split())
-    assert text.startswith("Not complete: 1 target is in trouble, so what still runs there is not known.")
+    assert text.startswith("Not complete: 1 target was not read to the end, so what still runs there is not known.")
 
 
 def test_a_dry_run_that_saw_too_little_says_so(tmp_path: Path) -> None:
     text = " ".join(summary_of(tmp_path, Outcome.WOULD_CANCEL, complete=False, mode="dry-run").split())
-    assert text.startswith("Dry run: 1 run would be cancelled; nothing was. It is not complete: there may be more. ")
+    assert text.startswith(
+        "Dry run: 1 run in 222222222222/us-east-1 would be cancelled; nothing was."
+        " It is not complete: there may be more. "
+    )
 
 
 def test_rows_left_out_are_not_forgotten(tmp_path: Path) -> None:
