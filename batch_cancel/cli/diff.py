@@ -1,7 +1,11 @@
 """``diff``: what is new, gone, or still running between sweeps, from their ledgers alone."""
 
+import itertools
+import shutil
 import sys
-from collections.abc import Iterable, Iterator
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,11 @@ from batch_cancel.report.diff import Change, Comparison, RunChange, Sweep, Trans
 
 MOST_SHOWN = 100
 """Runs of one kind, transforms, and warnings that the text shows; JSON has all."""
+NARROWEST = 60
+WIDTH = 100
+"""Where standard output is no terminal."""
+QUIET = (Change.STILL_RUNNING, Change.NOT_SEEN)
+"""What is counted, and listed only with ``--all``: nothing is known to have changed."""
 
 WORDS = {
     Change.NEW: "new",
@@ -27,6 +36,7 @@ WORDS = {
 _EXAMPLES = """\b
 Examples:
   batch-cancel diff audits/monday audits/tuesday
+  batch-cancel diff audits/monday audits/tuesday --all
   batch-cancel diff audits/* --output json | jq '.runs[] | select(.sweeps >= 3)'
 
 \b
@@ -39,14 +49,16 @@ What the words mean:
                  completely; or the last sweep saw it over, as when it stopped it
   still running  active in the last sweep and in earlier ones: in how many of them, is said
   newly seen     active in the last sweep; the one before did not list its target completely
-  not seen       active earlier; the last sweep could not tell
+  not seen       active earlier; the last sweep could not tell: its listing was not complete, or it
+                 looked at the runs of a manifest or a plan alone
 """
 
 
 @click.command(epilog=_EXAMPLES)
 @click.argument("directories", nargs=-1, required=True, metavar="RUN_DIR RUN_DIR...", type=Value("RUN_DIR", Path))
+@click.option("--all", "everything", is_flag=True, help="List too what is still running, or was not seen.")
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", help="How to print the differences.")
-def diff(directories: tuple[Path, ...], output: str) -> None:
+def diff(directories: tuple[Path, ...], *, everything: bool, output: str) -> None:
     """Compare two run directories, or more: the oldest first.
 
     Calls nothing. Exit code 0 without differences and 1 with any; an incomplete listing, and sweeps that did not look
@@ -56,42 +68,85 @@ def diff(directories: tuple[Path, ...], output: str) -> None:
         if output == "json":
             comparison.write_json(sys.stdout)
         else:
-            for line in _text(comparison):
+            for line in _text(comparison, everything=everything, width=_width()):
                 click.echo(line)
         differs = comparison.differs
     if differs:
         sys.exit(1)
 
 
-def _text(comparison: Comparison) -> Iterator[str]:
-    yield from _table(_heading(at, sweep, comparison) for at, sweep in enumerate(comparison.sweeps))
+def _width() -> int:
+    if not sys.stdout.isatty():
+        return WIDTH
+    return max(NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns)
+
+
+def _text(comparison: Comparison, *, everything: bool, width: int) -> Iterator[str]:
+    yield from _table((_heading(at, sweep, comparison) for at, sweep in enumerate(comparison.sweeps)), width)
     if comparison.cautions:
         yield ""
-        yield "NOT COMPARABLE THROUGHOUT: these sweeps did not look at the same, or not to the end."
-        yield from _cut([f"  {_caution(caution)}" for caution in comparison.cautions], "warning")
+        yield from _wrapped(
+            "NOT COMPARABLE THROUGHOUT: these sweeps did not look at the same, or not to the end.", width
+        )
+        told = _cut(map(_caution, comparison.cautions), "warning")
+        yield from (line for caution in told for line in _wrapped(caution, width, "  "))
     yield ""
     totals = [f"{comparison.totals[change]:,} {WORDS[change]}" for change in Change]
     yield ", ".join(totals) if any(comparison.totals.values()) else "No run was active in any of them."
-    if comparison.totals.total():
-        yield ""
+    yield from _transforms(comparison, everything=everything, width=width)
+    yield from _runs(comparison, everything=everything, width=width)
+
+
+def _transforms(comparison: Comparison, *, everything: bool, width: int) -> Iterator[str]:
+    shown = [item for item in comparison.transforms.items() if everything or _changed(item[1])]
+    if not shown:
+        return
+    shown.sort(key=_most_changed_first)
+    rows = [_transform(*item) for item in shown[:MOST_SHOWN]]
+    places = {row[-1] for row in rows}
+    yield ""
+    if len(places) == 1:
+        yield f"By transform, in {printable(places.pop())}:"
+        rows = [row[:-1] for row in rows]
+    else:
         yield "By transform:"
-        transforms = sorted(comparison.transforms.items(), key=_most_changed_first)
-        yield from _cut(
-            _table(_transform(*item) for item in transforms[: MOST_SHOWN + 1]), "transform", len(transforms)
-        )
-        yield from _runs(comparison)
+    yield from _table(rows, width)
+    yield from _more(len(shown) - MOST_SHOWN, "transform")
+    if same := len(comparison.transforms) - len(shown):
+        yield f"  and {counted(same, 'transform')} without a change that was seen"
 
 
-def _runs(comparison: Comparison) -> Iterator[str]:
+def _runs(comparison: Comparison, *, everything: bool, width: int) -> Iterator[str]:
     shown: dict[Change, list[RunChange]] = {change: [] for change in Change}
+    reasons: Counter[str] = Counter()
     for run in comparison.changes():
-        if len(shown[run.change]) < MOST_SHOWN:
+        if run.change is Change.NOT_SEEN:
+            reasons[run.reason or ""] += 1
+        if len(shown[run.change]) < MOST_SHOWN and (everything or run.change not in QUIET):
             shown[run.change].append(run)
     for change, runs in shown.items():
         if runs:
             yield ""
             yield f"{WORDS[change].capitalize()}:"
-            yield from _cut(_table(_run(run, len(comparison.sweeps)) for run in runs), "run", comparison.totals[change])
+            for key, of_transform in itertools.groupby(runs, key=lambda run: run.latest.key[:3]):
+                group = list(of_transform)
+                yield from _table([_place(TransformKey(*key), group[-1].transform_name)], width)
+                yield from _table((_run(run, len(comparison.sweeps)) for run in group), width, "    ")
+            yield from _more(comparison.totals[change] - MOST_SHOWN, "run")
+    if not everything:
+        yield from _unlisted(comparison, reasons, width)
+
+
+def _unlisted(comparison: Comparison, reasons: Counter[str], width: int) -> Iterator[str]:
+    """What is counted only: runs of which no change was seen."""
+    if not any(comparison.totals[change] for change in QUIET):
+        return
+    yield ""
+    for reason, count in reasons.most_common(MOST_SHOWN):
+        yield from _wrapped(f"{counted(count, 'run')} not seen: {printable(reason)}.", width)
+    if running := comparison.totals[Change.STILL_RUNNING]:
+        yield from _wrapped(f"{counted(running, 'run')} still running.", width)
+    yield "--all lists them."
 
 
 def _heading(at: int, sweep: Sweep, comparison: Comparison) -> list[str]:
@@ -100,34 +155,36 @@ def _heading(at: int, sweep: Sweep, comparison: Comparison) -> list[str]:
     return [place, str(sweep.directory), _when(sweep.started_at), str(mode or ""), str(name or "")]
 
 
+def _place(key: TransformKey, name: str | None) -> list[str]:
+    return [name or "", key.transform_id, f"{key.place}/{key.region}"]
+
+
 def _transform(key: TransformKey, transform: TransformChange) -> list[str]:
     counts = ", ".join(f"{transform.counts[change]:,} {WORDS[change]}" for change in Change if transform.counts[change])
-    return [f"{key.place}/{key.region}", key.transform_id, transform.transform_name or "", counts]
+    return [counts, *_place(key, transform.transform_name)]
+
+
+def _changed(transform: TransformChange) -> bool:
+    return any(transform.counts[change] for change in Change if change not in QUIET)
 
 
 def _most_changed_first(item: tuple[TransformKey, TransformChange]) -> tuple[int, int, TransformKey]:
     key, transform = item
-    return transform.counts[Change.STILL_RUNNING] - transform.counts.total(), -transform.counts.total(), key
+    quiet = sum(transform.counts[change] for change in QUIET)
+    return quiet - transform.counts.total(), -transform.counts.total(), key
 
 
 def _run(run: RunChange, sweeps: int) -> list[str]:
-    key, latest = run.latest.key, run.latest
+    latest = run.latest
     started = f"started {_when(latest.started_on)}" if latest.started_on else ""
     says = [run.reason] if run.reason else []
-    if run.change is Change.STILL_RUNNING:
+    if run.change is Change.STILL_RUNNING and sweeps > 2:
         says.append(f"in {run.sweeps} of {counted(sweeps, 'sweep')}, since that of {_when(run.first_seen_at)}")
-    elif run.change is Change.GONE:
+    elif run.change is Change.GONE and sweeps > 2:
         says.append(f"last seen by the sweep of {_when(run.last_seen_at)}")
     if latest.outcome not in (Outcome.WOULD_CANCEL, Outcome.EXCLUDED):
         says.append(f"there {latest.outcome}")
-    return [
-        f"{key.place}/{key.region}",
-        key.transform_id,
-        key.task_run_id,
-        latest.task_type or "",
-        started,
-        "; ".join(says),
-    ]
+    return [latest.key.task_run_id, latest.task_type or "", started, "; ".join(says)]
 
 
 def _caution(caution: dict[str, Any]) -> str:
@@ -135,23 +192,51 @@ def _caution(caution: dict[str, Any]) -> str:
     return ": ".join(printable(part) for part in parts if part)
 
 
-def _cut(lines: Iterable[str], noun: str, count: int | None = None) -> Iterator[str]:
+def _cut(lines: Iterable[str], noun: str) -> Iterator[str]:
     """The first lines, and how many there are more."""
     every = list(lines)
     yield from every[:MOST_SHOWN]
-    more = (len(every) if count is None else count) - MOST_SHOWN
-    if more > 0:
-        yield f"  and {counted(more, noun)} more; --output json has all"
+    yield from (line.strip() for line in _more(len(every) - MOST_SHOWN, noun))
 
 
-def _table(rows: Iterable[list[str]]) -> list[str]:
-    """Rows in columns, indented, each cell harmless to a terminal."""
+def _more(count: int, noun: str) -> Iterator[str]:
+    if count > 0:
+        yield f"  and {counted(count, noun)} more; --output json has all"
+
+
+def _table(rows: Iterable[Sequence[str]], width: int, indent: str = "  ") -> Iterator[str]:
+    """Rows in columns, each cell harmless to a terminal and never cut: a row that is too wide goes on below."""
     table = [[printable(cell) for cell in row] for row in rows]
     widths = [max(cells(cell) for cell in column) for column in zip(*table, strict=True)]
-    return [
-        "  " + "  ".join(padded(cell, width) for cell, width in zip(row, widths, strict=True) if width).rstrip()
-        for row in table
-    ]
+    for row in table:
+        line = indent + "  ".join(padded(cell, room) for cell, room in zip(row, widths, strict=True) if room).rstrip()
+        if cells(line) <= width:
+            yield line
+        else:
+            yield from _flowed(row, width, indent)
+
+
+def _flowed(row: Sequence[str], width: int, indent: str) -> Iterator[str]:
+    """A row's cells on as many lines as they need."""
+    line = ""
+    for cell in filter(None, row):
+        longer = f"{line}  {cell}" if line else indent + cell
+        if line and cells(longer) > width:
+            yield line
+            longer = f"{indent}    {cell}"
+        line = longer
+    yield line
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> Iterator[str]:
+    yield from textwrap.wrap(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _when(moment: datetime | None) -> str:

@@ -54,7 +54,7 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
         )
     replaced = " (it replaces the one that was there)" if path.exists() else ""
     asked_for, output = settings_from(ctx), output_from(ctx)
-    settings, only_for_review = replace(asked_for, dry_run=True), asked_for.dry_run and not ctx.params["dry_run"]
+    settings, only_for_review = replace(asked_for, dry_run=True), asked_for.dry_run_only
     if settings.until_clear:
         raise UsageError("--until-clear is for run: a plan names its runs beforehand")
     sweep_id = new_sweep_id()

@@ -171,14 +171,15 @@ def _after_a_dry_run(document: Document) -> Iterator[Step]:
         return
     if not document.whole.outcomes[Outcome.WOULD_CANCEL]:
         return
+    if document.settings.get("dry_run_only"):
+        yield Step("This sweep file never cancels (dry_run: true): to cancel, run one that does not say so.")
+        return
     if typed[:2] == ["batch-cancel", "plan"]:
         if (plan := _value_of("--plan-out", typed)) is not None:
             yield Step("Cancel what the plan names, and nothing else:", shlex.join(["batch-cancel", "apply", plan]))
         return
     without = [word for word in _without_out(typed) if word != "--dry-run"]
-    if document.settings.get("dry_run_only"):
-        yield from _after_an_audit(without)
-    elif typed[:2] == ["batch-cancel", "apply"]:
+    if typed[:2] == ["batch-cancel", "apply"]:
         yield Step("Cancel what is left of the plan, and nothing else:", shlex.join(without))
     elif typed[:2] == ["batch-cancel", "run"] and "--dry-run" in typed:
         yield Step(
@@ -187,18 +188,6 @@ def _after_a_dry_run(document: Document) -> Iterator[Step]:
         )
     else:
         yield Step("To cancel, run the same sweep without --dry-run.")
-
-
-def _after_an_audit(typed: Sequence[str]) -> Iterator[Step]:
-    """The sweep file says dry_run: true, so that no flag makes it cancel."""
-    because = "This sweep file never cancels (dry_run: true)."
-    if typed[:2] != ["batch-cancel", "run"]:
-        yield Step(f"{because} To cancel, use one without that line.")
-        return
-    yield Step(
-        f"{because} To cancel what it found, have it reviewed as a plan:",
-        shlex.join(["batch-cancel", "plan", *typed[2:], "--plan-out", "plan.json"]),
-    )
 
 
 def _after_a_refusal(document: Document) -> Iterator[Step]:

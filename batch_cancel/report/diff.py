@@ -136,7 +136,7 @@ class TransformChange:
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """How far a target was listed: ``fault`` is why not to the end, ``discovered`` False where nothing had to be."""
+    """How far a target was listed: ``fault`` is why not to the end, ``discovered`` False where only a list was."""
 
     fault: str | None
     discovered: bool
@@ -177,9 +177,7 @@ class Sweep:
     @property
     def scope(self) -> tuple[str | None, ...]:
         """What decides which runs of a target are looked at; equal for sweeps that look at the same."""
-        source = self.facts.get("source")
-        kind = source.get("kind") if isinstance(source, dict) else None
-        return (kind, *(json.dumps(part, sort_keys=True) for part in self._narrowed()))
+        return (self._kind, *(json.dumps(part, sort_keys=True) for part in self._narrowed()))
 
     def sightings(self) -> Iterator[Sighting]:
         """Every run, in the order of its key; streamed."""
@@ -223,11 +221,17 @@ class Sweep:
             () if set(statuses) >= set(ACTIVE_STATUSES) else statuses,
         )
 
+    @property
+    def _kind(self) -> str | None:
+        source = self.facts.get("source")
+        return source.get("kind") if isinstance(source, dict) else None
+
     def _read_targets(self) -> dict[tuple[str, str], _Listed]:
         targets: dict[tuple[str, str], _Listed] = {}
         for row in self._connection.execute(TARGETS):
             key = (row["place"], row["region"])
-            discovered = row["active_runs"] is not None
+            # A manifest and a plan are looked at run by run: what else is active there they never list.
+            discovered = row["active_runs"] is not None and self._kind not in ("manifest", "plan")
             fault = None
             # Trouble after a listing that ended well (say, in cancelling) hides no run.
             if not row["listed"] and (discovered or row["error_code"] is not None or not self.finished):

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from batch_cancel.cli.diff import MOST_SHOWN, diff
+from batch_cancel.cli.diff import MOST_SHOWN, WIDTH, diff
 from batch_cancel.core.errors import LedgerError, UsageError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.selection import Selection
@@ -113,6 +114,11 @@ def invoke(*arguments: str | Path) -> Result:
     return CliRunner().invoke(diff, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
+def said(result: Result) -> str:
+    """What was printed, however its lines were broken."""
+    return " ".join(result.stdout.split())
+
+
 @pytest.fixture
 def sweeps(tmp_path: Path) -> Sweeps:
     return Sweeps(tmp_path)
@@ -189,7 +195,7 @@ def test_for_how_many_sweeps_a_run_has_been_running_is_told(sweeps: Sweeps) -> N
         "once": ("gone", 1),
     }
     assert runs["b"]["first_seen_at"] == "2026-11-21T01:00:00.000Z"
-    text = sweeps.compared().stdout
+    text = sweeps.compared("--all").stdout
     assert "in 3 of 3 sweeps, since that of 2026-11-20 01:00:00Z" in text
     assert "last seen by the sweep of 2026-11-20 01:00:00Z" in text
 
@@ -204,7 +210,7 @@ def test_a_run_is_not_gone_where_the_last_listing_was_not_complete(sweeps: Sweep
     result = sweeps.compared()
     assert result.exit_code == 1
     assert "NOT COMPARABLE THROUGHOUT" in result.stdout
-    assert "222222222222/us-east-1: not listed completely: AccessDeniedException: no ListMLTransforms" in result.stdout
+    assert "222222222222/us-east-1: not listed completely: AccessDeniedException: no ListMLTransforms" in said(result)
 
 
 def test_an_incomplete_listing_is_a_difference_although_no_run_shows_one(sweeps: Sweeps) -> None:
@@ -217,7 +223,7 @@ def test_a_run_is_not_gone_where_its_target_was_not_swept(sweeps: Sweeps) -> Non
     first = sweeps.add(Listing(), Listing(ABROAD, runs=[run("abroad")]))
     sweeps.add(Listing())
     assert sweeps.reasons() == {"abroad": "its account and region were not swept"}
-    assert f"222222222222/eu-west-1: not swept, although {first} did" in sweeps.compared().stdout
+    assert f"222222222222/eu-west-1: not swept, although {first} did" in said(sweeps.compared())
 
 
 def test_a_run_is_not_new_where_the_sweep_before_could_not_have_told(sweeps: Sweeps) -> None:
@@ -240,7 +246,7 @@ def test_a_run_is_not_gone_where_the_selection_kept_it_from_being_listed(
     sweeps.add(Listing(runs=[run("r")]))
     sweeps.add(Listing(), selection=selection)
     assert sweeps.reasons() == {"r": reason}
-    assert "another source or selection" in sweeps.compared().stdout
+    assert "another source or selection" in said(sweeps.compared())
 
 
 @pytest.mark.parametrize(
@@ -264,6 +270,17 @@ def test_sweeps_of_the_same_list_are_compared_run_by_run(sweeps: Sweeps) -> None
     assert sweeps.json()["cautions"] == []
 
 
+def test_a_run_is_not_gone_where_the_last_sweep_looked_at_a_plan_alone(sweeps: Sweeps) -> None:
+    """``apply`` counts the active runs among those that the plan names, and lists no others."""
+    sweeps.add(Listing(runs=[run("planned"), run("spared")]))
+    sweeps.add(Listing(runs=[run("planned", outcome=Outcome.STOPPED)]), mode="cancel", source={"kind": "plan"})
+    assert sweeps.changes() == {"planned": "gone", "spared": "not_seen"}
+    text = sweeps.compared().stdout
+    assert "1 run not seen: only the runs of a list were looked at." in text
+    assert "spared" not in text
+    assert "spared" in sweeps.compared("--all").stdout
+
+
 @pytest.mark.parametrize("outcome", [Outcome.STOPPED, Outcome.FINISHED_FIRST])
 def test_what_a_sweep_saw_end_is_gone_whatever_the_next_one_could_list(sweeps: Sweeps, outcome: Outcome) -> None:
     sweeps.add(Listing(runs=[run("r", status=None, outcome=outcome)]), mode="cancel")
@@ -283,9 +300,9 @@ def test_what_the_last_sweep_stopped_is_not_called_still_running(sweeps: Sweeps)
     stopped = [run(name, outcome=Outcome.STOPPED) for name in ("old", "fresh")]
     sweeps.add(Listing(runs=[*stopped, run("stuck", outcome=Outcome.STUCK_STOPPING)]), mode="cancel")
     assert sweeps.changes() == {"old": "gone", "fresh": "new", "stuck": "still_running"}
-    text = sweeps.compared().stdout
-    assert "last seen by the sweep of 2026-11-21 01:00:00Z; there stopped" in text
-    assert "there stuck_stopping" in text
+    text = sweeps.compared("--all").stdout
+    assert re.search("old .* there stopped", text)
+    assert re.search("stuck .* there stuck_stopping", text)
 
 
 def test_a_sweep_that_did_not_finish_is_told(sweeps: Sweeps) -> None:
@@ -293,7 +310,7 @@ def test_a_sweep_that_did_not_finish_is_told(sweeps: Sweeps) -> None:
     sweeps.add(Listing(), finished=False)
     result = sweeps.compared()
     assert result.exit_code == 1
-    assert "the sweep has not finished" in result.stdout
+    assert "the sweep has not finished" in said(result)
 
 
 def test_an_account_is_the_same_whether_its_id_or_its_role_was_known(sweeps: Sweeps) -> None:
@@ -331,6 +348,24 @@ def test_text_shows_the_first_of_many_and_counts_the_rest(sweeps: Sweeps) -> Non
     assert "and 7 runs more; --output json has all" in text
     assert "and 7 transforms more; --output json has all" in text
     assert len(sweeps.json()["runs"]) == MOST_SHOWN + 7
+
+
+def test_what_did_not_change_is_a_count_unless_it_is_asked_for(sweeps: Sweeps) -> None:
+    for names in (["same", "goes"], ["same"]):
+        sweeps.add(Listing(runs=[run(name, transform=f"tfm-{name}") for name in names]))
+    text = sweeps.compared().stdout
+    assert "tfm-same" not in text and "and 1 transform without a change" in text
+    assert "1 run still running.\n--all lists them." in text
+    assert "tfm-same" in sweeps.compared("--all").stdout
+
+
+def test_lines_keep_to_the_width_and_ids_stay_whole(sweeps: Sweeps) -> None:
+    transform, task_run = "tfm-" + "a" * 40, "tsk-" + "b" * 40
+    sweeps.add(Listing(error=DENIED, runs=[run(task_run, transform=transform)]))
+    sweeps.add(Listing(runs=[run(f"{task_run}-{at}", transform=transform) for at in range(3)]))
+    lines = sweeps.compared("--all").stdout.splitlines()
+    assert [line for line in lines if len(line) > WIDTH and str(sweeps.directory) not in line] == []
+    assert sum(f"{task_run}-" in line for line in lines) == 3
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------

@@ -244,11 +244,12 @@ def test_a_plan_that_was_tried_is_followed_by_its_apply(tmp_path: Path) -> None:
     assert [step.command for step in steps] == ["batch-cancel apply p.json"]
 
 
-def test_a_sweep_file_that_never_cancels_is_followed_by_a_plan(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["run audit.yaml --dry-run", "run audit.yaml", "plan audit.yaml --plan-out p"])
+def test_a_sweep_file_that_never_cancels_is_followed_by_no_command(tmp_path: Path, command: str) -> None:
     settings = to_json(Settings(source=DiscoverySource(), dry_run=True, dry_run_only=True))
-    command = "batch-cancel run audit.yaml --dry-run --out x"
-    _, _, steps = told(tmp_path, Outcome.WOULD_CANCEL, command=command, settings=settings, **OTHERWISE)
-    assert [step.command for step in steps] == ["batch-cancel plan audit.yaml --plan-out plan.json"]
+    facts = OTHERWISE | {"command": f"batch-cancel {command}", "settings": settings}
+    _, _, steps = told(tmp_path, Outcome.WOULD_CANCEL, **facts)
+    assert [step.command for step in steps] == [None]
     assert "dry_run: true" in steps[0].text
 
 
