@@ -8,7 +8,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
@@ -104,6 +104,7 @@ def write_html(document: Document, directory: Path, out: TextIO) -> None:
         "when": when,
         "how": how_it_came_back,
         "explains": explains,
+        "hanging": hanging,
     }
     words: dict[str, int] = {}
     style, script = _asset("report.css"), _asset("report.js")
@@ -185,6 +186,14 @@ def label(outcome: str) -> str:
 def when(text: str | None) -> str:
     """A moment without its fraction: the page says that all are UTC."""
     return UNKNOWN if not text else text[:19].replace("T", " ")
+
+
+def hanging(run: Mapping[str, Any]) -> str:
+    """What was last seen of a run whose end was not: it has no error and no rule to tell."""
+    if None in (run["status_after"], run["confirmed_at"], run["requested_at"]):
+        return "its end was not seen"
+    seconds = (_milliseconds(run["confirmed_at"]) - _milliseconds(run["requested_at"])) / 1000
+    return f"{run['status_after']} when last read, {number(seconds)} s after our request"
 
 
 def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:

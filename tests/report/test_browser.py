@@ -457,6 +457,41 @@ def faults(page: Page) -> list[tuple[str, list[str]]]:
     return [(one["id"], [node["html"][:200] for node in one["nodes"]][:3]) for one in found]
 
 
+def test_a_click_anywhere_in_a_row_unfolds_it(open_page: Open) -> None:
+    page = open_page("full")
+    cell = page.locator("#runs tbody tr").first.locator("td").nth(2)
+    cell.click()
+    assert page.locator(".unfolded").count() == 1
+    cell.click()
+    assert page.locator(".unfolded").count() == 0
+
+
+def test_a_run_that_hangs_says_what_was_last_seen_of_it(open_page: Open) -> None:
+    page = open_page("full", "#outcome=stuck_stopping")
+    assert page.locator("#runs tbody .why").first.text_content() == "its end was not seen"
+
+
+def test_a_telephone_shows_the_ids_of_a_run(open_page: Open) -> None:
+    page = open_page("full")
+    page.set_viewport_size({"width": 390, "height": 844})
+    for at in (2, 3):
+        box = page.locator("#runs tbody tr").first.locator("td").nth(at).locator(".id").bounding_box()
+        assert box is not None and 0 <= box["x"] and box["x"] + box["width"] <= 390
+
+
+def test_paper_has_every_run_with_its_whole_ids(open_page: Open) -> None:
+    page = open_page("many")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("#runs tbody tr").count() == 2000
+    assert page.locator("#runs tbody .id").first.text_content().startswith("tfm-00000")  # type: ignore[union-attr]
+    assert "…" not in (page.locator("#runs tbody tr").first.text_content() or "")
+    assert page.locator("#printed").text_content() == (
+        "100,000 runs; 2,000 of them are here, and report.csv has them all."
+    )
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("#runs tbody tr").count() == 100
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 def test_the_page_itself_never_scrolls_sideways(open_page: Open, width: int) -> None:
     page = open_page("full")

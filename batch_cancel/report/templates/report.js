@@ -3,6 +3,7 @@
 // Everything from outside reaches the page as text alone (textContent); nothing is fetched.
 (() => {
   const PAGE = 100;
+  const MOST_PRINTED = 2000;
   const MOST_OPTIONS = 1000;
   const byId = (id) => document.getElementById(id);
   const parsed = (id) => JSON.parse(byId(id).textContent);
@@ -131,15 +132,23 @@
   const number = (amount, digits) => amount === null ? "–"
     : amount.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   const when = (moment) => moment === null ? "–" : new Date(moment).toISOString().slice(0, 16).replace("T", " ");
-  // An id is cut in its middle: its two ends tell it from its neighbours. The unfolded row has it whole.
+  // An id is cut in its middle: its two ends tell it from its neighbours. The unfolded row has it whole, and paper too.
+  let printing = false;
   const middle = (text) => {
     const characters = Array.from(text);
-    return characters.length <= 22 ? text : `${characters.slice(0, 12).join("")}…${characters.slice(-9).join("")}`;
+    return printing ? text : characters.length <= 22 ? text : `${characters.slice(0, 12).join("")}…${characters.slice(-9).join("")}`;
   };
   const clipped = (text, kind) => {
     const made = element("span", kind, shown(kind === "id" ? middle(text) : text));
     made.title = plain(text);
     return made;
+  };
+
+  // A run that hangs has no error and no rule: what was last seen of it is the reason.
+  const hanging = (row) => {
+    const after = get(row, "status_after"), seen = row[at.confirmed_at], asked = row[at.requested_at];
+    if (after === null || seen === null || asked === null) return "its end was not seen";
+    return `${after} when last read, ${number((seen - asked) / 1000, 1)} s after our request`;
   };
 
   const draw = (row, index) => {
@@ -155,13 +164,15 @@
     transform.append(clipped(get(row, "transform_id"), "id"));
     const before = get(row, "status_before"), after = get(row, "status_after");
     const status = element("td", "nowrap", before ?? "–");
-    if (after !== null && after !== before) status.append(element("br", ""), `→ ${after}`);
+    if (after !== null && after !== before) status.append(element("br", ""), ` → ${after}`);
     const trouble = element("td", "why");
     const code = reason(row), rule = get(row, "rule");
     if (code !== null) {
       trouble.append(element("strong", "", shown(code)), element("br", ""), clipped(get(row, "error_message") ?? "", "error"));
     } else if (rule !== null) {
       trouble.append(clipped(rule, "error"));
+    } else if (outcome === "stuck_stopping") {
+      trouble.append(clipped(hanging(row), "error"));
     }
     const cells = [
       element("td", "", toggle),
@@ -176,7 +187,12 @@
       element("td", "num roomy", number(get(row, "estimated_dpu_hours"), 1)),
     ];
     if (sortable.has("sweep_number")) cells.splice(7, 0, element("td", "num", String(row[at.sweep_number])));
-    return element("tr", "", ...cells);
+    const line = element("tr", "", ...cells);
+    // The whole row unfolds, unless somebody is marking a text in it; for the keyboard there is the button.
+    line.addEventListener("click", (event) => {
+      if (!event.target.closest("button") && getSelection().isCollapsed) toggle.click();
+    });
+    return line;
   };
 
   // What a run need not have: where it is not there, nothing is unknown.
@@ -220,8 +236,9 @@
     search();
     const pages = Math.max(1, Math.ceil(found.length / PAGE));
     view.page = Math.min(view.page, pages);
-    const first = (view.page - 1) * PAGE;
-    table.tBodies[0].replaceChildren(...found.slice(first, first + PAGE).map((index) => draw(rows[index], index)));
+    const first = printing ? 0 : (view.page - 1) * PAGE;
+    const drawn = found.slice(first, first + (printing ? MOST_PRINTED : PAGE));
+    table.tBodies[0].replaceChildren(...drawn.map((index) => draw(rows[index], index)));
     for (const heading of table.tHead.rows[0].cells) {
       const name = heading.dataset.sort;
       if (view.sort === name) heading.setAttribute("aria-sort", "ascending");
@@ -230,6 +247,8 @@
     }
     const all = rows.length.toLocaleString("en"), some = found.length.toLocaleString("en");
     byId("count").textContent = found.length === rows.length ? `${all} run${rows.length === 1 ? "" : "s"}` : `${some} of ${all} runs`;
+    byId("printed").textContent = drawn.length === found.length ? byId("count").textContent
+      : `${byId("count").textContent}; ${drawn.length.toLocaleString("en")} of them are here, and report.csv has them all.`;
     byId("empty").hidden = found.length > 0 || rows.length === 0;
     byId("pages").hidden = pages === 1;
     byId("page").textContent = `Page ${view.page.toLocaleString("en")} of ${pages.toLocaleString("en")}`;
@@ -328,6 +347,15 @@
     show();
     byId("explorer").scrollIntoView();
   });
+
+  // -- paper: every run that fits the filters, up to a bound, with its whole ids ---------------------------------------
+
+  for (const [name, on] of [["beforeprint", true], ["afterprint", false]]) {
+    window.addEventListener(name, () => {
+      printing = on;
+      show();
+    });
+  }
 
   // -- download --------------------------------------------------------------------------------------------------------
 
