@@ -476,7 +476,7 @@ def test_a_telephone_shows_the_ids_of_a_run(open_page: Open) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     for at in (2, 3):
         box = page.locator("#runs tbody tr").first.locator("td").nth(at).locator(".id").bounding_box()
-        assert box is not None and 0 <= box["x"] and box["x"] + box["width"] <= 390
+        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
 
 
 def test_paper_has_every_run_with_its_whole_ids(open_page: Open) -> None:

@@ -1,16 +1,20 @@
 """Scenarios: the built-in ones stand, and a file that is wrong is told every fault at its place."""
 
+from itertools import pairwise
+from math import inf
 from pathlib import Path
 
 import pytest
 
 from batch_cancel.core.errors import InputError, UsageError
 from batch_cancel.simulator.fleet import Run
+from batch_cancel.simulator.latency import between
 from batch_cancel.simulator.scenario_file import load_scenario, parse_scenario
 from batch_cancel.simulator.scenarios import find_scenario, scenario_names, scenario_text
 from batch_cancel.simulator.settings import CancelEnded, FaultKind, Limit
 from batch_cancel.simulator.world import World
 from tests.simulator.worlds import Clock
+from tests.sweeps import Play, settings
 
 DRILLS = ("expired-credentials", "incident", "organization", "outage", "restarts", "throttled")
 
@@ -51,6 +55,43 @@ def test_what_the_stories_tell_is_in_their_worlds() -> None:
     organization = find_scenario("organization").world
     units = {account_id for unit in organization.organization.units for account_id in unit.accounts}
     assert units == set(organization.fleet.accounts[1:])
+
+
+def played(name: str) -> Play:
+    """A drill, from its world's first call to the sweep's end, on virtual time."""
+    scenario = find_scenario(name)
+    play = Play(scenario.world, between(*scenario.latency_seconds))
+    assert play.sweep(settings()).exit_code == 0
+    assert play.active() == 0
+    return play
+
+
+def cancels_since(play: Play, *bounds: float) -> list[list[str]]:
+    """The results of the cancel requests that came from each of these seconds on, before the next of them."""
+    began = play.world.log[0].at
+    results = [
+        [
+            call.result
+            for call in play.world.log
+            if call.operation == "CancelMLTaskRun" and low <= call.at - began < high
+        ]
+        for low, high in pairwise((*bounds, inf))
+    ]
+    assert play.now() - began < 60, "a drill takes a minute at most"
+    return results
+
+
+def test_the_outage_comes_in_the_middle_of_the_sweep() -> None:
+    before, meanwhile, after = cancels_since(played("outage"), 0, 5, 15)
+    assert meanwhile and set(meanwhile) == {"unavailable"}
+    assert len(before) > 50 and len(after) > 50
+
+
+def test_the_others_take_most_of_the_limit_in_the_middle_of_the_sweep() -> None:
+    before, meanwhile, after = cancels_since(played("throttled"), 0, 10, 25)
+    assert "ThrottlingException" in meanwhile
+    assert len(meanwhile) / 15 < len(before) / 10 / 2
+    assert len(after) > 100
 
 
 def test_a_copy_of_a_built_in_scenario_is_the_same_scenario(tmp_path: Path) -> None:
