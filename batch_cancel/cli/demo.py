@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 import click
 
-from batch_cancel.cli.options import Value
+from batch_cancel.cli.options import ScenarioName, Value
 from batch_cancel.core.errors import BatchCancelError, UsageError
 
 DIRECTORY = Path("batch-cancel-demo")
@@ -47,7 +47,9 @@ class Stage:
 
 
 @click.command(epilog=_EXAMPLES)
-@click.option("--scenario", metavar="NAME|FILE", default="demo", help="What to play (default: demo).")
+@click.option(
+    "--scenario", type=ScenarioName(), metavar="NAME|FILE", default="demo", help="What to play (default: demo)."
+)
 @click.option("--out", type=Value("DIR", Path), help=f"Where to leave the reports (default {DIRECTORY}/<name>-<time>).")
 def demo(scenario: str, out: Path | None) -> None:
     """Start a simulator, run a whole sweep against it with live progress, and compare the report with the truth."""

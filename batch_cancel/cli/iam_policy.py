@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from batch_cancel.cli.options import Value
+from batch_cancel.cli.options import Value, offer_regions
 from batch_cancel.core.errors import UsageError
 from batch_cancel.glue.regions import DEFAULT_PARTITION, check_region, partition_of, partitions
 from batch_cancel.values import check_account, check_role_name, parse_tag
@@ -44,7 +44,13 @@ def _region(text: str) -> str:
     multiple=True,
     help="Only transforms that carry it; repeatable, and read as the selection reads it. Sweep with the same --tag.",
 )
-@click.option("--region", "regions", type=Value("REGION", _region), multiple=True, help="Repeatable (default: all).")
+@click.option(
+    "--region",
+    "regions",
+    type=Value("REGION", _region, offer_regions),
+    multiple=True,
+    help="Repeatable (default: all).",
+)
 @click.option(
     "--account-id",
     "accounts",

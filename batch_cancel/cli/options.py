@@ -3,16 +3,20 @@
 Every one can be given in the environment as BATCH_CANCEL_<OPTION>, except consent: that is given on the spot.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from batch_cancel.cli.grouped import GroupedOption
 from batch_cancel.core.duration import parse_duration
 from batch_cancel.core.errors import UsageError
+from batch_cancel.core.selection import ACTIVE_STATUSES
+from batch_cancel.core.task_run import TaskType
+from batch_cancel.glue.regions import known_regions
 from batch_cancel.settings import ManifestFormat, ReportFormat
 from batch_cancel.values import (
     MOST_ATTEMPTS,
@@ -40,11 +44,18 @@ Decorator = Callable[[Command], Command]
 
 
 class Value(click.ParamType, Generic[T]):  # type: ignore[type-arg]  # click made it generic only lately
-    """A value that one of our own readers reads, so that flags and sweep files mean the same by a word."""
+    """A value that one of our own readers reads, so that flags and sweep files mean the same by a word.
 
-    def __init__(self, name: str, read: Callable[[str], T]) -> None:
+    Args:
+        offers: what a shell may complete, given what was typed of it; asked for only then.
+    """
+
+    def __init__(
+        self, name: str, read: Callable[[str], T], offers: Callable[[str], Iterable[str]] | None = None
+    ) -> None:
         self.name = name
         self._read = read
+        self._offers = offers
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> T:  # noqa: ANN401
         """Read a text, or refuse it with the option's name."""
@@ -55,6 +66,35 @@ class Value(click.ParamType, Generic[T]):  # type: ignore[type-arg]  # click mad
             return self._read(value)
         except UsageError as error:
             self.fail(str(error), param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """What a shell offers: of a known set those that begin so."""
+        words = self._offers(incomplete) if self._offers else ()
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+
+class ScenarioName(click.ParamType):  # type: ignore[type-arg]  # click made it generic only lately
+    """A built-in scenario's name, or a file."""
+
+    name = "scenario"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The names, and then files."""
+        from batch_cancel.simulator.scenarios import scenario_names  # noqa: PLC0415  # only a shell asks
+
+        names = [CompletionItem(name) for name in scenario_names() if name.startswith(incomplete)]
+        return [*names, CompletionItem(incomplete, type="file")]
+
+
+def offer_regions(_incomplete: str) -> Iterable[str]:
+    """Every region that botocore's data file knows, and all."""
+    return ("all", *sorted(known_regions()))
+
+
+def _offer_reports(incomplete: str) -> Iterable[str]:
+    """A further format behind those that stand there."""
+    before, comma, _ = incomplete.rpartition(",")
+    return [before + comma + kind for kind in ReportFormat if kind not in before.split(",")]
 
 
 def _region(text: str) -> str:
@@ -119,7 +159,11 @@ _SOURCE = [
 
 _SCOPE = [
     _option(
-        "scope", "--region", type=Value("REGION", _region), multiple=True, help="Repeatable; all: the whole partition."
+        "scope",
+        "--region",
+        type=Value("REGION", _region, offer_regions),
+        multiple=True,
+        help="Repeatable; all: the whole partition.",
     ),
     _option(
         "scope", "--profile", type=TEXT, metavar="NAME", multiple=True, help="Of the AWS config files; repeatable."
@@ -159,14 +203,14 @@ _SELECT = [
     _option(
         "select",
         "--status",
-        type=Value("STATUS", parse_status),
+        type=Value("STATUS", parse_status, lambda _: ACTIVE_STATUSES),
         multiple=True,
         help="STARTING or RUNNING (default: both); repeatable.",
     ),
     _option(
         "select",
         "--task-type",
-        type=Value("TYPE", parse_task_type),
+        type=Value("TYPE", parse_task_type, lambda _: TaskType),
         multiple=True,
         help="As FIND_MATCHES; repeatable.",
     ),
@@ -228,7 +272,7 @@ _RATE = [
     _option(
         "rate",
         "--rps",
-        type=Value("N|auto", parse_rps),
+        type=Value("N|auto", parse_rps, lambda _: ("auto",)),
         metavar="N|auto",
         help="Requests a second, per operation and target.",
     ),
@@ -265,7 +309,7 @@ _OUTPUT = [
     _option(
         "output",
         "--report",
-        type=Value("LIST", _report_formats),
+        type=Value("LIST", _report_formats, _offer_reports),
         help="Of json,csv,md,html (default: all).",
     ),
     _option("output", "--reason", type=TEXT, help="Why; stands in the reports."),

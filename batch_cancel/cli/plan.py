@@ -24,7 +24,14 @@ Examples:
 
 It is a dry run: read calls only, the same exit codes, a run directory with reports. A plan that a guardrail refuses
 is not saved. Review the file, then: batch-cancel apply plan.json
+
+\b
+Rate, retry and verify are kept in the plan, and hold when it is applied unless apply is told otherwise.
+--confirm-count saves a plan of exactly so many runs, or none. The other options of run are taken, but
+have no say: --yes and --dry-run here, and --ignore-not-found, which apply takes. --until-clear is refused.
 """
+_WITHOUT_A_SAY = frozenset({"yes", "dry_run", "ignore_not_found", "until_clear"})
+"""Options of ``run`` that ``plan`` takes and does not list."""
 _APPLY_EXAMPLES = """\b
 Examples:
   batch-cancel apply plan.json
@@ -92,6 +99,11 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
         err=True,
     )
     sys.exit(code)
+
+
+for _parameter in plan.params:
+    if isinstance(_parameter, click.Option) and _parameter.name in _WITHOUT_A_SAY:
+        _parameter.hidden = True
 
 
 @click.command(cls=GroupedCommand, epilog=_APPLY_EXAMPLES)

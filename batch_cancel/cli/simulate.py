@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from batch_cancel.cli.grouped import GroupedCommand, GroupedOption
+from batch_cancel.cli.options import ScenarioName
 from batch_cancel.cli.signals import SIGNALS, say
 from batch_cancel.core.duration import parse_duration
 from batch_cancel.core.errors import UsageError
@@ -77,7 +78,13 @@ def _choice(words: type[StrEnum]) -> click.Choice[str]:
     help="Where to listen (default: a free port).",
 )
 @_option("endpoint", "--latency", metavar="TIME", help="Of a round trip: 50ms, or a span such as 20ms..80ms.")
-@_option("fleet", "--scenario", metavar="NAME_OR_FILE", help="A built-in scenario, or a file; other flags change it.")
+@_option(
+    "fleet",
+    "--scenario",
+    type=ScenarioName(),
+    metavar="NAME_OR_FILE",
+    help="A built-in scenario, or a file; other flags change it.",
+)
 @_option("fleet", "--seed", type=click.IntRange(min=0), metavar="N", help="The same seed is the same fleet.")
 @_option("fleet", "--accounts", metavar="N_OR_IDS", help="How many accounts, or their ids with commas between.")
 @_option("fleet", "--regions", metavar="N_OR_NAMES", help="How many regions, or their names with commas between.")

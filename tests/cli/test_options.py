@@ -1,13 +1,16 @@
 """Flags beat the environment, which beats the sweep file; what does not go together is refused with a way out."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
+from batch_cancel.cli import batch_cancel
 from batch_cancel.cli.grouped import GroupedCommand
 from batch_cancel.cli.options import resume_options, sweep_options
 from batch_cancel.cli.settings_from import Output, output_from, renewed, settings_from
@@ -320,3 +323,39 @@ def test_help_shows_the_groups(run: Run) -> None:
     groups = "Source Scope Endpoint Select Protect Guardrails Consent Rate Retry Verify Incident Output".split()  # noqa: SIM905
     places = [text.index(f"{group}:\n") for group in groups]
     assert places == sorted(places)
+
+
+# -- completion -------------------------------------------------------------------------------------------------------
+
+
+def offered(*typed: str) -> list[str]:
+    """What a shell is offered for the last word, at the program's own command line."""
+    return [
+        item.value for item in ShellComplete(batch_cancel, {}, "x", "x").get_completions(list(typed[:-1]), typed[-1])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (("run", "--task-type", "FIND"), ["FIND_MATCHES"]),
+        (("run", "--status", ""), ["STARTING", "RUNNING"]),
+        (("run", "--report", ""), ["json", "csv", "md", "html"]),
+        (("run", "--report", "json,h"), ["json,html"]),
+        (("plan", "--region", "eu-west-"), ["eu-west-1", "eu-west-2", "eu-west-3"]),
+        (("run", "--region", "al"), ["all"]),
+        (("iam-policy", "--region", "cn-"), ["cn-north-1", "cn-northwest-1"]),
+        (("demo", "--scenario", "out"), ["outage", "out"]),
+        (("simulate", "--scenario", "inc"), ["incident", "inc"]),
+        (("run", "--reason", ""), []),
+    ],
+)
+def test_a_shell_is_offered_what_is_known(typed: tuple[str, ...], words: list[str]) -> None:
+    assert offered(*typed) == words
+
+
+def test_the_help_of_plan_lists_no_option_that_has_no_say_there() -> None:
+    shown = CliRunner().invoke(batch_cancel, ["plan", "--help"]).output
+    options = shown[: shown.index("Examples:")]
+    assert "--plan-out" in options and "--confirm-count" in options
+    assert not re.search("--yes|--dry-run|--until-clear|--ignore-not-found", options)

@@ -1,5 +1,6 @@
 """Everything in configs/deploy: read by the linters that know it, and by the program whose commands it names."""
 
+import os
 import re
 import shlex
 import shutil
@@ -99,11 +100,53 @@ def test_commands_are_found_in_each_recipe() -> None:
     for name, least in {
         "Dockerfile": 1,
         "crontab": 2,
-        "batch-cancel.service": 2,
+        "batch-cancel.service": 1,
         "github-actions.yaml": 8,
         "ecs.yaml": 2,
     }.items():
         assert found.count(name) >= least, name
+
+
+def _cron_line(at: int) -> str:
+    """A job's shell command as cron hands it to the shell."""
+    jobs = [line for line in (DEPLOY / "crontab").read_text().splitlines() if re.match(r"\d", line)]
+    return jobs[at].split(None, 6)[6].replace("\\%", "%")
+
+
+@pytest.mark.parametrize(("code", "mail"), [(0, False), (5, False), (1, True), (2, True), (3, True), (4, True)])
+def test_cron_mails_what_somebody_has_to_look_at(tmp_path: Path, code: int, mail: bool) -> None:
+    tool = tmp_path / "batch-cancel"
+    tool.write_text(f"#!/bin/sh\nexit {code}\n")
+    tool.chmod(0o755)
+    line = _cron_line(0).replace("/var/lib/batch-cancel &&", f"{tmp_path} &&")
+    done = subprocess.run(
+        ["/bin/sh", "-c", line],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (f"ended with {code}" in done.stderr) is mail
+    assert (done.stderr == "") is not mail
+
+
+def test_an_audit_may_run_twice_a_day() -> None:
+    assert "$(date +%FT%H%M%S)" in _cron_line(1)
+
+
+def test_a_sweep_file_that_is_wrong_is_not_tried_again() -> None:
+    """RestartPreventExitStatus= does not hold for ExecStartPre= (systemd.service(5))."""
+    text = (DEPLOY / "batch-cancel.service").read_text()
+    assert not re.search("(?m)^ExecStartPre=", text)
+    prevented = re.findall("(?m)^RestartPreventExitStatus=(.*)", text)[0].split()
+    assert set(prevented) == {"1", "2", "3", "4", "130", "143"}
+
+
+def test_a_summary_without_a_ledger_is_no_second_failure(tmp_path: Path) -> None:
+    workflow = yaml.safe_load((DEPLOY / "github-actions.yaml").read_text())
+    [script] = [step["run"] for step in workflow["jobs"]["sweep"]["steps"] if step.get("name") == "Summary"]
+    environment = {"RUN": str(tmp_path), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"), "PATH": os.environ["PATH"]}
+    assert subprocess.run(["/bin/bash", "-e", "-c", script], env=environment, check=False).returncode == 0
 
 
 def test_a_flag_that_is_gone_would_be_noticed() -> None:
