@@ -79,11 +79,11 @@ class ScenarioName(click.ParamType):  # type: ignore[type-arg]  # click made it 
     name = "scenario"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The names, and then files."""
+        """The names that begin so, else files: bash drops the words that come with a request for files."""
         from batch_cancel.simulator.scenarios import scenario_names  # noqa: PLC0415  # only a shell asks
 
         names = [CompletionItem(name) for name in scenario_names() if name.startswith(incomplete)]
-        return [*names, CompletionItem(incomplete, type="file")]
+        return names or [CompletionItem(incomplete, type="file")]
 
 
 def offer_regions(_incomplete: str) -> Iterable[str]:

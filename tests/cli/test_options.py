@@ -345,8 +345,9 @@ def offered(*typed: str) -> list[str]:
         (("plan", "--region", "eu-west-"), ["eu-west-1", "eu-west-2", "eu-west-3"]),
         (("run", "--region", "al"), ["all"]),
         (("iam-policy", "--region", "cn-"), ["cn-north-1", "cn-northwest-1"]),
-        (("demo", "--scenario", "out"), ["outage", "out"]),
-        (("simulate", "--scenario", "inc"), ["incident", "inc"]),
+        (("demo", "--scenario", "out"), ["outage"]),
+        (("simulate", "--scenario", "inc"), ["incident"]),
+        (("simulate", "--scenario", "./o"), ["./o"]),
         (("run", "--reason", ""), []),
     ],
 )
