@@ -42,7 +42,7 @@ from batch_cancel.core.errors import (
     UsageError,
 )
 from batch_cancel.core.events import Event as SweepEvent
-from batch_cancel.core.events import TargetFailed, Warned
+from batch_cancel.core.events import PlaceFailed, TargetFailed, Warned
 from batch_cancel.delivery.upload import place_of_sweep
 from batch_cancel.engine.ending import Result
 from batch_cancel.execution import Finished, aws, aws_outbox, carry_out, finish, new_sweep_id, tell_of_failure
@@ -488,6 +488,8 @@ def _log_event(event: SweepEvent) -> None:
     match event:
         case Warned(message):
             _log("warning", message)
+        case PlaceFailed(place, code, message):
+            _log("warning", f"{place}: {code}: {message}")
         case TargetFailed(target, code, message):
             _log("warning", f"{target}: {code}: {message}")
         case _:

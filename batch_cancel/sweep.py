@@ -27,6 +27,8 @@ from batch_cancel.core.events import (
     Phase,
     PhaseBegan,
     PhaseEnded,
+    PlaceFailed,
+    Resumed,
     Stopping,
     SweepBegan,
     TargetOpened,
@@ -145,11 +147,27 @@ class Sweep:
         await self._ledger.set_facts(finished_at=None, stop_cause=None, exit_code=None, refusal=None, refused_by=None)
         if not self._listed and "left_out" not in facts:  # the targets were never entered to their last
             return await self._ended(self._steps(resumed=False))
+        self._tell(PhaseBegan(Phase.CONNECT))
         for row in self._ledger.reader.targets():
             self._add_work(row.id, row.target)
+            self._tell(TargetOpened(row.target))
+        self._tell(PhaseEnded(Phase.CONNECT))
         if self._listed:
             self._tell_listed()
+        self._tell_resumed()
         return await self._ended(self._steps(resumed=True))
+
+    def _tell_resumed(self) -> None:
+        count = self._ledger.reader.count
+        self._tell(
+            Resumed(
+                runs=self._ledger.reader.count_runs(),
+                settled=count("done"),
+                excluded=count("excluded"),
+                to_read=count("asked"),
+                to_ask=count("pending"),
+            )
+        )
 
     # The steps
 
@@ -296,8 +314,10 @@ class Sweep:
             self._add_work(target_id, target)
             self._tell(TargetOpened(target))
         for failed in resolved.failed:
-            self._tell(Warned(f"{failed.place}: {failed.code}: {failed.message}"))
-            if not failed.left_out:
+            if failed.left_out:
+                self._tell(Warned(f"{failed.place}: {failed.message}"))
+            else:
+                self._tell(PlaceFailed(failed.place, failed.code, failed.message))
                 target = Target(failed.region or "*", failed.account_id, failed.access)
                 place = target.access, target.region
                 # Several accounts may stand behind one way in (a unit's): only the same one is the same target.
@@ -428,8 +448,13 @@ class Sweep:
                 group.create_task(work.stop_runs())
                 if describe:
                     group.create_task(self._describe(work))
-        self._tell(PhaseEnded(Phase.CANCEL))
+            group.create_task(self._tell_all_asked(works))
         self._tell(PhaseEnded(Phase.VERIFY))
+
+    async def _tell_all_asked(self, works: Sequence[TargetWork]) -> None:
+        for work in works:
+            await work.all_asked.wait()
+        self._tell(PhaseEnded(Phase.CANCEL))
 
     async def _describe(self, work: TargetWork) -> None:
         with contextlib.suppress(Stopped):
@@ -441,7 +466,10 @@ class Sweep:
         """Cancel while discovery goes on; with ``--until-clear`` again and again, until there is nothing to cancel."""
         await self._ledger.set_facts(decided=True)
         begun: set[int] = set()
-        self._tell(PhaseBegan(Phase.DISCOVER))
+        unlisted = self._unlisted()
+        discovers = self._settings.until_clear or bool(unlisted)  # a sweep that goes on may have listed everything
+        if discovers:
+            self._tell(PhaseBegan(Phase.DISCOVER))
         self._tell(PhaseBegan(Phase.CANCEL))
         self._tell(PhaseBegan(Phase.VERIFY))
         async with task_group() as group:
@@ -468,11 +496,12 @@ class Sweep:
                     on_event=self._tell,
                 )
             else:
-                await self._discover(self._unlisted(), pending)
-            self._tell(PhaseEnded(Phase.DISCOVER))
+                await self._discover(unlisted, pending)
+            if discovers:
+                self._tell(PhaseEnded(Phase.DISCOVER))
             for work in self._works:
                 work.no_more()
-        self._tell(PhaseEnded(Phase.CANCEL))
+            group.create_task(self._tell_all_asked([work for work in self._works if work.target_id in begun]))
         self._tell(PhaseEnded(Phase.VERIFY))
 
     async def _phase(self, phase: Phase, step: Coroutine[Any, Any, object]) -> None:

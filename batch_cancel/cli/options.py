@@ -318,8 +318,8 @@ _OUTPUT = [
 _LOOKS = [
     _option("output", "--output", type=click.Choice(["text", "json"]), default="text", help="Standard output."),
     _option("output", "--no-progress", is_flag=True, help="No progress on standard error."),
-    _option("output", "--quiet", is_flag=True, help="Nothing but errors on standard error."),
-    _option("output", "--verbose", is_flag=True, help="Every call on standard error."),
+    _option("output", "--quiet", is_flag=True, help="On standard error only what failed or was stopped."),
+    _option("output", "--verbose", is_flag=True, help="Every call, with its time, on standard error."),
     _option("output", "--log-format", type=click.Choice(["text", "json"]), default="text", help="Of standard error."),
     _option("output", "--no-color", is_flag=True, help="No colours."),
     _option(

@@ -1,6 +1,7 @@
 """How a terminal is spoken to: text from outside made harmless, numbers and times as people read them."""
 
 import os
+import textwrap
 import unicodedata
 from datetime import timedelta
 from typing import TextIO
@@ -20,6 +21,11 @@ def printable(text: str) -> str:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape", "backslashreplace").decode()
+
+
+def cause(code: str, message: str) -> str:
+    """An error's code and message from outside, harmless, and the code once where the message brings it along."""
+    return printable(message if f": {code}" in f": {message}" else f"{code}: {message}")
 
 
 def cells(text: str) -> int:
@@ -81,6 +87,22 @@ def ago(age: timedelta) -> str:
 def took(seconds: float) -> str:
     """How long something took: ``0.4 s``, ``24.3 s``, ``12m5s``."""
     return f"{seconds:.1f} s" if seconds < 60 else format_duration(timedelta(seconds=round(seconds)))
+
+
+def clock(seconds: float) -> str:
+    """A time as clocks show it: ``0:58``, ``14:02``, ``1:00:05``."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def wrapped(text: str, columns: int) -> str:
+    """Text broken between words so that its lines fit; a word that is too long (an ARN, a path) is never broken."""
+    if len(text) < columns:
+        return text
+    return textwrap.fill(
+        text, max(20, columns - 1), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def rate(per_second: float) -> str:

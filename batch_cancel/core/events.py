@@ -31,6 +31,25 @@ class SweepBegan:
 
 
 @dataclass(frozen=True, slots=True)
+class Resumed:
+    """A sweep goes on from a ledger in which so many runs stand.
+
+    Attributes:
+        runs: all of them.
+        settled: had their verdict before, those that a rule left alone not counted.
+        excluded: left alone by a rule.
+        to_read: asked for before, and to be read back.
+        to_ask: no request for them is over.
+    """
+
+    runs: int
+    settled: int
+    excluded: int
+    to_read: int
+    to_ask: int
+
+
+@dataclass(frozen=True, slots=True)
 class PhaseBegan:
     """A phase began; ``total`` is the number of things that it has to do where that is known."""
 
@@ -40,7 +59,7 @@ class PhaseBegan:
 
 @dataclass(frozen=True, slots=True)
 class PhaseEnded:
-    """A phase is over."""
+    """A phase is over; that of cancelling as soon as every request has been made and no more can come."""
 
     phase: Phase
 
@@ -53,10 +72,33 @@ class TargetOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetIdentified:
+    """Whose account a target is has been found out; it is the same target as before, by another name."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
 class TargetFailed:
     """A target is in trouble: what was left there stays undone."""
 
     target: Target
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRecovered:
+    """``--until-clear``: a target that was in trouble has been listed to its end after all."""
+
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceFailed:
+    """A unit, an account or a profile that was asked for did not become a target: what runs there stays undone."""
+
+    place: str
     code: str
     message: str
 
@@ -75,6 +117,18 @@ class TransformsDescribed:
 
     target: Target
     transforms: Sequence[Transform]
+
+
+@dataclass(frozen=True, slots=True)
+class RunsFound:
+    """Active runs stand in the ledger: ``to_cancel`` of them to be cancelled, ``excluded`` left alone.
+
+    A listing of ``--until-clear`` may find runs that an earlier one has found.
+    """
+
+    target: Target
+    to_cancel: int
+    excluded: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +179,14 @@ class RateChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """The requests for a run are over, whatever was answered: what becomes of it is read, or known already."""
+
+    target: Target
+    key: TaskRunKey
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """Glue accepted a cancel request (or was seen to have); its end is yet to be seen."""
 
@@ -148,10 +210,37 @@ class OutcomeReached:
 
 
 @dataclass(frozen=True, slots=True)
+class Awaited:
+    """Runs of one transform that had not ended when they were last read, and are read again; ``runs`` 0: none is left.
+
+    Attributes:
+        stopping: how many of them were STOPPING.
+        longest_seconds: how long the first of them has been waited for.
+        left_seconds: when the wait for the last of them is given up.
+    """
+
+    target: Target
+    transform_id: str
+    runs: int
+    stopping: int = 0
+    longest_seconds: float = 0.0
+    left_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class SweepStarted:
-    """``--until-clear``: sweep number ``number`` begins."""
+    """``--until-clear``: sweep number ``number`` begins, while ``waiting`` runs are still to be asked."""
 
     number: int
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SweepListed:
+    """``--until-clear``: sweep number ``number`` has listed everything, and ``waiting`` runs are still to be asked."""
+
+    number: int
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,20 +259,28 @@ class Warned:
 
 Event = (
     SweepBegan
+    | Resumed
     | PhaseBegan
     | PhaseEnded
     | TargetOpened
+    | TargetIdentified
     | TargetFailed
+    | TargetRecovered
+    | PlaceFailed
     | TransformsFound
     | TransformsDescribed
+    | RunsFound
     | TransformListed
     | ManifestRead
     | CallAnswered
     | Retrying
     | RateChanged
+    | Asked
     | Accepted
     | OutcomeReached
+    | Awaited
     | SweepStarted
+    | SweepListed
     | Stopping
     | Warned
 )

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Protocol
 
 from batch_cancel.core.errors import CallFailed, ErrorKind
-from batch_cancel.core.events import Accepted, OnEvent, OutcomeReached
+from batch_cancel.core.events import Accepted, Asked, OnEvent, OutcomeReached
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.service_clock import ServiceClock
 from batch_cancel.core.task_run import Status, TaskRun, TaskRunKey
@@ -275,6 +275,7 @@ class Canceller:
         self._count_denied(failure)
         if failure.kind is ErrorKind.ACCESS and not run.tainted:
             self._ledger.refuse(run, Outcome.DENIED)
+            self._on_event(Asked(self._line.target, run.key))
             self._on_event(OutcomeReached(self._line.target, run.key, Outcome.DENIED, failure.code))
             self._on_error()
             return
@@ -292,6 +293,7 @@ class Canceller:
         self._ledger.asked(
             run, accepted=accepted, refusal=refusal.value if refusal else None, status=str(status) if status else None
         )
+        self._on_event(Asked(self._line.target, run.key))
         self._on_asked(run.key.transform_id, accepted=accepted, seen=(run.id, seen) if seen else None)
 
     def _count_denied(self, failure: CallFailed) -> None:

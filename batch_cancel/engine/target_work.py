@@ -1,12 +1,21 @@
 """One target from its listing to its last verdict; its client is open while there is something to do, and no longer."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from batch_cancel.core.errors import CallFailed, ErrorKind
-from batch_cancel.core.events import OnEvent, TargetFailed, TransformsDescribed, Warned
+from batch_cancel.core.events import (
+    OnEvent,
+    RunsFound,
+    TargetFailed,
+    TargetIdentified,
+    TargetRecovered,
+    TransformsDescribed,
+    Warned,
+)
 from batch_cancel.core.outcome import ERRORS, Outcome
 from batch_cancel.core.service_clock import ServiceClock
 from batch_cancel.core.task_run import Target, Transform
@@ -46,6 +55,7 @@ class TargetWork:
     Attributes:
         kept_out: credentials or access were the first trouble that kept something here from being done.
         missing: transforms that were asked for by id and are not here.
+        all_asked: set once no further request will be made here.
     """
 
     def __init__(self, target_id: int, target: Target, surroundings: Surroundings, stop: Stop) -> None:
@@ -53,17 +63,21 @@ class TargetWork:
         self.target = target
         self.kept_out = False
         self.missing: set[str] = set()
+        self.all_asked = asyncio.Event()
         self.line: Line[Any]
         self.stop = stop
         self._around = surroundings
         self._failed_already = False
+        self._failed_before = False
         self._transforms: Transforms | None = None
         self._canceller: Canceller | None = None
         self._verifier: Verifier | None = None
 
     def identified(self, account_id: str) -> None:
         """Whose account it is, found out: events name it from now on."""
-        self.target = self.line.target = replace(self.target, account_id=account_id)
+        if account_id != self.target.account_id:
+            self.target = self.line.target = replace(self.target, account_id=account_id)
+            self._around.on_event(TargetIdentified(self.target))
 
     # What goes wrong
 
@@ -78,6 +92,7 @@ class TargetWork:
     def try_again(self) -> None:
         """Forget a trouble that another listing may not have."""
         if self._failed_already and self.stop.cause is None:
+            self._failed_before = True
             self._failed_already = self.kept_out = False
             self._around.ledger.clear_target_error(self.target_id)
 
@@ -97,6 +112,8 @@ class TargetWork:
 
         async def found(runs: Sequence[NewRun]) -> None:
             await around.ledger.add_runs(self.target_id, runs, sweep_number=sweep_number, again=settings.until_clear)
+            excluded = sum(run.outcome is Outcome.EXCLUDED for run in runs)
+            around.on_event(RunsFound(self.target, len(runs) - excluded, excluded))
             if any(run.outcome is None for run in runs):
                 on_pending(self)
 
@@ -119,6 +136,9 @@ class TargetWork:
         self._described(listing.described)
         if listing.failure is not None:
             self._failed(listing.failure)
+        elif self._failed_before and not self._failed_already:
+            self._failed_before = False
+            around.on_event(TargetRecovered(self.target))
         around.ledger.set_listed(
             self.target_id,
             transforms=listing.transforms,
@@ -229,12 +249,15 @@ class TargetWork:
             async with self.line.connection, task_group() as group:
                 group.create_task(self._verifier.run())
                 await self._canceller.run()
+                self.all_asked.set()
                 self._verifier.no_more()
             if (denied := self._verifier.denied) is not None:  # the requests have gone out: nobody was kept out
                 self.on_trouble(denied.code, f"no run could be read again: {denied.operation}: {denied.message}")
         except CallFailed as failure:
             self._failed(failure)
             self.stop.request(StopCause.CREDENTIALS)  # no client, no request
+        finally:
+            self.all_asked.set()
 
     def _count_error(self, outcome: Outcome) -> None:
         if outcome in ERRORS:

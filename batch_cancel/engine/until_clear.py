@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from batch_cancel.core.events import OnEvent, SweepStarted
+from batch_cancel.core.events import OnEvent, SweepListed, SweepStarted
 from batch_cancel.engine.target_work import TargetWork
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.stop import Stop, Stopped
@@ -34,12 +34,13 @@ async def until_clear(
     pause, fruitless = PAUSE_SECONDS[0], 0
     while cancelling.cause is None:
         number += 1
-        on_event(SweepStarted(number))
+        on_event(SweepStarted(number, _waiting(ledger)))
         await ledger.set_facts(sweeps=number)
         for work in works:
             work.try_again()
         clear = await discover(number)
         await ledger.writer.commit()
+        on_event(SweepListed(number, _waiting(ledger)))
         if all(work.idle for work in works):
             fruitless += 1
             if clear or fruitless >= FRUITLESS_SWEEPS:
@@ -60,6 +61,9 @@ async def until_clear(
 
 def _requests_wait(works: Sequence[TargetWork], ledger: Ledger) -> bool:
     """Whether runs are still to be asked, and a target that has such runs is still at work."""
-    return any(ledger.reader.count(state) for state in ("pending", "claimed")) and any(
-        work.stop.cause is None and not work.idle for work in works
-    )
+    return bool(_waiting(ledger)) and any(work.stop.cause is None and not work.idle for work in works)
+
+
+def _waiting(ledger: Ledger) -> int:
+    """Runs for which a request is still to be made."""
+    return sum(ledger.reader.count(state) for state in ("pending", "claimed"))

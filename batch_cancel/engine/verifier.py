@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from batch_cancel.core.cost import used_seconds
 from batch_cancel.core.errors import CallFailed, ErrorKind
-from batch_cancel.core.events import Accepted, OnEvent, OutcomeReached, Warned
+from batch_cancel.core.events import Accepted, Awaited, OnEvent, OutcomeReached, Warned
 from batch_cancel.core.outcome import Evidence, Outcome, Reading, Unread, shows_acceptance, verdict
 from batch_cancel.core.service_clock import ServiceClock
 from batch_cancel.core.task_run import Status, TaskRun, TaskRunKey
@@ -43,6 +43,23 @@ class _Poll:
     due: float
     interval: float = FIRST_POLL_SECONDS
     news: bool = False
+
+
+@dataclass(slots=True)
+class _Open:
+    """Runs of one transform that were read and had not ended, and between when and when their waits began."""
+
+    runs: int = 0
+    stopping: int = 0
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def add(self, since: datetime, *, stopping: bool) -> None:
+        """One more."""
+        self.runs += 1
+        self.stopping += stopping
+        self.first = min(self.first or since, since)
+        self.last = max(self.last or since, since)
 
 
 class Verifier:
@@ -81,6 +98,7 @@ class Verifier:
         self._polls: dict[str, _Poll] = {}
         self._seen: dict[int, TaskRun] = {}
         self._reading: set[str] = set()
+        self._awaited: set[str] = set()
         self._changed = asyncio.Event()
         self._no_more_to_come = False
         self._has_read = False
@@ -141,6 +159,8 @@ class Verifier:
                     await self._sleep()
             except Stopped:
                 pass
+        for transform_id in list(self._awaited):  # cut short: nobody waits for them any longer
+            self._tell_awaited(transform_id, _Open())
 
     def _due(self, now: float) -> list[str]:
         return [
@@ -165,34 +185,48 @@ class Verifier:
         poll = self._polls[transform_id]
         poll.news = False
         try:
-            left = await self._judge_group(transform_id)
+            still_open = await self._judge_group(transform_id)
         except Stopped:
             return
         finally:
             self._reading.discard(transform_id)
             places.release()
             self._changed.set()
-        if not left and not poll.news:
+        self._tell_awaited(transform_id, still_open)
+        if not still_open.runs and not poll.news:
             del self._polls[transform_id]
             return
         poll.due = asyncio.get_running_loop().time() + poll.interval
         poll.interval = min(LONGEST_POLL_SECONDS, poll.interval * POLL_GROWTH)
 
-    async def _judge_group(self, transform_id: str) -> int:
-        """Read and judge the open runs of a transform; how many stay open."""
+    def _tell_awaited(self, transform_id: str, still_open: _Open) -> None:
+        """What is waited for in a transform, and once when nothing is any longer."""
+        target = self._line.target
+        if still_open.first is not None and still_open.last is not None:
+            now = self._now()
+            longest = (now - still_open.first).total_seconds()
+            left = (self._timeout - (now - still_open.last)).total_seconds()
+            self._awaited.add(transform_id)
+            self._on_event(Awaited(target, transform_id, still_open.runs, still_open.stopping, longest, left))
+        elif transform_id in self._awaited:
+            self._awaited.remove(transform_id)
+            self._on_event(Awaited(target, transform_id, 0))
+
+    async def _judge_group(self, transform_id: str) -> _Open:
+        """Read and judge the open runs of a transform; those that stay open."""
         await self._ledger.writer.commit()  # what was posted about them is read below
-        left, after_id = 0, 0
+        still_open, after_id = _Open(), 0
         while True:
             runs = self._ledger.reader.asked(self._target_id, transform_id, after_id=after_id, limit=GROUP_ROWS)
             if not runs:
-                return left
+                return still_open
             after_id = runs[-1].id
             if not self._wait:
                 runs = [run for run in runs if not run.accepted]
             if runs:
-                left += await self._judge(transform_id, runs)
+                await self._judge(transform_id, runs, still_open)
 
-    async def _judge(self, transform_id: str, runs: list[AskedRun]) -> int:
+    async def _judge(self, transform_id: str, runs: list[AskedRun], still_open: _Open) -> None:
         now = self._now()
         found: dict[str, Reading] = {run.task_run_id: self._seen.pop(run.id) for run in runs if run.id in self._seen}
         unread = [run for run in runs if run.task_run_id not in found]
@@ -214,7 +248,8 @@ class Verifier:
         for failure in failures.values():
             self._tell_if_denied(failure)
         now = self._now()
-        return sum(not self._judged(run, found[run.task_run_id], failures.get(run.task_run_id), now) for run in runs)
+        for run in runs:
+            self._judge_one(run, found[run.task_run_id], failures.get(run.task_run_id), now, still_open)
 
     def _tell_if_denied(self, failure: CallFailed) -> None:
         """Once: what becomes of the runs cannot be seen, and whoever lets us in should know in time."""
@@ -222,8 +257,10 @@ class Verifier:
             self._denied = failure
             self._on_event(Warned(f"{self._line.target}: runs that were asked to stop cannot be read: {failure}"))
 
-    def _judged(self, run: AskedRun, reading: Reading, failure: CallFailed | None, now: datetime) -> bool:
-        """Whether a run needs no further reading; ``failure`` is what kept it from being read."""
+    def _judge_one(
+        self, run: AskedRun, reading: Reading, failure: CallFailed | None, now: datetime, still_open: _Open
+    ) -> None:
+        """Settle a run, or leave it open; ``failure`` is what kept it from being read."""
         evidence = Evidence(
             requested_at=run.requested_at,
             accepted=run.accepted,
@@ -243,7 +280,10 @@ class Verifier:
         if outcome is None:
             if seen is not None and seen.status is not None:
                 self._ledger.seen(run.id, str(seen.status))
-            return accepted and not self._wait
+            if self._wait or not accepted:
+                stopping = seen is not None and seen.status is Status.STOPPING
+                still_open.add(self._waits_since(run, now, accepted=accepted), stopping=stopping)
+            return
         if failure is not None:
             self._ledger.unread(run.id, failure.code, f"{failure.operation}: {failure.message}")
         self._ledger.settle(run.id, outcome, seen, at=None if reading is Unread.UNREADABLE else now)
@@ -252,14 +292,16 @@ class Verifier:
             used = used_seconds(seen.execution_time_seconds, started_on=seen.started_on or run.started_on, now=now)
         self._on_event(OutcomeReached(self._line.target, key, outcome, failure.code if failure else None, used))
         self._on_error(outcome)
-        return True
 
     def _patience_over(self, run: AskedRun, now: datetime, *, accepted: bool) -> bool:
         if not self._wait:
             return not accepted
+        return now - self._waits_since(run, now, accepted=accepted) >= self._timeout
+
+    def _waits_since(self, run: AskedRun, now: datetime, *, accepted: bool) -> datetime:
         # That it was accepted may have been seen just now: the wait for its end begins with that.
         since = run.accepted_at or (now if accepted else run.requested_at) or self._began_at
-        return now - max(since, self._began_at) >= self._timeout
+        return max(since, self._began_at)
 
 
 def _oldest_start(runs: Iterable[AskedRun]) -> datetime | None:

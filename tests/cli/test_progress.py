@@ -21,6 +21,8 @@ from batch_cancel.cli.progress.log import Level
 from batch_cancel.core.errors import ErrorKind
 from batch_cancel.core.events import (
     Accepted,
+    Asked,
+    Awaited,
     CallAnswered,
     Event,
     ManifestRead,
@@ -28,13 +30,19 @@ from batch_cancel.core.events import (
     Phase,
     PhaseBegan,
     PhaseEnded,
+    PlaceFailed,
     RateChanged,
+    Resumed,
     Retrying,
+    RunsFound,
     Stopping,
     SweepBegan,
+    SweepListed,
     SweepStarted,
     TargetFailed,
+    TargetIdentified,
     TargetOpened,
+    TargetRecovered,
     TransformListed,
     TransformsDescribed,
     TransformsFound,
@@ -95,12 +103,22 @@ def key(number: int) -> TaskRunKey:
     return TaskRunKey("tfm-1", f"run-{number}")
 
 
+def asked(number: int) -> tuple[Event, Event]:
+    """A request that was accepted."""
+    return Asked(HERE, key(number)), Accepted(HERE, key(number))
+
+
+def listed(transform_id: str, to_cancel: int, excluded: int = 0) -> tuple[Event, Event]:
+    """A transform with these runs."""
+    return RunsFound(HERE, to_cancel, excluded), TransformListed(HERE, transform_id, to_cancel, excluded)
+
+
 def a_sweep(runs: int = 40) -> list[Event]:
     """The first half of a sweep: half of the runs are asked for, and a few have ended."""
-    asked = [
+    first_half = [
         event
         for number in range(runs // 2)
-        for event in (CallAnswered(HERE, "CancelMLTaskRun", None, 0.03), Accepted(HERE, key(number)))
+        for event in (CallAnswered(HERE, "CancelMLTaskRun", None, 0.03), *asked(number))
     ]
     return [
         PhaseBegan(Phase.CONNECT, 2),
@@ -109,7 +127,7 @@ def a_sweep(runs: int = 40) -> list[Event]:
         PhaseEnded(Phase.CONNECT),
         PhaseBegan(Phase.DISCOVER),
         TransformsFound(HERE, 4),
-        *(TransformListed(HERE, f"tfm-{number}", runs // 4, 1) for number in range(4)),
+        *(event for number in range(4) for event in listed(f"tfm-{number}", runs // 4, 1)),
         TransformsDescribed(HERE, [Transform(f"tfm-{number}", max_capacity=1.0) for number in range(4)]),
         PhaseEnded(Phase.DISCOVER),
         PhaseBegan(Phase.CANCEL, runs),
@@ -117,8 +135,9 @@ def a_sweep(runs: int = 40) -> list[Event]:
         RateChanged(HERE, "CancelMLTaskRun", 42.0, True),
         CallAnswered(HERE, "CancelMLTaskRun", ErrorKind.THROTTLE, 0.02),
         Retrying(HERE, "CancelMLTaskRun", "ThrottlingException", 0.4),
-        *asked,
+        *first_half,
         *(OutcomeReached(HERE, key(number), Outcome.STOPPED, used_seconds=5400) for number in range(runs // 4)),
+        Asked(HERE, key(runs)),
         OutcomeReached(HERE, key(runs), Outcome.DENIED, "AccessDeniedException"),
     ]
 
@@ -222,14 +241,14 @@ def test_a_terminal_that_is_resized_keeps_one_view() -> None:
 def test_nothing_from_outside_controls_the_terminal_or_a_log() -> None:
     hostile = Target("eu-west-1" + HOSTILE, "acc" + HOSTILE)
     events = [
-        *a_sweep(),
+        *a_sweep(8),  # no more than a terminal takes that nobody reads meanwhile
         TargetOpened(hostile),
         TargetFailed(hostile, "Code" + HOSTILE, "words" + HOSTILE),
         Warned("warned" + HOSTILE),
         Retrying(hostile, "Op", "Code" + HOSTILE, 1.0),
         Accepted(hostile, TaskRunKey("tfm" + HOSTILE, "run" + HOSTILE)),
         OutcomeReached(hostile, TaskRunKey("tfm" + HOSTILE, "run" + HOSTILE), Outcome.FAILED, "Code" + HOSTILE),
-        *(CallAnswered(hostile, "CancelMLTaskRun", None, 0.1) for _ in range(99)),
+        *(CallAnswered(hostile, "CancelMLTaskRun", None, 0.1) for _ in range(6)),
         RateChanged(hostile, "CancelMLTaskRun", 3.0, False),
         Stopping("cause" + HOSTILE),
     ]
@@ -454,7 +473,7 @@ def test_a_look_before_cancelling_is_not_counted_as_asking() -> None:
         PhaseEnded(Phase.DISCOVER),
         PhaseBegan(Phase.CANCEL, 60),
         PhaseBegan(Phase.VERIFY),
-        *(Accepted(HERE, key(number)) for number in range(40, 50)),
+        *(event for number in range(40, 50) for event in asked(number)),
     )
     counters = watched.progress.counters
     assert (counters.asked, counters.to_cancel, counters.settled) == (10, 60, 0)
@@ -466,7 +485,7 @@ def test_a_resumed_sweep_counts_what_an_earlier_process_asked_for_as_to_be_settl
         PhaseBegan(Phase.CANCEL, 5),
         PhaseBegan(Phase.VERIFY, 30),
         *(OutcomeReached(HERE, key(number), Outcome.STOPPED) for number in range(20)),
-        *(Accepted(HERE, key(number)) for number in range(30, 33)),
+        *(event for number in range(30, 33) for event in asked(number)),
     )
     counters = watched.progress.counters
     assert (counters.asked, counters.to_cancel, counters.settled, counters.to_settle) == (3, 5, 20, 33)
@@ -478,10 +497,10 @@ def test_a_second_sweep_counts_what_it_finds_anew() -> None:
         PhaseBegan(Phase.DISCOVER),
         PhaseBegan(Phase.CANCEL),
         SweepStarted(1),
-        TransformListed(HERE, "tfm-1", 10, 2),
-        *(Accepted(HERE, key(number)) for number in range(8)),
+        *listed("tfm-1", 10, 2),
+        *(event for number in range(8) for event in asked(number)),
         SweepStarted(2),
-        TransformListed(HERE, "tfm-1", 2, 2),
+        *listed("tfm-1", 2, 2),
     )
     counters = watched.progress.counters
     assert (counters.to_cancel, counters.excluded, counters.asked) == (10, 2, 8)
@@ -491,7 +510,7 @@ def test_when_all_is_asked_the_view_says_what_is_waited_for(terminal: Terminal) 
     watched = Watched(terminal.stream())
     with watched.progress:
         watched.tell(PhaseBegan(Phase.CANCEL, 8), PhaseBegan(Phase.VERIFY))
-        watched.tell(*(Accepted(HERE, key(number)) for number in range(8)))
+        watched.tell(*(event for number in range(8) for event in asked(number)))
         watched.tell(CallAnswered(HERE, "CancelMLTaskRun", None, 0.1))
         for number in range(4):
             watched.tell(OutcomeReached(HERE, key(number), Outcome.STOPPED))
@@ -506,7 +525,7 @@ def test_an_estimate_counts_down_and_does_not_jump() -> None:
     number = 0
     for second in range(40):
         for _ in range(10 + second % 3):  # a speed that is never quite the same
-            watched.tell(Accepted(HERE, key(number)))
+            watched.tell(*asked(number))
             number += 1
         watched.wait(1)
         match = re.search(r"about (?:(\d+)m)?(?:(\d+)s)? left", watched.progress._status.line())
@@ -519,7 +538,7 @@ def test_an_estimate_counts_down_and_does_not_jump() -> None:
 def test_an_estimate_is_given_up_when_the_last_few_are_stuck() -> None:
     watched = Watched(None)
     watched.tell(PhaseBegan(Phase.CANCEL, 100), PhaseBegan(Phase.VERIFY))
-    watched.tell(*(Accepted(HERE, key(number)) for number in range(100)))
+    watched.tell(*(event for number in range(100) for event in asked(number)))
     for number in range(97):
         watched.tell(OutcomeReached(HERE, key(number), Outcome.STOPPED))
         watched.wait(0.125)
@@ -530,9 +549,9 @@ def test_an_estimate_is_given_up_when_the_last_few_are_stuck() -> None:
 
 def test_no_estimate_while_nobody_can_know() -> None:
     watched = Watched(None)
-    watched.tell(PhaseBegan(Phase.DISCOVER), PhaseBegan(Phase.CANCEL), TransformListed(HERE, "tfm-1", 100, 0))
+    watched.tell(PhaseBegan(Phase.DISCOVER), PhaseBegan(Phase.CANCEL), *listed("tfm-1", 100))
     for number in range(50):
-        watched.tell(Accepted(HERE, key(number)))
+        watched.tell(*asked(number))
         watched.wait(0.125)
     assert watched.progress._status.eta() is None  # discovery goes on
     watched.tell(PhaseEnded(Phase.DISCOVER))
@@ -551,9 +570,17 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(TransformsFound, targets, st.integers(0, 5)),
     st.builds(TransformListed, targets, st.just("t"), st.integers(0, 5), st.integers(0, 5)),
     st.builds(CallAnswered, targets, st.just("CancelMLTaskRun"), st.none() | st.sampled_from(ErrorKind), st.just(0.1)),
+    st.builds(RunsFound, targets, st.integers(0, 5), st.integers(0, 5)),
+    st.builds(Asked, targets, st.just(key(1))),
     st.builds(Accepted, targets, st.just(key(1))),
+    st.builds(Awaited, targets, st.just("t"), st.integers(0, 5), st.integers(0, 5), st.just(3.0), st.just(9.0)),
+    st.builds(Resumed, *[st.integers(0, 5)] * 5),
+    st.builds(TargetIdentified, targets),
+    st.builds(TargetRecovered, targets),
+    st.builds(PlaceFailed, st.text(max_size=5), st.text(max_size=5), st.text(max_size=5)),
     st.builds(OutcomeReached, targets, st.just(key(1)), outcomes),
-    st.builds(SweepStarted, st.integers(1, 3)),
+    st.builds(SweepStarted, st.integers(1, 3), st.integers(0, 3)),
+    st.builds(SweepListed, st.integers(1, 3), st.integers(0, 3)),
     st.builds(Stopping, st.just("deadline")),
 )
 
@@ -617,5 +644,8 @@ def test_a_terminal_without_unicode_gets_none(terminal: Terminal) -> None:
 def test_every_event_is_counted_or_told() -> None:
     counters, records = Watched(None).progress.counters, Watched(None).progress._records
     assert set(get_args(Event)) - set(counters._handlers) == {SweepBegan, Warned}
-    told_by_the_counts_alone = {TransformsFound, TransformsDescribed, TransformListed, ManifestRead, CallAnswered}
+    told_by_the_counts_alone = {
+        *(TransformsFound, TransformsDescribed, TransformListed, RunsFound),
+        *(ManifestRead, Asked, Awaited, SweepListed),
+    }
     assert set(get_args(Event)) - set(records.makers(Level.DEBUG)) == told_by_the_counts_alone

@@ -1,5 +1,6 @@
 """What happened so far, in numbers: every event adds to them in about a microsecond, whoever draws reads them."""
 
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from batch_cancel.core.cost import dpu
 from batch_cancel.core.errors import ErrorKind
 from batch_cancel.core.events import (
     Accepted,
+    Asked,
+    Awaited,
     CallAnswered,
     Event,
     ManifestRead,
@@ -16,12 +19,18 @@ from batch_cancel.core.events import (
     Phase,
     PhaseBegan,
     PhaseEnded,
+    PlaceFailed,
     RateChanged,
+    Resumed,
     Retrying,
+    RunsFound,
     Stopping,
+    SweepListed,
     SweepStarted,
     TargetFailed,
+    TargetIdentified,
     TargetOpened,
+    TargetRecovered,
     TransformListed,
     TransformsDescribed,
     TransformsFound,
@@ -30,12 +39,11 @@ from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Access, Target
 
 CANCEL = "CancelMLTaskRun"
-MOST_TROUBLE = 1_000
-"""So many targets in trouble are remembered by name; the report has them all."""
 NEVER_ASKED = (Outcome.EXCLUDED, Outcome.WOULD_CANCEL, Outcome.NOT_ATTEMPTED)
-Place = tuple[Access, str, str]
-"""A transform: the way in, the region, its id. (An account may become known on the way.)"""
-AFTER_ACCEPTANCE = (Outcome.STOPPED, Outcome.STOPPING, Outcome.STUCK_STOPPING, Outcome.FINISHED_FIRST)
+Place = tuple[Access, str]
+"""A target: the way in and the region. (Its account may become known on the way.)"""
+TransformPlace = tuple[Access, str, str]
+"""A transform: the same, and its id."""
 
 
 @dataclass(slots=True)
@@ -54,21 +62,49 @@ class Pace:
     limit_found: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Runs of one transform that are waited for; the times are the clock's."""
+
+    runs: int
+    stopping: int
+    began_at: float
+    ends_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """All runs that are waited for: how many, and of them STOPPING; the longest wait, and when the last is given up."""
+
+    runs: int
+    stopping: int
+    longest_seconds: float
+    left_seconds: float
+
+
 class Counters:
     """Plain numbers, written by the event loop's thread and read by the one that draws.
 
     Each is a single value or a dict whose copy is taken in one step, so a reader may see a run counted here and not
     yet there, and never anything worse. No lock stands in the sweep's way.
+
+    Args:
+        clock: a monotonic one, in seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.events = 0
+        self.resumed: Resumed | None = None
         self.phases: dict[Phase, PhaseState] = {}
         self.sweep_number = 1
         self.stop_cause: str | None = None
-        self.targets_opened = 0
-        self.target_trouble: dict[str, tuple[str, str]] = {}
-        self.targets_failed = 0
+        self.targets: dict[Place, str] = {}
+        """Those that were opened, by name."""
+        self._names: dict[Place, str] = {}
+        self._troubles: dict[Place | str, tuple[str, str, str]] = {}
+        self._waits: dict[TransformPlace, Wait] = {}
+        self._sweep_listed = False
         self.transforms_found = 0
         self.transforms_listed = 0
         self.to_cancel_found = 0
@@ -78,21 +114,28 @@ class Counters:
         self.cancel_calls = 0
         self.throttled = 0
         self.retries = 0
+        self.asked = 0
+        """Runs whose requests are over, whatever came of them; those that an earlier process asked for left out."""
         self.accepted = 0
         self.outcomes: dict[Outcome, int] = {}
         self.dpu_hours_stopped: float | None = None
-        self._capacities: dict[Place, float | None] = {}
-        self._seconds_stopped: dict[Place, float] = {}
+        self._capacities: dict[TransformPlace, float | None] = {}
+        self._seconds_stopped: dict[TransformPlace, float] = {}
         """Of runs whose transform's capacity is yet to be told."""
-        self._asked_before = 0
-        """Runs that had their verdict before cancelling began: a look at them was enough."""
-        self.cancel_calls_by_target: dict[Target, int] = {}
-        self.paces: dict[Target, Pace] = {}
+        self._verdicts_before = 0
+        """Of runs for which a look was enough, before cancelling began."""
+        self.cancel_calls_by_place: dict[Place, int] = {}
+        self.paces: dict[Place, Pace] = {}
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
+            Resumed: self._resumed,
             PhaseBegan: self._phase_began,
             PhaseEnded: self._phase_ended,
             TargetOpened: self._target_opened,
+            TargetIdentified: self._target_identified,
             TargetFailed: self._target_failed,
+            TargetRecovered: self._target_recovered,
+            PlaceFailed: self._place_failed,
+            RunsFound: self._runs_found,
             TransformsFound: self._transforms_found,
             TransformListed: self._transform_listed,
             TransformsDescribed: self._transforms_described,
@@ -100,9 +143,12 @@ class Counters:
             CallAnswered: self._call_answered,
             Retrying: self._retrying,
             RateChanged: self._rate_changed,
+            Asked: self._asked,
             Accepted: self._accepted,
             OutcomeReached: self._outcome_reached,
+            Awaited: self._awaited,
             SweepStarted: self._sweep_started,
+            SweepListed: self._sweep_listed_now,
             Stopping: self._stopping,
         }
 
@@ -121,17 +167,24 @@ class Counters:
         running = [phase for phase, state in list(self.phases.items()) if not state.ended]
         if self.all_asked:
             running = [phase for phase in running if phase is not Phase.CANCEL or Phase.VERIFY not in running]
+        if self.listing_over and Phase.VERIFY in running and self.settled < self.to_settle:
+            running = [phase for phase in running if phase is not Phase.DISCOVER]  # until the next listing begins
         for phase in (Phase.REPORT, Phase.CANCEL, Phase.DISCOVER, Phase.VERIFY, Phase.CONNECT):
             if phase in running:
                 return phase
         return next(reversed(list(self.phases)), None)
 
     @property
-    def all_asked(self) -> bool:
-        """Whether every run has been asked for and no more can come: what is left is to see them end."""
-        total = self.to_cancel
+    def listing_over(self) -> bool:
+        """Whether nothing is being listed; ``--until-clear`` pauses between its listings."""
         discover = self.phases.get(Phase.DISCOVER)
-        return total is not None and self.asked >= total and (discover is None or discover.ended)
+        return discover is None or discover.ended or self._sweep_listed
+
+    @property
+    def all_asked(self) -> bool:
+        """Whether every run that is known has been asked for, and no listing can bring more: they are seen to end."""
+        total = self.to_cancel
+        return total is not None and self.asked >= total and self.listing_over
 
     @property
     def excluded(self) -> int:
@@ -139,76 +192,103 @@ class Counters:
         return self.excluded_found + self.outcomes.get(Outcome.EXCLUDED, 0)
 
     @property
+    def found(self) -> int:
+        """Runs that discovery has found to cancel, in all listings; never fewer than were asked for."""
+        return max(self.to_cancel_found, self.asked)
+
+    @property
     def to_cancel(self) -> int | None:
-        """How many runs there are to ask for, as far as is known by now."""
+        """How many runs there are to ask for, as far as is known by now; None where nothing is."""
         state = self.phases.get(Phase.CANCEL)
         if state is not None and state.total is not None:
             return max(state.total, self.asked)
         if self.manifest_rows:
             return max(0, self.manifest_rows - self.outcomes.get(Outcome.EXCLUDED, 0))
-        return max(self.to_cancel_found, self.asked) or None
-
-    @property
-    def asked(self) -> int:
-        """Runs whose requests are over, whatever came of them; those that an earlier process asked for left out."""
-        asked = self._asked_in_all() - self._asked_before
-        # A request that was accepted may turn out to have come too late: the run counts once all the same.
-        state = self.phases.get(Phase.CANCEL)
-        return asked if state is None or state.total is None else min(asked, state.total)
+        return self.found if self.found or (state is not None and self.listing_over) else None
 
     @property
     def to_settle(self) -> int:
         """Runs that were asked for, by this process or by an earlier one, and so will have a verdict."""
-        return self.asked + self._asked_earlier()
+        state = self.phases.get(Phase.VERIFY)
+        earlier = state.total if state is not None else None
+        if earlier is None:
+            earlier = self.resumed.to_read if self.resumed is not None else 0
+        return self.asked + earlier
 
     @property
     def settled(self) -> int:
         """Runs that were asked for and have their verdict."""
-        verdicts = sum(n for outcome, n in dict(self.outcomes).items() if outcome not in NEVER_ASKED)
-        return max(0, verdicts - self._asked_before)
+        return max(0, self._verdicts() - self._verdicts_before)
 
-    def _asked_in_all(self) -> int:
-        outcomes = dict(self.outcomes)
-        unaccepted = sum(n for outcome, n in outcomes.items() if outcome not in AFTER_ACCEPTANCE + NEVER_ASKED)
-        ended = sum(outcomes.get(outcome, 0) for outcome in AFTER_ACCEPTANCE)
-        return max(self.accepted, ended - self._asked_earlier()) + unaccepted
+    def _verdicts(self) -> int:
+        return sum(n for outcome, n in dict(self.outcomes).items() if outcome not in NEVER_ASKED)
 
-    def _asked_earlier(self) -> int:
-        """By a process that this one goes on from: the runs that verification began with."""
-        state = self.phases.get(Phase.VERIFY)
-        return (state.total or 0) if state is not None else 0
-
-    def busiest(self) -> tuple[Target, Pace | None] | None:
+    def busiest(self) -> tuple[str, Pace | None] | None:
         """The target that got the most cancel calls, and what its limiter allows."""
-        counts = dict(self.cancel_calls_by_target)
+        counts = dict(self.cancel_calls_by_place)
         if not counts:
             return None
-        target = max(counts, key=counts.__getitem__)
-        return target, self.paces.get(target)
+        place = max(counts, key=counts.__getitem__)
+        return self._names[place], self.paces.get(place)
+
+    def trouble(self) -> list[tuple[str, str, str]]:
+        """Every target in trouble, with code and message; each once."""
+        return list(dict(self._troubles).values())
+
+    def waits(self) -> Waits | None:
+        """Runs whose end was looked for and not seen; None where there are none."""
+        waits = list(dict(self._waits).values())
+        if not waits:
+            return None
+        now = self._clock()
+        return Waits(
+            sum(wait.runs for wait in waits),
+            sum(wait.stopping for wait in waits),
+            now - min(wait.began_at for wait in waits),
+            max(0.0, max(wait.ends_at for wait in waits) - now),
+        )
 
     # One method an event
 
+    def _resumed(self, event: Resumed) -> None:
+        self.resumed = event
+        self.to_cancel_found = event.to_ask
+
     def _phase_began(self, event: PhaseBegan) -> None:
         if event.phase is Phase.CANCEL:
-            self._asked_before = self._asked_in_all()
+            self._verdicts_before = self._verdicts()
         self.phases[event.phase] = PhaseState(event.total)
 
     def _phase_ended(self, event: PhaseEnded) -> None:
         self.phases.setdefault(event.phase, PhaseState()).ended = True
 
     def _target_opened(self, event: TargetOpened) -> None:
-        self.targets_opened += 1
+        self.targets[_place(event.target)] = str(event.target)
+
+    def _target_identified(self, event: TargetIdentified) -> None:
+        place, name = _place(event.target), str(event.target)
+        for names in (self.targets, self._names):
+            if place in names:
+                names[place] = name
+        if (trouble := self._troubles.get(place)) is not None:
+            self._troubles[place] = name, *trouble[1:]
 
     def _target_failed(self, event: TargetFailed) -> None:
-        self.targets_failed += 1
-        if len(self.target_trouble) < MOST_TROUBLE:
-            self.target_trouble.setdefault(str(event.target), (event.code, event.message))
+        self._troubles.setdefault(_place(event.target), (str(event.target), event.code, event.message))
+
+    def _target_recovered(self, event: TargetRecovered) -> None:
+        self._troubles.pop(_place(event.target), None)
+
+    def _place_failed(self, event: PlaceFailed) -> None:
+        self._troubles.setdefault(event.place, (event.place, event.code, event.message))
 
     def _transforms_found(self, event: TransformsFound) -> None:
         self.transforms_found += event.count
 
     def _transform_listed(self, event: TransformListed) -> None:
         self.transforms_listed += 1
+
+    def _runs_found(self, event: RunsFound) -> None:
         self.to_cancel_found += event.to_cancel
         self.excluded_found += event.excluded
 
@@ -221,15 +301,20 @@ class Counters:
             self.throttled += 1
         if event.operation == CANCEL:
             self.cancel_calls += 1
-            target = event.target
-            self.cancel_calls_by_target[target] = self.cancel_calls_by_target.get(target, 0) + 1
+            place = _place(event.target)
+            if place not in self._names:
+                self._names[place] = str(event.target)
+            self.cancel_calls_by_place[place] = self.cancel_calls_by_place.get(place, 0) + 1
 
     def _retrying(self, event: Retrying) -> None:
         self.retries += 1
 
     def _rate_changed(self, event: RateChanged) -> None:
         if event.operation == CANCEL:
-            self.paces[event.target] = Pace(event.rps, event.limit_found)
+            self.paces[_place(event.target)] = Pace(event.rps, event.limit_found)
+
+    def _asked(self, event: Asked) -> None:
+        self.asked += 1
 
     def _accepted(self, event: Accepted) -> None:
         self.accepted += 1
@@ -237,33 +322,49 @@ class Counters:
     def _outcome_reached(self, event: OutcomeReached) -> None:
         self.outcomes[event.outcome] = self.outcomes.get(event.outcome, 0) + 1
         if event.used_seconds is not None:
-            place = _place(event.target, event.key.transform_id)
+            place = (*_place(event.target), event.key.transform_id)
             self._seconds_stopped[place] = self._seconds_stopped.get(place, 0.0) + event.used_seconds
             self._reckon(place)
 
     def _transforms_described(self, event: TransformsDescribed) -> None:
         for transform in event.transforms:
-            place = _place(event.target, transform.transform_id)
+            place = (*_place(event.target), transform.transform_id)
             self._capacities[place] = dpu(transform)
             self._reckon(place)
 
-    def _reckon(self, place: Place) -> None:
+    def _reckon(self, place: TransformPlace) -> None:
         capacity = self._capacities.get(place)
         if capacity is not None and (seconds := self._seconds_stopped.pop(place, None)) is not None:
             self.dpu_hours_stopped = (self.dpu_hours_stopped or 0.0) + capacity * seconds / 3600
 
+    def _awaited(self, event: Awaited) -> None:
+        place = (*_place(event.target), event.transform_id)
+        if not event.runs:
+            self._waits.pop(place, None)
+            return
+        now = self._clock()
+        self._waits[place] = Wait(
+            event.runs, event.stopping, now - event.longest_seconds, now + max(0.0, event.left_seconds)
+        )
+
     def _sweep_started(self, event: SweepStarted) -> None:
         self.sweep_number = event.number
-        # What is still to be asked for, and what is spared, will be found once more and counted anew.
-        self.to_cancel_found = self.asked
-        self.excluded_found = 0
+        self._sweep_listed = False
+        # Its own listing counts from nothing; what is spared is found once more.
+        self.transforms_found = self.transforms_listed = self.excluded_found = 0
+        self.to_cancel_found = self.asked + event.waiting
+
+    def _sweep_listed_now(self, event: SweepListed) -> None:
+        self._sweep_listed = True
+        if event.number > 1:  # it may have found what was found before
+            self.to_cancel_found = self.asked + event.waiting
 
     def _stopping(self, event: Stopping) -> None:
         self.stop_cause = event.cause
 
 
-def _place(target: Target, transform_id: str) -> Place:
-    return target.access, target.region, transform_id
+def _place(target: Target) -> Place:
+    return target.access, target.region
 
 
 WINDOW_SECONDS = 5.0
@@ -289,6 +390,11 @@ class Speed:
         self._samples.append((now, value))
         while len(self._samples) > 2 and now - self._samples[1][0] >= self._window_seconds:
             self._samples.popleft()
+
+    def forget(self) -> None:
+        """Begin anew: what lies between was no time in which it could grow."""
+        self._samples.clear()
+        self._grew_at = None
 
     def still_for(self) -> float | None:
         """How many seconds ago it last grew; None if it never did."""

@@ -10,24 +10,32 @@ from enum import IntEnum
 from typing import Any
 
 from batch_cancel.cli.progress.status import Status, words
-from batch_cancel.cli.wording import printable, took
+from batch_cancel.cli.wording import cause, printable, rate, took
 from batch_cancel.core.events import (
     Accepted,
+    CallAnswered,
     OutcomeReached,
     Phase,
     PhaseBegan,
     PhaseEnded,
+    PlaceFailed,
     RateChanged,
+    Resumed,
     Retrying,
     Stopping,
     SweepBegan,
     SweepStarted,
     TargetFailed,
+    TargetIdentified,
     TargetOpened,
+    TargetRecovered,
     Warned,
 )
 from batch_cancel.core.outcome import NOT_STOPPED, Outcome
+from batch_cancel.core.task_run import Target
 
+NAMED_TARGETS = 4
+"""So many targets are named when they are connected to; more are counted."""
 TROUBLE_LINES = 10
 """So many runs, or targets, with the same trouble get a line each; then they are counted, and the report has them."""
 FURTHER = "; further ones like it are counted, and stand in the report"
@@ -49,6 +57,7 @@ class Record:
     Attributes:
         counted: told in the live view too, so that on a terminal no line is needed.
         lasting: a line of its own even above a live view.
+        command: ends the text; on a terminal a line of its own, to be copied whole.
     """
 
     level: Level
@@ -57,6 +66,7 @@ class Record:
     text: str
     counted: bool = False
     lasting: bool = False
+    command: str | None = None
 
 
 class Records:
@@ -65,12 +75,18 @@ class Records:
     def __init__(self, status: Status) -> None:
         self._status = status
         self._troubles: Counter[tuple[Outcome | None, str | None]] = Counter()
+        self._failures: set[tuple[Target, str, str]] = set()
         self._makers: dict[type[Any], Callable[[Any], Record | None]] = {
             SweepBegan: _sweep_began,
+            Resumed: self._resumed,
             PhaseBegan: self._phase_began,
             PhaseEnded: self._phase_ended,
             TargetOpened: _target_opened,
+            TargetIdentified: self._target_identified,
             TargetFailed: self._target_failed,
+            TargetRecovered: _target_recovered,
+            PlaceFailed: _place_failed,
+            CallAnswered: _call_answered,
             Retrying: _retrying,
             RateChanged: _rate_changed,
             Accepted: _accepted,
@@ -81,9 +97,15 @@ class Records:
         }
 
     def makers(self, least: Level, *, phases: bool = True) -> dict[type[Any], Callable[[Any], Record | None]]:
-        """The events that can make a record of this level or more; the others need no look."""
-        seldom: set[type[Any]] = {SweepBegan, PhaseBegan, PhaseEnded, SweepStarted}
-        often = {TargetOpened, Retrying, RateChanged, Accepted}
+        """The events that can make a record of this level or more; the others need no look.
+
+        Above INFO, what changes no outcome is no trouble either.
+        """
+        seldom: set[type[Any]] = {
+            *(SweepBegan, Resumed, PhaseBegan, PhaseEnded, SweepStarted),
+            *(TargetIdentified, TargetRecovered, Warned),
+        }
+        often = {TargetOpened, CallAnswered, Retrying, RateChanged, Accepted}
         left_out: set[type[Any]] = set()
         if least > Level.DEBUG:
             left_out |= often
@@ -111,8 +133,32 @@ class Records:
         if position < len(names):
             for line in lines:
                 if line.name in names[position]:
-                    return f"{line.says}; done"
+                    stopped = self._status.counters.stop_cause is not None
+                    how = "done" if line.complete else "stopped" if stopped else "over"
+                    return f"{line.says}{self._named() if phase is Phase.CONNECT else ''}; {how}"
         return "done"
+
+    def _named(self) -> str:
+        """The names of a few targets; a single one has been told."""
+        names = list(self._status.counters.targets.values())
+        return f" ({', '.join(map(printable, names))})" if 1 < len(names) <= NAMED_TARGETS else ""
+
+    def _resumed(self, event: Resumed) -> Record:
+        fields = {
+            "runs": event.runs,
+            "settled": event.settled,
+            "excluded": event.excluded,
+            "to_read": event.to_read,
+            "to_ask": event.to_ask,
+        }
+        return Record(Level.INFO, "resumed", fields, f"resumed: {self._status.resumed()}", counted=True)
+
+    def _target_identified(self, event: TargetIdentified) -> Record:
+        target = str(event.target)
+        few = len(self._status.counters.targets) <= NAMED_TARGETS
+        level = Level.INFO if few else Level.DEBUG
+        text = f"account: {printable(target)}"
+        return Record(level, "target_identified", {"target": target}, text, counted=True)
 
     def _outcome_reached(self, event: OutcomeReached) -> Record | None:
         fields = {
@@ -132,7 +178,11 @@ class Records:
 
     def _target_failed(self, event: TargetFailed) -> Record:
         fields = {"target": str(event.target), "code": event.code, "message": event.message}
-        text = f"{printable(str(event.target))}: {printable(event.code)}: {printable(event.message)}"
+        text = f"{printable(str(event.target))}: {cause(event.code, event.message)}"
+        failure = event.target, event.code, event.message
+        if failure in self._failures:  # by an earlier listing of --until-clear too
+            return Record(Level.DEBUG, "target_failed", fields, text)
+        self._failures.add(failure)
         level, more = self._how_loud(Level.ERROR, None, event.code)
         return Record(level, "target_failed", fields, text + more)
 
@@ -145,14 +195,40 @@ class Records:
 
 def _sweep_began(event: SweepBegan) -> Record:
     directory = printable(shlex.quote(event.directory))
-    text = f"run directory {directory}; cut short, it goes on with: batch-cancel resume {directory}"
+    text = f"run directory {directory}; cut short, it goes on with:"
     fields = {"sweep_id": event.sweep_id, "directory": event.directory}
-    return Record(Level.INFO, "sweep_began", fields, text, lasting=True)
+    command = f"batch-cancel resume {directory}"
+    return Record(Level.INFO, "sweep_began", fields, text, lasting=True, command=command)
 
 
 def _target_opened(event: TargetOpened) -> Record:
     target = str(event.target)
     return Record(Level.DEBUG, "target_opened", {"target": target}, f"{printable(target)}: connected")
+
+
+def _target_recovered(event: TargetRecovered) -> Record:
+    target = str(event.target)
+    text = f"{printable(target)}: in trouble no more"
+    return Record(Level.INFO, "target_recovered", {"target": target}, text, counted=True)
+
+
+def _place_failed(event: PlaceFailed) -> Record:
+    fields = {"place": event.place, "code": event.code, "message": event.message}
+    text = f"{printable(event.place)}: {cause(event.code, event.message)}"
+    return Record(Level.ERROR, "place_failed", fields, text)
+
+
+def _call_answered(event: CallAnswered) -> Record:
+    kind = event.kind.value if event.kind is not None else None
+    came_of_it = (kind or "ok").replace("_", " ")
+    fields = {
+        "target": str(event.target),
+        "operation": event.operation,
+        "failure": kind,
+        "seconds": round(event.seconds, 4),
+    }
+    text = f"{printable(str(event.target))}: {event.operation}: {came_of_it}, {event.seconds:.3f} s"
+    return Record(Level.DEBUG, "call_answered", fields, text, counted=True)
 
 
 def _retrying(event: Retrying) -> Record:
@@ -173,7 +249,7 @@ def _rate_changed(event: RateChanged) -> Record:
         "rps": round(event.rps, 3),
         "limit_found": event.limit_found,
     }
-    text = f"{printable(str(event.target))}: {event.operation}: now at most {event.rps:.3g}/s"
+    text = f"{printable(str(event.target))}: {event.operation}: now at most {rate(event.rps)}"
     return Record(Level.DEBUG, "rate_changed", fields, text, counted=True)
 
 
@@ -204,10 +280,12 @@ def _where(event: Accepted | OutcomeReached) -> str:
     return f"{printable(str(event.target))} {printable(event.key.transform_id)} {printable(event.key.task_run_id)}"
 
 
-def as_text(record: Record, at: datetime) -> str:
-    """A line for a log that people read: the time in UTC, and the level where it is not the usual one."""
+def as_text(record: Record, at: datetime | None) -> str:
+    """A line for people: the time in UTC if it is wanted, and the level where it is not the usual one."""
+    time = f"{at:%H:%M:%S}Z " if at is not None else ""
     level = f"{record.level.name.lower()}: " if record.level >= Level.WARNING else ""
-    return f"{at:%H:%M:%S}Z {level}{record.text}"
+    command = f" {record.command}" if record.command is not None else ""
+    return f"{time}{level}{record.text}{command}"
 
 
 def as_json(record: Record, at: datetime) -> str:

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, TextIO
@@ -21,7 +22,7 @@ from batch_cancel.cli.progress.log import Level, Record, Records, as_json, as_te
 from batch_cancel.cli.progress.status import Status
 from batch_cancel.cli.progress.terminal import Frame, Outlet
 from batch_cancel.cli.progress.view import View
-from batch_cancel.cli.wording import is_terminal, wants_colour
+from batch_cancel.cli.wording import is_terminal, wants_colour, wrapped
 from batch_cancel.core.events import Event
 
 FRAME_SECONDS = 0.125
@@ -44,8 +45,8 @@ class Progress:
 
     Args:
         stream: standard error; None where it was closed.
-        quiet: warnings and errors only.
-        verbose: each retry, acceptance and outcome too.
+        quiet: errors, and what was stopped or not done; no warning that changes no outcome.
+        verbose: each call, retry, acceptance and outcome too, with times.
         no_progress: no live view, no line every few seconds, none for each phase.
         log_format: ``json`` writes one object a line: ts, level, event, fields.
         keep_last: leave the last live view standing at the end.
@@ -66,7 +67,7 @@ class Progress:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         threaded: bool = True,
     ) -> None:
-        self.counters = Counters()
+        self.counters = Counters(clock)
         self._count = self.counters.count
         self._clock = clock
         self._now = now
@@ -96,6 +97,7 @@ class Progress:
         self._wake = threading.Event()
         self._pausing = False
         self._paused = threading.Event()
+        self._paused_at: float | None = None
         self._closing = False
 
     # The event loop's side
@@ -120,9 +122,12 @@ class Progress:
     def _formatted(self, record: Record) -> str:
         if self._json:
             return as_json(record, self._now())
-        if self._on_terminal:
-            return f"{record.level.name.lower()}: {record.text}" if record.level >= Level.WARNING else record.text
-        return as_text(record, self._now())
+        if not self._on_terminal:
+            return as_text(record, self._now())
+        # With a line for each call it matters when; otherwise people see it as it happens.
+        line = as_text(replace(record, command=None), self._now() if self._least is Level.DEBUG else None)
+        line = wrapped(line, self._outlet.size().columns)
+        return line if record.command is None else f"{line}\n  {record.command}"
 
     def _post(self, line: str) -> None:
         if len(self._waiting) >= MOST_WAITING:
@@ -183,6 +188,7 @@ class Progress:
             if self._clock() - before > STOPPED_SECONDS:
                 self._frame.leave()
                 self._drawn = None
+                self._status.forget_speeds()
             self.tick()
             if self._least is Level.DEBUG:
                 time.sleep(FRAME_SECONDS / 2)  # lines come in hundreds a second: write them together
@@ -194,9 +200,13 @@ class Progress:
             if not self._paused.is_set():
                 self._write_waiting()
                 self._frame.erase()
+                self._paused_at = self._clock()
                 self._paused.set()
             return
         now = self._clock()
+        if self._paused_at is not None:
+            self._status.leave_out(now - self._paused_at)
+            self._paused_at = None
         self._status.update(now)
         if self._lines and now >= self._next_line_at:
             self._next_line_at = now + LINE_SECONDS
@@ -218,7 +228,7 @@ class Progress:
             self._drawn = None
             return
         size = self._outlet.size()
-        shown = (self.counters.events, int(now - self._began_at), size)
+        shown = (self.counters.events, int(self._status.elapsed_seconds), size)
         if shown == self._drawn and not self._waiting:
             return
         self._drawn = shown

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from batch_cancel.cli.progress.counters import LONG_WINDOW_SECONDS, Counters, Speed
-from batch_cancel.cli.wording import counted, printable, rate
+from batch_cancel.cli.wording import clock, counted, printable, rate
 from batch_cancel.core.duration import format_duration
 from batch_cancel.core.events import Phase
 from batch_cancel.core.outcome import ERRORS, NOT_STOPPED, Outcome
@@ -37,12 +37,17 @@ STILL_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class PhaseLine:
-    """One phase: its name, how much is done (0 to 1, None where nobody can tell), and what there is to say."""
+    """One phase: its name, how much is done (0 to 1, None where nobody can tell), and what there is to say.
+
+    Attributes:
+        complete: nothing of it was left undone.
+    """
 
     name: str
     fraction: float | None
     says: str
     ended: bool
+    complete: bool
 
 
 class Status:
@@ -70,9 +75,20 @@ class Status:
         ):
             self._speeds[name].sample(now, value)
 
+    def leave_out(self, seconds: float) -> None:
+        """So long nothing could happen (a question stood): it is no part of any time or speed."""
+        self._began_at += seconds
+        self.forget_speeds()
+
+    def forget_speeds(self) -> None:
+        """Speeds and estimates begin anew."""
+        self._ends_at = None
+        for speed in self._speeds.values():
+            speed.forget()
+
     @property
     def elapsed_seconds(self) -> float:
-        """Since the sweep began."""
+        """Since the sweep began, without the time at the question."""
         return self._now - self._began_at
 
     def title(self) -> str:
@@ -91,8 +107,7 @@ class Status:
             return None
         phase = counters.phase
         if phase is Phase.CANCEL:
-            state = counters.phases.get(Phase.DISCOVER)
-            if state is not None and not state.ended:
+            if not counters.listing_over:
                 return None  # what is still to be found, nobody knows
             return _left(counters.to_cancel, counters.asked, self._speeds["asked"])
         if phase is Phase.VERIFY:
@@ -129,9 +144,38 @@ class Status:
             if state is not None:
                 name, done, total, says = say(state.total)
                 ended = state.ended or (phase is Phase.CANCEL and self.counters.all_asked)
-                fraction = 1.0 if ended else min(1.0, done / total) if total else None
-                lines.append(PhaseLine(name, fraction, says, ended))
+                complete = ended and done >= (total or 0)
+                fraction = 1.0 if complete else min(1.0, done / total) if total else None
+                lines.append(PhaseLine(name, fraction, says, ended, complete))
         return lines
+
+    def resumed(self) -> str | None:
+        """What stood in the ledger when the sweep was taken up again."""
+        resumed = self.counters.resumed
+        if resumed is None:
+            return None
+        says = [counted(resumed.runs, "run")]
+        for number, what in (
+            (resumed.settled, "settled before"),
+            (resumed.excluded, "left alone"),
+            (resumed.to_read, "to read back"),
+            (resumed.to_ask, "to ask"),
+        ):
+            if number:
+                says.append(f"{number:,} {what}")
+        return " · ".join(says)
+
+    def waiting(self) -> str | None:
+        """How many runs are waited for, and how long still, once that is all there is to do."""
+        counters = self.counters
+        waits = counters.waits()
+        if waits is None or not counters.all_asked or counters.stop_cause is not None:
+            return None
+        if waits.stopping == waits.runs:
+            says = f"{waits.runs:,} STOPPING"
+        else:
+            says = f"{counted(waits.runs, 'run')}, {waits.stopping:,} of them STOPPING"
+        return f"{says}, longest {clock(waits.longest_seconds)}, gives up in {clock(waits.left_seconds)}"
 
     def rate(self) -> str | None:
         """How fast it goes, and what the busiest target's limiter has found."""
@@ -139,14 +183,20 @@ class Status:
         if not counters.cancel_calls:
             per_second = self._speeds["calls"].per_second()
             return f"{rate(per_second)} calls" if per_second else None
-        says = [] if counters.all_asked else [f"{rate(self._speeds['cancel'].per_second())} asked"]
+        says = []
+        targets = len(counters.cancel_calls_by_place)
+        if counters.asked < (counters.to_cancel or 0):  # otherwise there is nobody to ask for just now
+            at = f" at {counted(targets, 'target')}" if targets > 1 else ""
+            says.append(f"{rate(self._speeds['cancel'].per_second())} asked{at}")
         busiest = counters.busiest()
         if busiest is not None and (pace := busiest[1]) is not None:
-            target = busiest[0]
-            where = f" at {printable(str(target))}" if len(counters.cancel_calls_by_target) > 1 else ""
-            # Throttled, and yet no limit found: it may be another operation's, or nothing to do with the rate.
-            found = "limit near" if pace.limit_found else "at most" if counters.throttled else "no limit up to"
-            says.append(f"{found} {rate(pace.rps)}{where}")
+            where = f" at {printable(busiest[0])}" if targets > 1 else ""
+            if pace.limit_found:
+                says.append(f"limit near {rate(pace.rps)}{where}")
+            elif counters.throttled:  # it may be another operation's limit, or nothing to do with the rate
+                says.append(f"at most {rate(pace.rps)}{where}")
+            else:  # the pace is what would be allowed, and proves nothing
+                says.append(f"no limit met so far{where}")
         return " · ".join(says) or None
 
     def friction(self) -> str | None:
@@ -178,6 +228,8 @@ class Status:
     def line(self) -> str:
         """Everything in one plain line, for a log."""
         parts = [f"{line.name}: {line.says}" for line in self.phase_lines() if not line.ended]
+        if waiting := self.waiting():
+            parts.append(waiting)
         if self.counters.stop_cause is not None or not parts:
             parts.insert(0, self.title().lower())
         if self.counters.cancel_calls and (says := self.rate()):
@@ -187,8 +239,8 @@ class Status:
         trouble = [f"{n:,} {words(outcome)}" for outcome, n in self.outcomes() if outcome in NOT_STOPPED]
         if trouble:
             parts.append(", ".join(trouble))
-        if self.counters.targets_failed:
-            parts.append(f"{counted(self.counters.targets_failed, 'target')} in trouble")
+        if in_trouble := len(self.counters.trouble()):
+            parts.append(f"{counted(in_trouble, 'target')} in trouble")
         if eta := self.eta():
             parts.append(eta)
         return "; ".join(parts)
@@ -199,13 +251,14 @@ class Status:
         eta = self.eta_seconds()
         busiest = counters.busiest()
         pace = busiest[1] if busiest else None
+        waits = counters.waits()
         return {
             "phase": counters.phase,
             "sweep_number": counters.sweep_number,
             "elapsed_seconds": round(self.elapsed_seconds, 1),
             "eta_seconds": None if eta is None else round(eta, 1),
-            "targets_opened": counters.targets_opened,
-            "targets_failed": counters.targets_failed,
+            "targets_opened": len(counters.targets),
+            "targets_failed": len(counters.trouble()),
             "transforms_found": counters.transforms_found,
             "transforms_listed": counters.transforms_listed,
             "manifest_rows": counters.manifest_rows,
@@ -214,13 +267,17 @@ class Status:
             "asked": counters.asked,
             "accepted": counters.accepted,
             "settled": counters.settled,
+            "awaited": waits.runs if waits else 0,
+            "awaited_stopping": waits.stopping if waits else 0,
+            "longest_wait_seconds": round(waits.longest_seconds, 1) if waits else None,
+            "wait_left_seconds": round(waits.left_seconds, 1) if waits else None,
             "outcomes": dict(self.outcomes()),
             "api_calls": counters.calls,
             "throttled": counters.throttled,
             "retries": counters.retries,
             "estimated_dpu_hours_stopped": None if (hours := counters.dpu_hours_stopped) is None else round(hours, 2),
             "cancel_rps": round(self._speeds["cancel"].per_second(), 2),
-            "busiest_target": str(busiest[0]) if busiest else None,
+            "busiest_target": busiest[0] if busiest else None,
             "busiest_rps_allowed": round(pace.rps, 2) if pace else None,
             "busiest_limit_found": pace.limit_found if pace else None,
         }
@@ -229,10 +286,14 @@ class Status:
 
     def _connect(self, total: int | None) -> tuple[str, int, int | None, str]:
         counters = self.counters
-        done = counters.targets_opened
-        says = f"{done:,} of {counted(total, 'target')}" if total else counted(done, "target")
-        if counters.targets_failed:
-            says += f" · {counters.targets_failed:,} in trouble"
+        names = list(dict(counters.targets).values())
+        done = len(names)
+        if done == 1 and (total or 1) == 1:
+            says = printable(names[0])
+        else:
+            says = f"{done:,} of {counted(total, 'target')}" if total else counted(done, "target")
+        if in_trouble := len(counters.trouble()):
+            says += f" · {in_trouble:,} in trouble"
         return "connect", done, total, says
 
     def _discover(self, total: int | None) -> tuple[str, int, int | None, str]:
@@ -241,7 +302,7 @@ class Status:
             rows = counters.manifest_rows
             return "list", rows, total, f"{counted(rows, 'row')} read"
         listed, found = counters.transforms_listed, counters.transforms_found
-        says = f"{listed:,} of {counted(found, 'transform')} · {counters.to_cancel_found:,} to cancel"
+        says = f"{listed:,} of {counted(found, 'transform')} · {counters.found:,} to cancel"
         return "discover", listed, found, says
 
     def _cancel(self, _: int | None) -> tuple[str, int, int | None, str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from batch_cancel.cli.progress.status import Status, words
 from batch_cancel.cli.progress.terminal import Line
-from batch_cancel.cli.wording import printable
+from batch_cancel.cli.wording import cause, clock, printable
 from batch_cancel.core.outcome import NOT_STOPPED, Outcome
 
 LABEL = 11
@@ -48,18 +48,20 @@ class View:
     def _headline(self) -> list[tuple[str, str]]:
         status = self._status
         style = "bold magenta" if status.counters.stop_cause else "bold"
-        pieces = [(status.title(), style), (f" · {_clock(status.elapsed_seconds)}", "dim")]
+        pieces = [(status.title(), style), (f" · {clock(status.elapsed_seconds)}", "dim")]
         if eta := status.eta():
             pieces.append((f" · {eta}", ""))
         return pieces
 
     def _phases(self, columns: int) -> list[list[tuple[str, str]]]:
         bar = 0 if columns < BAR_FROM else 40 if columns >= WIDE_FROM else 16
-        lines = []
+        lines: list[list[tuple[str, str]]] = []
+        if resumed := self._status.resumed():
+            lines.append([(_label("resumed"), "dim"), (resumed, "dim")])
         for line in self._status.phase_lines():
             pieces = [(f"  {line.name:<{LABEL}}", "dim" if line.ended else "")]
             if bar:
-                pieces += self._bar(line.fraction, bar, ended=line.ended)
+                pieces += self._bar(line.fraction, bar, ended=line.complete)
                 pieces.append(("  ", ""))
             pieces.append((line.says, "dim" if line.ended else ""))
             lines.append(pieces)
@@ -74,6 +76,8 @@ class View:
     def _figures(self, width: int) -> list[list[tuple[str, str]]]:
         status = self._status
         lines: list[list[tuple[str, str]]] = []
+        if waiting := status.waiting():
+            lines.append([(_label("waiting for"), "dim"), (waiting, "")])
         if rate := status.rate():
             lines.append([(_label("rate"), "dim"), (rate, "")])
         if friction := status.friction():
@@ -81,11 +85,11 @@ class View:
         lines += self._outcomes(width)
         if estimate := status.estimate():
             lines.append([(_label("estimated"), "dim"), (estimate, ""), (" used by the runs that were stopped", "dim")])
-        trouble = list(dict(status.counters.target_trouble).items())
-        for number, (target, (code, message)) in enumerate(trouble[:TARGETS_SHOWN]):
+        trouble = status.counters.trouble()
+        for number, (target, code, message) in enumerate(trouble[:TARGETS_SHOWN]):
             pieces = [(_label("trouble" if number == 0 else ""), "dim"), (printable(target), "bold red")]
-            lines.append([*pieces, (f"  {printable(code)}: {printable(message)}", "")])
-        more = status.counters.targets_failed - min(len(trouble), TARGETS_SHOWN)
+            lines.append([*pieces, (f"  {cause(code, message)}", "")])
+        more = len(trouble) - TARGETS_SHOWN
         if more > 0:
             lines.append([(_label(""), ""), (f"and {more:,} more", "dim")])
         return [[("", "")], *lines] if lines else []
@@ -127,9 +131,3 @@ class View:
 
 def _label(text: str) -> str:
     return f"  {text:<{LABEL}}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
