@@ -1,6 +1,7 @@
 """Whole sweeps in memory: every use, every way to stop early, and what each tells."""
 
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -8,7 +9,18 @@ import pytest
 
 from batch_cancel.cli.progress.counters import Counters
 from batch_cancel.core.errors import AccessStopped, InputError, LedgerError, UsageError
-from batch_cancel.core.events import SweepStarted, Warned
+from batch_cancel.core.events import (
+    Awaited,
+    Event,
+    OutcomeReached,
+    Phase,
+    PhaseEnded,
+    Resumed,
+    SweepStarted,
+    TargetFailed,
+    TargetRecovered,
+    Warned,
+)
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.selection import Protection, Selection
 from batch_cancel.report.document import summary
@@ -71,18 +83,44 @@ def test_a_sweep_stops_every_active_run_and_says_so() -> None:
     assert all(row.confirmed_at and row.requested_at and row.request_id for row in play.rows())
 
 
+def counted(events: Sequence[Event]) -> Counters:
+    """What the live view makes of these events."""
+    counters = Counters()
+    for event in events:
+        counters.count(event)
+    return counters
+
+
 def test_what_the_live_view_says_was_used_is_what_the_report_says() -> None:
     play = Play()
     play.sweep(settings())
-    counters = Counters()
-    for event in play.events:
-        counters.count(event)
+    counters = counted(play.events)
     assert set(play.outcomes()) == {Outcome.STOPPED}  # else the report's total counts more than the view's
     reader = play.reader()
     hours = summary(reader)["totals"]["estimated_dpu_hours"]
     reader.close()
     assert hours > 0
     assert counters.dpu_hours_stopped == pytest.approx(hours, rel=1e-3)
+
+
+def test_cancelling_is_over_when_the_last_request_was_made_and_who_is_waited_for_is_told() -> None:
+    play = Play(world(fleet=FLEET, behaviour=Behaviour(stuck_share=0.3)))
+    play.sweep(settings(verify=Verify(timeout_seconds=30.0)))
+    ended = play.events.index(PhaseEnded(Phase.CANCEL))
+    before, after = play.events[:ended], play.events[ended:]
+    assert counted(before).asked == counted(play.events).asked == len(play.rows())
+    assert any(isinstance(event, OutcomeReached) for event in after)
+    stuck = play.outcomes()[Outcome.STUCK_STOPPING]
+    awaited = [event for event in after if isinstance(event, Awaited) and event.runs]
+    assert all(abs(event.longest_seconds + event.left_seconds - 30.0) < 3.0 for event in awaited)
+    first_given_up = next(
+        at
+        for at, event in enumerate(play.events)
+        if isinstance(event, OutcomeReached) and event.outcome == "stuck_stopping"
+    )
+    waits = counted(play.events[:first_given_up]).waits()
+    assert waits is not None and (waits.runs, waits.stopping) == (stuck, stuck)
+    assert counted(play.events).waits() is None
 
 
 def test_a_manifest_is_cancelled_without_a_read_before() -> None:
@@ -289,8 +327,17 @@ def test_a_deadline_ends_with_five_and_resume_finishes() -> None:
     play = Play()
     result = play.sweep(settings(rate=Rate(rps=5.0), retry=Retry(deadline_seconds=3.0)))
     assert (result.exit_code, result.stop_cause) == (5, StopCause.DEADLINE)
-    assert play.outcomes()[Outcome.NOT_ATTEMPTED] > 0
+    left = play.outcomes()[Outcome.NOT_ATTEMPTED]
+    counters = counted(play.events)
+    assert (counters.asked, counters.to_cancel) == (len(play.rows()) - left, len(play.rows()))
+    play.events.clear()
+    assert left > 0
     assert play.resume(settings(rate=Rate(rps=5.0))).exit_code == 0
+    [resumed] = [event for event in play.events if isinstance(event, Resumed)]
+    assert (resumed.to_ask, resumed.settled + resumed.to_read) == (left, resumed.runs - left)
+    counters = counted(play.events)  # what is listed once more is not found once more
+    assert counters.asked == counters.to_cancel == len(play.rows()) - (resumed.runs - left)
+    assert counters.settled == counters.to_settle == counters.asked + resumed.to_read
 
 
 def test_too_many_errors_stop_the_cancelling() -> None:
@@ -416,6 +463,18 @@ def test_until_clear_goes_on_until_nothing_is_active() -> None:
     started = {run.task_run_id for _, _, run in play.world.runs() if run.origin != "fleet"}
     assert came_back and started <= known
     assert play.facts()["sweeps"] == sum(isinstance(event, SweepStarted) for event in play.events) > 2
+    counters = counted(play.events)
+    assert counters.asked == counters.to_cancel_found >= len(play.rows())
+    assert counters.transforms_listed == counters.transforms_found == FLEET.transforms
+
+
+def test_until_clear_tells_that_a_target_is_in_trouble_no_more() -> None:
+    play = Play(world(Fault(FaultKind.DENIED, operations=("ListMLTransforms",), until_seconds=0.5)))
+    result = play.sweep(settings(until_clear=True))
+    assert (result.exit_code, play.active()) == (0, 0)
+    kinds = [type(event) for event in play.events if isinstance(event, TargetFailed | TargetRecovered)]
+    assert kinds == [TargetFailed, TargetRecovered]
+    assert counted(play.events).trouble() == []
 
 
 def test_a_sweep_until_clear_that_was_clear_is_over_for_good() -> None:

@@ -121,9 +121,9 @@ class TransformsDescribed:
 
 @dataclass(frozen=True, slots=True)
 class RunsFound:
-    """Active runs stand in the ledger: ``to_cancel`` of them to be cancelled, ``excluded`` left alone.
+    """Active runs have come into the ledger: ``to_cancel`` of them to be cancelled, ``excluded`` left alone.
 
-    A listing of ``--until-clear`` may find runs that an earlier one has found.
+    Those that an earlier listing has found do not count again, unless they have to be asked for once more.
     """
 
     target: Target
@@ -229,18 +229,16 @@ class Awaited:
 
 @dataclass(frozen=True, slots=True)
 class SweepStarted:
-    """``--until-clear``: sweep number ``number`` begins, while ``waiting`` runs are still to be asked."""
+    """``--until-clear``: sweep number ``number`` begins."""
 
     number: int
-    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class SweepListed:
-    """``--until-clear``: sweep number ``number`` has listed everything, and ``waiting`` runs are still to be asked."""
+    """``--until-clear``: sweep number ``number`` has listed everything."""
 
     number: int
-    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,13 +34,13 @@ async def until_clear(
     pause, fruitless = PAUSE_SECONDS[0], 0
     while cancelling.cause is None:
         number += 1
-        on_event(SweepStarted(number, _waiting(ledger)))
+        on_event(SweepStarted(number))
         await ledger.set_facts(sweeps=number)
         for work in works:
             work.try_again()
         clear = await discover(number)
         await ledger.writer.commit()
-        on_event(SweepListed(number, _waiting(ledger)))
+        on_event(SweepListed(number))
         if all(work.idle for work in works):
             fruitless += 1
             if clear or fruitless >= FRUITLESS_SWEEPS:
@@ -61,9 +61,6 @@ async def until_clear(
 
 def _requests_wait(works: Sequence[TargetWork], ledger: Ledger) -> bool:
     """Whether runs are still to be asked, and a target that has such runs is still at work."""
-    return bool(_waiting(ledger)) and any(work.stop.cause is None and not work.idle for work in works)
-
-
-def _waiting(ledger: Ledger) -> int:
-    """Runs for which a request is still to be made."""
-    return sum(ledger.reader.count(state) for state in ("pending", "claimed"))
+    return any(ledger.reader.count(state) for state in ("pending", "claimed")) and any(
+        work.stop.cause is None and not work.idle for work in works
+    )

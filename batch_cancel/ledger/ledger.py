@@ -13,7 +13,7 @@ from batch_cancel.core.errors import LedgerError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Target, TaskRun, TaskRunKey, Transform
 from batch_cancel.ledger import schema
-from batch_cancel.ledger.reader import LedgerReader
+from batch_cancel.ledger.reader import MAY_RETURN, LedgerReader
 from batch_cancel.ledger.writer import LedgerWriter, Offload, Statement
 
 LEDGER_NAME = "ledger.db"
@@ -24,7 +24,6 @@ INSERT INTO runs (target_id, transform_id, task_run_id, task_type, started_on, s
                   rule, labels, priority, sweep_number, state, outcome)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
-MOST_RETURNS = 2
 # What had been asked may have reached the service, and a listing may lag behind what was seen: it is read before
 # anything is sent again, and if it was over after all, its earlier request has its verdict back.
 ADD_RUN_AGAIN = ADD_RUN.replace(
@@ -34,8 +33,7 @@ ADD_RUN_AGAIN = ADD_RUN.replace(
         status_before = excluded.status_before, accepted = 0, accepted_at = NULL, refusal = NULL,
         tainted = max(tainted, accepted, runs.outcome IN ('stopped', 'finished_first')),
         status_after = NULL, confirmed_at = NULL, error_code = NULL, error_message = NULL
-    WHERE runs.state = 'done' AND excluded.state = 'pending'
-        AND (runs.outcome IN ('stopped', 'finished_first', 'already_finished') OR returns < {MOST_RETURNS})
+    WHERE excluded.state = 'pending' AND {MAY_RETURN}
     """,
 )
 ADD_INTENT = "INSERT INTO attempts (run_id, number, intent_at) VALUES (?, ?, ?)"
@@ -335,7 +333,7 @@ class Ledger:
 
         Args:
             again: a run that has its verdict and was found active once more is pending once more; one that would not
-                stop only :data:`MOST_RETURNS` times.
+                stop only :data:`~batch_cancel.ledger.reader.MOST_RETURNS` times.
         """
         await self.writer.commit(_add_run(target_id, run, sweep_number, again=again) for run in runs)
 

@@ -181,6 +181,13 @@ LEFT JOIN transforms m ON m.target_id = r.target_id AND m.transform_id = r.trans
 """  # noqa: S608  # VERDICT is a constant of this module
 """The columns stand in the order of RunRow's fields."""
 
+MOST_RETURNS = 2
+MAY_RETURN = f"""
+runs.state = 'done'
+    AND (runs.outcome IN ('stopped', 'finished_first', 'already_finished') OR runs.returns < {MOST_RETURNS})
+"""
+"""Runs that become pending once more when a listing of ``--until-clear`` finds them active after their verdict."""
+
 USED_SECONDS = """
 CASE
     WHEN :now IS NULL THEN NULL
@@ -227,6 +234,19 @@ class LedgerReader:
         if target_id is None:
             return self._one("SELECT count(*) FROM runs WHERE state = ?", state)
         return self._one("SELECT count(*) FROM runs WHERE state = ? AND target_id = ?", state, target_id)
+
+    def entered(self, target_id: int, transform_id: str, *, again: bool) -> set[str]:
+        """Runs of a transform that finding them anew does not change: they stand here already.
+
+        Args:
+            again: as in :meth:`~batch_cancel.ledger.ledger.Ledger.add_runs`.
+        """
+        but = f"AND NOT ({MAY_RETURN})" if again else ""
+        rows = self._connection.execute(
+            f"SELECT task_run_id FROM runs WHERE target_id = ? AND transform_id = ? {but}",  # noqa: S608  # constants
+            (target_id, transform_id),
+        )
+        return {row[0] for row in rows}
 
     def count_runs(self) -> int:
         """How many distinct runs there are."""

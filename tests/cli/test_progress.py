@@ -386,7 +386,7 @@ def test_json_lines_are_json_and_ascii_with_every_number() -> None:
 
 
 def test_quiet_tells_trouble_alone_and_verbose_everything() -> None:
-    events = [*a_sweep(), TargetFailed(THERE, "E", "words")]
+    events = [*a_sweep(), TargetFailed(THERE, "E", "words"), Warned("of no consequence")]
     quiet = pipe_of(events, 11, quiet=True)
     assert [line.split(": ")[0] for line in quiet.splitlines()] == ["12:00:00Z warning", "12:00:00Z error"]
     verbose = pipe_of(events, 11, verbose=True)
@@ -499,11 +499,142 @@ def test_a_second_sweep_counts_what_it_finds_anew() -> None:
         SweepStarted(1),
         *listed("tfm-1", 10, 2),
         *(event for number in range(8) for event in asked(number)),
+        TransformsFound(HERE, 1),
+        SweepListed(1),
         SweepStarted(2),
-        *listed("tfm-1", 2, 2),
+        TransformsFound(HERE, 1),
+        *listed("tfm-1", 2, 1),
     )
     counters = watched.progress.counters
-    assert (counters.to_cancel, counters.excluded, counters.asked) == (10, 2, 8)
+    assert (counters.to_cancel, counters.excluded, counters.asked) == (12, 3, 8)
+    assert (counters.transforms_listed, counters.transforms_found) == (1, 1)
+    watched.tell(SweepListed(2), TargetFailed(THERE, "E", "words"), TargetFailed(THERE, "E", "words"))
+    line = watched.progress._status.line()
+    assert "discover: 1 of 1 transform · 12 to cancel; cancel: 8 of 12 runs asked" in line
+    assert "1 target in trouble" in line  # the same one twice
+    watched.tell(TargetRecovered(THERE))
+    assert "in trouble" not in watched.progress._status.line()
+
+
+def test_the_time_at_a_question_is_no_part_of_times_and_speeds() -> None:
+    watched = Watched(None)
+    watched.tell(PhaseBegan(Phase.CONNECT))
+    watched.wait(2)
+    with watched.progress.paused():
+        watched.wait(230)
+    watched.tell(PhaseBegan(Phase.CANCEL, 900))
+    for number in range(60):
+        watched.tell(CallAnswered(HERE, "CancelMLTaskRun", None, 0.1), *asked(number))
+        watched.wait(0.125)
+    status = watched.progress._status
+    assert status.elapsed_seconds < 10
+    assert status.rate() == "8.0/s asked"
+    assert status.eta() == "about 1m45s left"
+
+
+def test_what_is_waited_for_at_the_end_is_told_with_the_end_of_the_wait(terminal: Terminal) -> None:
+    watched = Watched(terminal.stream())
+    with watched.progress:
+        watched.tell(PhaseBegan(Phase.CANCEL, 5), PhaseBegan(Phase.VERIFY), CallAnswered(HERE, "X", None, 0.1))
+        watched.tell(*(event for number in range(5) for event in asked(number)))
+        watched.tell(OutcomeReached(HERE, key(4), Outcome.STOPPED))
+        watched.tell(Awaited(HERE, "tfm-1", 3, 3, 56.0, 844.0), Awaited(THERE, "tfm-1", 1, 1, 20.0, 874.0))
+        watched.wait(2)
+        assert "  waits for  4 STOPPING, longest 0:58, gives up in 14:32" in screen(terminal)
+        assert "4 STOPPING, longest 0:58, gives up in 14:32" in watched.progress._status.line()
+        watched.tell(Awaited(THERE, "tfm-1", 0), Awaited(HERE, "tfm-1", 3, 2, 60.0, 840.0))
+        assert "3 runs, 2 of them STOPPING, longest 1:00, gives up in 14:00" in watched.progress._status.line()
+        watched.tell(Awaited(HERE, "tfm-1", 0))
+        assert "STOPPING" not in watched.progress._status.line()
+
+
+def test_a_resumed_sweep_tells_what_stood_in_its_ledger() -> None:
+    events = [
+        Resumed(runs=274, settled=57, excluded=0, to_read=80, to_ask=137),
+        PhaseBegan(Phase.CANCEL),
+        PhaseBegan(Phase.VERIFY),
+        *asked(1),
+    ]
+    lines = pipe_of(events, 6).splitlines()
+    assert lines[0] == "12:00:00Z resumed: 274 runs · 57 settled before · 80 to read back · 137 to ask"
+    assert lines[-1].startswith("12:00:00Z cancel: 1 of 137 runs asked; verify: 0 of 81 runs settled")
+
+
+def test_a_phase_that_left_something_undone_is_not_called_done() -> None:
+    events = [
+        PhaseBegan(Phase.DISCOVER),
+        TransformsFound(HERE, 8),
+        RunsFound(HERE, 7, 0),  # of a transform whose listing had not come to its end
+        PhaseBegan(Phase.CANCEL),
+        *asked(1),
+        Stopping("deadline"),
+        PhaseEnded(Phase.DISCOVER),
+        PhaseEnded(Phase.CANCEL),
+    ]
+    text = pipe_of(events, 1)
+    assert "discover: 0 of 8 transforms · 7 to cancel; stopped\n" in text
+    assert "cancel: 1 of 7 runs asked; stopped\n" in text
+
+
+def test_a_rate_is_told_with_the_targets_that_it_is_of_and_only_while_somebody_is_asked() -> None:
+    watched = Watched(None)
+    call = CallAnswered(HERE, "CancelMLTaskRun", None, 0.1)
+    watched.tell(PhaseBegan(Phase.CANCEL, 2), RateChanged(HERE, "CancelMLTaskRun", 316.0, False), call, *asked(1))
+    status = watched.progress._status
+    assert status.rate() == "0.0/s asked · no limit met so far"  # what is allowed is not what was seen to go
+    watched.tell(call, CallAnswered(THERE, "CancelMLTaskRun", None, 0.1))
+    watched.tell(RateChanged(HERE, "CancelMLTaskRun", 32.0, True))
+    assert status.rate() == "0.0/s at 2 targets · limit near 32/s at 222222222222/eu-west-1"
+    watched.tell(*asked(2))
+    assert status.rate() == "limit near 32/s at 222222222222/eu-west-1"
+
+
+def test_a_target_is_named_as_soon_as_its_account_is_known() -> None:
+    unknown = Target("eu-west-1")
+    events: list[Event] = [
+        PhaseBegan(Phase.CONNECT),
+        TargetOpened(unknown),
+        PhaseEnded(Phase.CONNECT),
+        TargetIdentified(HERE),
+        TargetFailed(HERE, "AccessDenied", "AccessDenied: not you"),
+        TargetFailed(HERE, "AccessDenied", "AccessDenied: not you"),
+        PlaceFailed("unit ou-1", "AccessDenied", "nor there"),
+    ]
+    lines = pipe_of(events, 1).splitlines()
+    assert [line.removeprefix("12:00:00Z ") for line in lines] == [
+        "connect: begins",
+        "connect: default/eu-west-1; done",
+        "account: 222222222222/eu-west-1",
+        "error: 222222222222/eu-west-1: AccessDenied: not you",
+        "error: unit ou-1: AccessDenied: nor there",
+    ]
+
+
+def test_on_a_terminal_lines_break_between_words_and_a_command_never(terminal: Terminal) -> None:
+    watched = Watched(terminal.stream(), no_progress=True)
+    directory = "runs of a night/" + "x" * 90
+    arn = "arn:aws:iam::222222222222:role/" + "y" * 80
+    watched.tell(SweepBegan("id", directory), TargetFailed(HERE, "AccessDenied", f"{'word ' * 20}{arn}"))
+    watched.wait(1)
+    lines = terminal.rest().replace("\r\n", "\n").splitlines()
+    assert f"  batch-cancel resume '{directory}'" in lines
+    assert f"  {arn}" in lines
+    assert all(len(line) < 80 for line in lines if "x" * 90 not in line and arn not in line)
+
+
+def test_verbose_tells_each_call_and_on_a_terminal_when(terminal: Terminal) -> None:
+    watched = Watched(terminal.stream(), verbose=True, no_progress=True)
+    watched.tell(
+        CallAnswered(HERE, "GetMLTaskRuns", None, 0.0315),
+        CallAnswered(HERE, "CancelMLTaskRun", ErrorKind.NOT_FOUND, 0.2),
+        RateChanged(HERE, "CancelMLTaskRun", 1_100.0, False),
+    )
+    watched.wait(1)
+    assert terminal.rest().replace("\r\n", "\n").splitlines() == [
+        "12:00:00Z 222222222222/eu-west-1: GetMLTaskRuns: ok, 0.032 s",
+        "12:00:00Z 222222222222/eu-west-1: CancelMLTaskRun: not found, 0.200 s",
+        "12:00:00Z 222222222222/eu-west-1: CancelMLTaskRun: now at most 1,100/s",
+    ]
 
 
 def test_when_all_is_asked_the_view_says_what_is_waited_for(terminal: Terminal) -> None:
@@ -579,8 +710,8 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(TargetRecovered, targets),
     st.builds(PlaceFailed, st.text(max_size=5), st.text(max_size=5), st.text(max_size=5)),
     st.builds(OutcomeReached, targets, st.just(key(1)), outcomes),
-    st.builds(SweepStarted, st.integers(1, 3), st.integers(0, 3)),
-    st.builds(SweepListed, st.integers(1, 3), st.integers(0, 3)),
+    st.builds(SweepStarted, st.integers(1, 3)),
+    st.builds(SweepListed, st.integers(1, 3)),
     st.builds(Stopping, st.just("deadline")),
 )
 

@@ -113,6 +113,7 @@ class Counters:
         self.calls = 0
         self.cancel_calls = 0
         self.throttled = 0
+        self.cancel_throttled = 0
         self.retries = 0
         self.asked = 0
         """Runs whose requests are over, whatever came of them; those that an earlier process asked for left out."""
@@ -165,7 +166,7 @@ class Counters:
     def phase(self) -> Phase | None:
         """The phase that people would name if asked: the furthest one under way, verification only when it is alone."""
         running = [phase for phase, state in list(self.phases.items()) if not state.ended]
-        if self.all_asked:
+        if self.all_asked or (self.sweep_number > 1 and self.asked >= (self.to_cancel or 0)):
             running = [phase for phase in running if phase is not Phase.CANCEL or Phase.VERIFY not in running]
         if self.listing_over and Phase.VERIFY in running and self.settled < self.to_settle:
             running = [phase for phase in running if phase is not Phase.DISCOVER]  # until the next listing begins
@@ -179,6 +180,11 @@ class Counters:
         """Whether nothing is being listed; ``--until-clear`` pauses between its listings."""
         discover = self.phases.get(Phase.DISCOVER)
         return discover is None or discover.ended or self._sweep_listed
+
+    @property
+    def sweeping_again(self) -> bool:
+        """Whether ``--until-clear`` has listings to come."""
+        return self._sweep_listed and not self.phases.get(Phase.DISCOVER, PhaseState(ended=True)).ended
 
     @property
     def all_asked(self) -> bool:
@@ -301,6 +307,7 @@ class Counters:
             self.throttled += 1
         if event.operation == CANCEL:
             self.cancel_calls += 1
+            self.cancel_throttled += event.kind is ErrorKind.THROTTLE
             place = _place(event.target)
             if place not in self._names:
                 self._names[place] = str(event.target)
@@ -350,14 +357,10 @@ class Counters:
     def _sweep_started(self, event: SweepStarted) -> None:
         self.sweep_number = event.number
         self._sweep_listed = False
-        # Its own listing counts from nothing; what is spared is found once more.
-        self.transforms_found = self.transforms_listed = self.excluded_found = 0
-        self.to_cancel_found = self.asked + event.waiting
+        self.transforms_found = self.transforms_listed = 0  # those of this listing
 
     def _sweep_listed_now(self, event: SweepListed) -> None:
         self._sweep_listed = True
-        if event.number > 1:  # it may have found what was found before
-            self.to_cancel_found = self.asked + event.waiting
 
     def _stopping(self, event: Stopping) -> None:
         self.stop_cause = event.cause

@@ -34,6 +34,8 @@ OUTCOME_ORDER = (
 STILL_SECONDS = 3.0
 """So much longer than all that is left should take may nothing happen before an estimate is given up."""
 
+LEAST_SECONDS = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class PhaseLine:
@@ -111,7 +113,9 @@ class Status:
                 return None  # what is still to be found, nobody knows
             return _left(counters.to_cancel, counters.asked, self._speeds["asked"])
         if phase is Phase.VERIFY:
-            return _left(counters.to_settle, counters.settled, self._speeds["settled"])
+            seconds = _left(counters.to_settle, counters.settled, self._speeds["settled"])
+            # The last of those that an --until-clear has found so far are not the last of all.
+            return seconds if seconds is None or seconds >= LEAST_SECONDS or not counters.sweeping_again else None
         if phase is Phase.DISCOVER:
             return _left(counters.transforms_found, counters.transforms_listed, self._speeds["listed"])
         return None
@@ -186,17 +190,15 @@ class Status:
         says = []
         targets = len(counters.cancel_calls_by_place)
         if counters.asked < (counters.to_cancel or 0):  # otherwise there is nobody to ask for just now
-            at = f" at {counted(targets, 'target')}" if targets > 1 else ""
-            says.append(f"{rate(self._speeds['cancel'].per_second())} asked{at}")
+            at = f"at {counted(targets, 'target')}" if targets > 1 else "asked"
+            says.append(f"{rate(self._speeds['cancel'].per_second())} {at}")
         busiest = counters.busiest()
         if busiest is not None and (pace := busiest[1]) is not None:
             where = f" at {printable(busiest[0])}" if targets > 1 else ""
             if pace.limit_found:
                 says.append(f"limit near {rate(pace.rps)}{where}")
-            elif counters.throttled:  # it may be another operation's limit, or nothing to do with the rate
-                says.append(f"at most {rate(pace.rps)}{where}")
             else:  # the pace is what would be allowed, and proves nothing
-                says.append(f"no limit met so far{where}")
+                says.append("limit not known yet" if counters.cancel_throttled else "no limit met so far")
         return " · ".join(says) or None
 
     def friction(self) -> str | None:

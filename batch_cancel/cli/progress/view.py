@@ -77,7 +77,7 @@ class View:
         status = self._status
         lines: list[list[tuple[str, str]]] = []
         if waiting := status.waiting():
-            lines.append([(_label("waiting for"), "dim"), (waiting, "")])
+            lines.append([(_label("waits for"), "dim"), (waiting, "")])
         if rate := status.rate():
             lines.append([(_label("rate"), "dim"), (rate, "")])
         if friction := status.friction():
