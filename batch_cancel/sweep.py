@@ -315,7 +315,7 @@ class Sweep:
             self._tell(TargetOpened(target))
         for failed in resolved.failed:
             if failed.left_out:
-                self._tell(Warned(f"{failed.place}: {failed.message}"))
+                self._tell(Warned(f"{failed.place}: left out: {failed.message}"))
             else:
                 self._tell(PlaceFailed(failed.place, failed.code, failed.message))
                 target = Target(failed.region or "*", failed.account_id, failed.access)
