@@ -245,14 +245,14 @@ PLANTS = (
     _one(
         "the wait for the end has no end",
         VERIFIER,
-        "        return now - max(since, self._began_at) >= self._timeout\n",
+        "        return now - self._waits_since(run, now, accepted=accepted) >= self._timeout\n",
         "        return False\n",
     ),
     _one(
         "the wait for the end is cut short",
         VERIFIER,
-        "        return now - max(since, self._began_at) >= self._timeout\n",
-        "        return now - max(since, self._began_at) >= self._timeout / 2\n",
+        "        return now - self._waits_since(run, now, accepted=accepted) >= self._timeout\n",
+        "        return now - self._waits_since(run, now, accepted=accepted) >= self._timeout / 2\n",
     ),
     _one(
         "a 200 without the echo is accepted",
