@@ -189,7 +189,8 @@ class Status:
             return f"{rate(per_second)} calls" if per_second else None
         says = []
         targets = len(counters.cancel_calls_by_place)
-        if counters.asked < (counters.to_cancel or 0):  # otherwise there is nobody to ask for just now
+        asking = counters.asked < (counters.to_cancel or 0)
+        if asking:  # otherwise there is nobody to ask for just now
             at = f"at {counted(targets, 'target')}" if targets > 1 else "asked"
             says.append(f"{rate(self._speeds['cancel'].per_second())} {at}")
         busiest = counters.busiest()
@@ -197,7 +198,7 @@ class Status:
             where = f" at {printable(busiest[0])}" if targets > 1 else ""
             if pace.limit_found:
                 says.append(f"limit near {rate(pace.rps)}{where}")
-            else:  # the pace is what would be allowed, and proves nothing
+            elif asking:  # the pace is what would be allowed, and proves nothing
                 says.append("limit not known yet" if counters.cancel_throttled else "no limit met so far")
         return " · ".join(says) or None
 
