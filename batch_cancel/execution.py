@@ -61,6 +61,7 @@ async def carry_out(
     interrupted_code: Callable[[], int] = lambda: 130,
     rates: Path | None = None,
     command: str | None = None,
+    manifest: Path | None = None,
 ) -> Result:
     """The sweep itself; afterwards its ledger is closed, whatever happened.
 
@@ -68,6 +69,7 @@ async def carry_out(
         ledger: new and empty, or reopened. One in which nothing has happened yet is taken back.
         rates: where learned rates are kept; None for the user's state directory.
         command: how it was started, for the report's advice.
+        manifest: where the list stands on this machine, if its settings name a place elsewhere.
 
     Raises:
         BatchCancelError: it could not even begin, or its record could not be kept.
@@ -85,6 +87,7 @@ async def carry_out(
         stop=stop,
         interrupted_code=interrupted_code,
         command=command,
+        manifest=manifest,
     )
     try:
         result = await (sweep.resume() if resumed else sweep.run())
@@ -109,6 +112,9 @@ async def finish(
     emf: Callable[[Sequence[str]], None] | None = None,
     notify: bool = True,
     shown: Path | None = None,
+    stop: Stop | None = None,
+    interrupted_code: Callable[[], int] = lambda: 130,
+    delivery_seconds: float = 60.0,
 ) -> Finished:
     """Write the reports of a sweep that is over, and deliver them as its settings say.
 
@@ -117,6 +123,9 @@ async def finish(
         emf: takes the lines of CloudWatch's embedded metric format; may raise OSError.
         notify: False where the sweep goes on elsewhere.
         shown: what the reports' commands call the run directory, where it will not stay.
+        stop: ends the delivery; where that left something undelivered, the exit code is ``interrupted_code()``. It is
+            not the sweep's own: a sweep that was stopped is delivered all the same.
+        delivery_seconds: for a delivery; large files get more.
 
     Raises:
         RecordLost: a report cannot be written.
@@ -137,7 +146,15 @@ async def finish(
         if wanted(settings):
             way = outbox() if outbox else aws_outbox(settings, sweep_id)
             delivered = await deliver(
-                directory, settings, reports, way, sweep_id=sweep_id, exit_code=exit_code, notify=notify
+                directory,
+                settings,
+                reports,
+                way,
+                sweep_id=sweep_id,
+                exit_code=exit_code,
+                notify=notify,
+                stop=stop,
+                seconds=delivery_seconds,
             )
             place = delivered.place
             faults.extend(delivered.faults)
@@ -145,10 +162,12 @@ async def finish(
     async def amend_if_not_well() -> None:
         """Reports and their copies say the code that the process ends with."""
         nonlocal exit_code
-        if faults and exit_code == 0:
-            exit_code = 1
+        interrupted = bool(faults) and stop is not None and stop.cause is not None
+        code = interrupted_code() if interrupted else exit_code or (1 if faults else 0)
+        if code != exit_code:
+            exit_code = code
             await amend(directory, settings, exit_code, shown)
-            if place is not None:
+            if place is not None and not interrupted:
                 await deliver_all(notify=False)
 
     await deliver_all(notify=notify)

@@ -79,6 +79,7 @@ class Sweep:
         stop: requested by signals; the deadline and the breaker request it themselves.
         interrupted_code: what to exit with after an interruption.
         command: how it was started, for the report's advice.
+        manifest: where the list stands on this machine, if its settings name a place elsewhere.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Sweep:
         stop: Stop,
         interrupted_code: Callable[[], int] = lambda: 130,
         command: str | None = None,
+        manifest: Path | None = None,
         jitter: random.Random | None = None,
     ) -> None:
         self._settings = settings
@@ -108,6 +110,7 @@ class Sweep:
         self._stop = stop
         self._interrupted_code = interrupted_code
         self._command = command
+        self._manifest = manifest
         self._jitter = jitter or random.Random()
         self._cancelling = Stop(stop)
         self._in_flight = InFlight(settings.rate.max_concurrency)
@@ -270,7 +273,7 @@ class Sweep:
         match self._settings.source:
             case ManifestSource() as source:
                 intake = await take_in(
-                    read_manifest(source.path, source.format),
+                    read_manifest(source.path, source.format, at=self._manifest),
                     source.path if source.path != "-" else "<stdin>",
                     Places(self._settings.targets, self._service.default_region),
                     self._ledger,

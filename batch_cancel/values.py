@@ -63,12 +63,17 @@ def check_external_id(text: str) -> str:
 
 
 def check_url(text: str) -> str:
-    """An http or https address."""
+    """An http or https address, without a user's name and password: it is kept in ledgers, and shown."""
     try:
         parts = urlsplit(text)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        sound = False
+        parts, sound = None, False
+    if parts is not None and "@" in parts.netloc:
+        raise UsageError(
+            f"the address of {quoted(parts.netloc.rpartition('@')[2])} holds a user's name or password, which would be"
+            " kept in the ledger: leave out what stands before the @"
+        )
     if not sound:
         raise UsageError(f"{quoted(text)} is not an address such as http://127.0.0.1:8080")
     return text

@@ -1,11 +1,17 @@
-"""What holds for every test, and what each is followed by."""
+"""What holds for every test, what none may depend on, and what each is followed by."""
 
+import os
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
 from tests.scratch import forget
+
+# The AWS variables of whoever runs the tests: an endpoint or a profile that they work with. On import, before any
+# fixture of whatever scope has set its own.
+for _name in [name for name in os.environ if name.startswith("AWS_")]:
+    del os.environ[_name]
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # on a busy machine any example may take a second
 hypothesis.settings.load_profile("untimed")

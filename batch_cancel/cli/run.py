@@ -7,8 +7,9 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -17,24 +18,27 @@ from batch_cancel.cli.consent import consent
 from batch_cancel.cli.grouped import GroupedCommand
 from batch_cancel.cli.options import Value, resume_options, sweep_options
 from batch_cancel.cli.progress import Progress, progress
-from batch_cancel.cli.settings_from import Output, output_from, renewed, settings_from
+from batch_cancel.cli.settings_from import Output, endpoint_from, output_from, renewed, settings_from
 from batch_cancel.cli.signals import exit_code_of, handle_signals, held_signals, say
 from batch_cancel.cli.wording import is_terminal, printable
-from batch_cancel.core.errors import (
-    AccessStopped,
-    BatchCancelError,
-    CallFailed,
-    InputError,
-    LedgerError,
-    Problem,
-    UsageError,
-)
+from batch_cancel.core.errors import BatchCancelError, InputError, LedgerError, UsageError
+from batch_cancel.core.private_file import private
 from batch_cancel.engine.ending import Result
-from batch_cancel.execution import amend, aws, aws_outbox, carry_out, finish, new_sweep_id, tell_of_failure
+from batch_cancel.execution import (
+    Finished,
+    amend,
+    aws,
+    aws_outbox,
+    carry_out,
+    finish,
+    new_sweep_id,
+    tell_of_failure,
+)
 from batch_cancel.glue.api import Service
-from batch_cancel.glue.outbox import SCHEME, S3Place
+from batch_cancel.glue.outbox import S3Place
 from batch_cancel.ledger.ledger import Ledger
-from batch_cancel.settings import DiscoverySource, Endpoint, ManifestSource, Settings, from_json
+from batch_cancel.s3_inputs import beside, fetch, is_in_s3
+from batch_cancel.settings import DiscoverySource, ManifestSource, Settings, from_json
 from batch_cancel.stop import Stop, StopCause
 from batch_cancel.sweep import Ask
 
@@ -63,12 +67,20 @@ Examples:
 
 @dataclass(slots=True)
 class Execution:
-    """What a sweep needs from the command line while it runs."""
+    """What a sweep needs from the command line while it runs.
+
+    Attributes:
+        listed: an earlier process has read its list to the end.
+        manifest: where a list that is in S3 stands on this machine.
+        signum: the signal that ended it.
+    """
 
     directory: Path
     sweep_id: str
     settings: Settings
     output: Output
+    listed: bool = False
+    manifest: Path | None = None
     signum: int | None = None
 
 
@@ -81,9 +93,10 @@ def run(ctx: click.Context, /, **_: object) -> None:
     The runs come from a manifest, from discovery, or from what SWEEP.yaml names. With --dry-run it ends after the
     decision and makes read calls only.
     """
-    with _here(ctx):
-        settings, output = settings_from(ctx), output_from(ctx)
-    _check_consent(settings)
+    with _failure_counted(ctx.params["emf"]):
+        settings, output = _settings(ctx), output_from(ctx)
+    with _failure_counted(output.emf, settings.name):
+        _check_consent(settings)
     sweep_id = new_sweep_id()
     directory = output.directory or RUNS_DIRECTORY / sweep_id
     sys.exit(execute(Execution(directory, sweep_id, settings, output), Ledger.create, resumed=False))
@@ -117,31 +130,69 @@ def resume(ctx: click.Context, /, run_dir: Path, **_: object) -> None:
             f"{run_dir}: nobody had consented to it, and there is no terminal to ask on: resume it on a terminal, or"
             " start a new sweep with --yes or --confirm-count N"
         )
-    sys.exit(execute(Execution(run_dir, facts["sweep_id"], settings, output), Ledger.open, resumed=True))
+    execution = Execution(run_dir, facts["sweep_id"], settings, output, listed=bool(facts.get("found")))
+    sys.exit(execute(execution, Ledger.open, resumed=True))
+
+
+def _settings(ctx: click.Context) -> Settings:
+    """What the arguments say, wherever the sweep file stands: containers have none on their own disk."""
+    named: str | None = ctx.params["sweep_file"]
+    if named is None or not is_in_s3(named):
+        return settings_from(ctx)
+    with tempfile.TemporaryDirectory(prefix="batch-cancel-") as folder:
+        endpoint = endpoint_from(ctx)
+        outbox = aws_outbox(Settings(source=DiscoverySource(), endpoint=endpoint), new_sweep_id())
+        path = asyncio.run(fetch(outbox, named, Path(folder)))
+        ctx.params["sweep_file"] = str(path)
+        try:
+            settings = settings_from(ctx)
+        except InputError as error:
+            raise InputError([replace(problem, source=named) for problem in error.problems]) from None
+    source = settings.source
+    if isinstance(source, ManifestSource) and source.path.startswith(f"{folder}/"):
+        uri = beside(S3Place.of(named), source.path.removeprefix(f"{folder}/"))
+        return replace(settings, source=replace(source, path=uri))
+    return settings
 
 
 @contextmanager
-def _here(ctx: click.Context) -> Iterator[None]:
-    """Inside, a sweep file that is named by its place in S3 stands in a file of this machine: containers have none."""
-    named = ctx.params["sweep_file"]
-    if named is None or not named.startswith(SCHEME):
+def _list_here(execution: Execution) -> Iterator[None]:
+    """Inside, a list that is in S3 stands in a file of this machine."""
+    source = execution.settings.source
+    if execution.listed or not isinstance(source, ManifestSource) or not is_in_s3(source.path):
         yield
         return
     with tempfile.TemporaryDirectory(prefix="batch-cancel-") as folder:
-        path = Path(folder) / (Path(named).name or "sweep.yaml")
-        endpoint = Endpoint(url=ctx.params["endpoint_url"], ca_bundle=ctx.params["ca_bundle"])
-        outbox = aws_outbox(Settings(source=DiscoverySource(), endpoint=endpoint), new_sweep_id())
-        try:
-            there = asyncio.run(outbox.get_file(S3Place.of(named), path))
-        except CallFailed as failure:
-            raise AccessStopped(f"{named} cannot be read: {failure.code}: {failure.message}") from failure
-        if not there:
-            raise InputError([Problem(named, "there is no such file")])
-        ctx.params["sweep_file"] = str(path)
-        try:
-            yield
-        except InputError as error:
-            raise InputError([replace(problem, source=named) for problem in error.problems]) from None
+        outbox = aws_outbox(execution.settings, execution.sweep_id)
+        with _failure_told(execution):
+            execution.manifest = asyncio.run(fetch(outbox, source.path, Path(folder)))
+        yield
+
+
+@contextmanager
+def _failure_told(execution: Execution) -> Iterator[None]:
+    """A failure inside is told to whoever wants to hear of it."""
+    try:
+        yield
+    except BatchCancelError as error:
+        for fault in asyncio.run(tell_of_failure(execution.settings, execution.sweep_id, error)):
+            click.echo(f"batch-cancel: {printable(fault)}", err=True)
+        raise
+
+
+@contextmanager
+def _failure_counted(emf: str | None, name: str | None = None) -> Iterator[None]:
+    """A failure inside, which leaves no report to make metrics of, is a metric by itself."""
+    try:
+        yield
+    except Exception as error:
+        if emf is not None:
+            from batch_cancel.delivery.metrics import failure_line  # noqa: PLC0415  # for those who want it
+
+            code = error.exit_code if isinstance(error, BatchCancelError) else 1
+            with suppress(OSError):  # the failure under way says more
+                _emf_writer(emf)([failure_line(name, code, datetime.now(UTC))])
+        raise
 
 
 def execute(
@@ -160,21 +211,18 @@ def execute(
         BatchCancelError: it could not even begin, or its record could not be kept.
     """
     settings, sweep_id = execution.settings, execution.sweep_id
-    # Its libraries take half a second, in which a signal may come: until then no ledger stands.
-    service = service or aws(settings, sweep_id)
-    farewell = f"batch-cancel: left at once; `batch-cancel report {execution.directory}` writes the reports"
-    with held_signals(farewell=farewell) as came:
-        try:
-            result = asyncio.run(_carry_out(execution, open_ledger, service, came, resumed=resumed))
-        except BatchCancelError as error:
-            for fault in asyncio.run(tell_of_failure(settings, sweep_id, error)):
-                click.echo(f"batch-cancel: {printable(fault)}", err=True)
-            raise
-        if execution.signum is not None and not came:
-            came.append(execution.signum)  # the next one is the second
-        if result.says:
-            click.echo(f"batch-cancel: {result.says}", err=True)
-        return _conclude(execution, result)
+    with _failure_counted(execution.output.emf, settings.name), _list_here(execution):
+        # Its libraries take half a second, in which a signal may come: until then no ledger stands.
+        service = service or aws(settings, sweep_id)
+        farewell = f"batch-cancel: left at once; `batch-cancel report {execution.directory}` writes the reports"
+        with held_signals(farewell=farewell) as came:
+            with _failure_told(execution):
+                result = asyncio.run(_carry_out(execution, open_ledger, service, came, resumed=resumed))
+            if execution.signum is not None and not came:
+                came.append(execution.signum)  # the next one is the second
+            if result.says:
+                click.echo(f"batch-cancel: {result.says}", err=True)
+            return _conclude(execution, result, came, farewell=farewell)
 
 
 async def _carry_out(
@@ -216,6 +264,7 @@ async def _carry_out(
             ask=_asker(execution, ledger, view) if _can_ask(settings) else None,
             interrupted_code=lambda: exit_code_of(execution.signum or 2),
             command=_command_line(),
+            manifest=execution.manifest,
         )
 
 
@@ -225,22 +274,14 @@ def _command_line() -> str:
     return re.sub(r"(https?://)[^/@\s']*@", r"\1***@", typed)
 
 
-def _conclude(execution: Execution, result: Result) -> int:
+def _conclude(execution: Execution, result: Result, came: Sequence[int], *, farewell: str) -> int:
     """The reports, to where they are wanted, and the result on standard output."""
     from batch_cancel.ledger.reader import LedgerReader  # noqa: PLC0415
     from batch_cancel.report.document import summary  # noqa: PLC0415  # not before the first cancel request
     from batch_cancel.report.text import text_summary  # noqa: PLC0415
 
     directory, output = execution.directory, execution.output
-    finished = asyncio.run(
-        finish(
-            directory,
-            execution.settings,
-            result.exit_code,
-            sweep_id=execution.sweep_id,
-            emf=_emf_writer(output.emf) if output.emf else None,
-        )
-    )
+    finished = asyncio.run(_finish(execution, result, came, farewell))
     code = finished.exit_code
     reader = LedgerReader(directory / "ledger.db")
     try:
@@ -264,6 +305,30 @@ def _conclude(execution: Execution, result: Result) -> int:
     return code
 
 
+async def _finish(execution: Execution, result: Result, came: Sequence[int], farewell: str) -> Finished:
+    """The reports and their delivery, which the first signal ends; of a sweep that a signal ended, it is the second."""
+    stop = Stop()
+
+    def interrupted(signum: int) -> None:
+        execution.signum = signum
+        click.echo("batch-cancel: interrupted; the reports stay here", err=True)
+        stop.request(StopCause.INTERRUPTED)
+
+    interrupted_already = bool(came)
+    with nullcontext() if interrupted_already else handle_signals(interrupted, farewell=farewell):
+        if came and not interrupted_already:  # in between
+            interrupted(came[0])
+        return await finish(
+            execution.directory,
+            execution.settings,
+            result.exit_code,
+            sweep_id=execution.sweep_id,
+            emf=_emf_writer(execution.output.emf) if execution.output.emf else None,
+            stop=stop,
+            interrupted_code=lambda: exit_code_of(execution.signum or 2),
+        )
+
+
 def _emf_writer(target: str) -> Callable[[Sequence[str]], None]:
     """Writes metrics to a file, behind what stands there; ``-`` is standard error: standard output has the result."""
 
@@ -273,7 +338,7 @@ def _emf_writer(target: str) -> Callable[[Sequence[str]], None]:
             sys.stderr.write(text)
             sys.stderr.flush()
             return
-        with Path(target).open("a", encoding="utf-8") as file:
+        with open(target, "a", encoding="utf-8", opener=private) as file:  # Path.open has no opener
             file.write(text)
 
     return write

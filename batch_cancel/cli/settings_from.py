@@ -26,6 +26,7 @@ from batch_cancel.settings import (
     Source,
     TargetSettings,
 )
+from batch_cancel.values import check_url
 
 T = TypeVar("T")
 
@@ -123,11 +124,7 @@ def settings_from(ctx: click.Context) -> Settings:
             max_errors=given.otherwise("max_errors", base.guardrails.max_errors),
         ),
         consent=Consent(yes=given["yes"], confirm_count=given["confirm_count"]),
-        endpoint=Endpoint(
-            url=given["endpoint_url"] or _endpoint_for_all(),
-            ca_bundle=given["ca_bundle"],
-            verify_ssl=not given["no_verify_ssl"],
-        ),
+        endpoint=_endpoint(given),
         report=replace(base.report, formats=given.otherwise("report", base.report.formats)),
         until_clear=given["until_clear"],
         ignore_not_found=given["ignore_not_found"],
@@ -138,6 +135,25 @@ def settings_from(ctx: click.Context) -> Settings:
     return settings
 
 
+def endpoint_from(ctx: click.Context) -> Endpoint:
+    """How the services are reached: known before any sweep file is read, which may be in S3.
+
+    Raises:
+        UsageError: options that exclude each other.
+    """
+    given = Given(ctx)
+    _check_combinations(given)
+    return _endpoint(given)
+
+
+def _endpoint(given: Given) -> Endpoint:
+    return Endpoint(
+        url=given["endpoint_url"] or _endpoint_for_all(),
+        ca_bundle=given["ca_bundle"],
+        verify_ssl=not given["no_verify_ssl"],
+    )
+
+
 def _endpoint_for_all() -> str | None:
     """What AWS_ENDPOINT_URL says, to be kept with the sweep: ``resume`` and ``apply`` call what was called before.
 
@@ -145,7 +161,13 @@ def _endpoint_for_all() -> str | None:
     """
     of_one = any(name.startswith("AWS_ENDPOINT_URL_") for name in os.environ)
     ignored = os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true"
-    return None if of_one or ignored else os.environ.get("AWS_ENDPOINT_URL") or None
+    url = os.environ.get("AWS_ENDPOINT_URL")
+    if of_one or ignored or not url:
+        return None
+    try:
+        return check_url(url)
+    except UsageError as error:
+        raise UsageError(f"AWS_ENDPOINT_URL: {error}") from None
 
 
 def renewed(settings: Settings, ctx: click.Context) -> Settings:

@@ -16,6 +16,7 @@ from batch_cancel.core.errors import (
     GuardrailRefused,
     UsageError,
 )
+from batch_cancel.delivery.bounded import DELIVERY_SECONDS, Bounded
 from batch_cancel.delivery.change import Mark, Marks, scope
 from batch_cancel.delivery.notification import failure as failure_messages
 from batch_cancel.delivery.notification import is_occasion, messages, subject
@@ -24,6 +25,7 @@ from batch_cancel.glue.outbox import Outbox, S3Place
 from batch_cancel.report.document import Document
 from batch_cancel.report.files import opened
 from batch_cancel.settings import Notify, Settings
+from batch_cancel.stop import Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,17 @@ async def deliver(
     sweep_id: str,
     exit_code: int,
     notify: bool = True,
+    stop: Stop | None = None,
+    seconds: float = DELIVERY_SECONDS,
 ) -> Delivered:
     """Upload and notify, as the settings say.
 
     Args:
         notify: False where the sweep goes on elsewhere: then its end is not news yet.
+        stop: ends it; what was not delivered by then is a fault.
+        seconds: for all of it; large files get more (:mod:`batch_cancel.delivery.bounded`).
     """
+    outbox = Bounded(outbox, stop=stop, seconds=seconds)
     faults: list[str] = []
     place = None
     if settings.report.s3 is not None:
@@ -79,7 +86,7 @@ async def tell_of_failure(settings: Settings, sweep_id: str, error: BatchCancelE
     began = not isinstance(error, UsageError | GuardrailRefused | AccessStopped)
     told = failure_messages(settings.name or sweep_id, sweep_id, str(error), error.exit_code, began=began)
     try:
-        await outbox.publish(settings.notify.sns_topic_arn, *told)
+        await Bounded(outbox).publish(settings.notify.sns_topic_arn, *told)
     except CallFailed as failure:
         return [_not_told(settings.notify, failure)]
     return []

@@ -4,6 +4,7 @@ The format: CloudWatch user guide, "Specification: Embedded metric format". A do
 whole; each is one line, small enough for any log driver.
 """
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from batch_cancel.report.story import MAY_RUN
 
 NAMESPACE = "BatchCancel"
 UNNAMED = "unnamed"
+DIMENSION_CHARACTERS = 1024
+"""A dimension's value is printable ASCII, not blank, and at most so long (CloudWatch API reference, Dimension)."""
+_DIGEST_CHARACTERS = 16
 
 _COUNTED = (Outcome.STOPPED, Outcome.FINISHED_FIRST, Outcome.ALREADY_FINISHED, Outcome.EXCLUDED, Outcome.WOULD_CANCEL)
 
@@ -26,14 +30,34 @@ def metric_lines(document: Document, at: datetime) -> Iterator[str]:
     Args:
         at: the moment that the figures are of.
     """
-    name = document.facts.get("name") or UNNAMED
-    timestamp = int(at.timestamp() * 1000)
+    name = _dimension(document.facts.get("name"))
+    timestamp = _milliseconds(at)
     for target in document.summary_of_targets():
         counts = Counter({Outcome(outcome): count for outcome, count in target["outcomes"].items()})
-        place = {"Sweep": name, "Account": target["account_id"] or "unknown", "Region": target["region"]}
+        account, region = _dimension(target["account_id"], "unknown"), _dimension(target["region"])
+        place = {"Sweep": name, "Account": account, "Region": region}
         figures = _of_runs(counts) | {"Complete": (int(target["complete"]), "None")}
         yield _line(timestamp, place, figures, document)
     yield _line(timestamp, {"Sweep": name}, _whole(document), document)
+
+
+def failure_line(name: str | None, exit_code: int, at: datetime) -> str:
+    """The line of a sweep that left no report: it could not begin, or its record could not be kept.
+
+    ``NoReport`` stands there without any dimension too: where not even the sweep file could be read, nobody knows the
+    sweep's name, and an alarm has to hear of it all the same.
+    """
+    no_report = {"Name": "NoReport", "Unit": "Count"}
+    directives = [
+        {
+            "Namespace": NAMESPACE,
+            "Dimensions": [["Sweep"]],
+            "Metrics": [{"Name": "ExitCode", "Unit": "None"}, no_report],
+        },
+        {"Namespace": NAMESPACE, "Dimensions": [[]], "Metrics": [no_report]},
+    ]
+    head = {"_aws": {"Timestamp": _milliseconds(at), "CloudWatchMetrics": directives}}
+    return json.dumps(head | {"Sweep": _dimension(name), "ExitCode": exit_code, "NoReport": 1})
 
 
 def _whole(document: Document) -> dict[str, tuple[float, str]]:
@@ -80,6 +104,21 @@ def _line(timestamp: int, place: dict[str, str], figures: dict[str, tuple[float,
     return json.dumps(
         {"_aws": {"Timestamp": timestamp, "CloudWatchMetrics": [directive]}} | place | properties | values
     )
+
+
+def _dimension(text: object, otherwise: str = UNNAMED) -> str:
+    """A name as CloudWatch takes it: what is plain stays, the rest is escaped, so that two names stay two."""
+    escaped = str(text or "").encode("unicode_escape").decode()
+    if not escaped.strip():
+        return otherwise
+    if len(escaped) <= DIMENSION_CHARACTERS:
+        return escaped
+    digest = hashlib.sha256(escaped.encode()).hexdigest()[:_DIGEST_CHARACTERS]
+    return f"{escaped[: DIMENSION_CHARACTERS - _DIGEST_CHARACTERS - 1]}~{digest}"
+
+
+def _milliseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
 
 
 def _seconds(started: object, finished: object) -> float | None:

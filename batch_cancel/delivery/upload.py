@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from batch_cancel.core.errors import CallFailed, ErrorKind
+from batch_cancel.core.errors import CallFailed, ErrorKind, RecordLost
+from batch_cancel.delivery.bounded import INTERRUPTED
 from batch_cancel.glue.outbox import Outbox, S3Place
+from batch_cancel.ledger.copy import whole
 from batch_cancel.ledger.ledger import LEDGER_NAME
 
 CONTENT_TYPES = {
@@ -24,22 +26,37 @@ def place_of_sweep(prefix: str, sweep_id: str) -> S3Place:
 async def upload(outbox: Outbox, place: S3Place, directory: Path, reports: Sequence[Path]) -> list[str]:
     """Copy a run directory; what could not be copied, a sentence each.
 
-    The ledger goes first and ``report.json`` last, and only after all the others: where that is, everything is.
+    The ledger goes first and ``report.json`` last, and only after all the others: where that is, everything is. After
+    a failure that the others would meet with too (no access, no answer) they are left where they are.
     """
     faults: list[str] = []
     files = [directory / LEDGER_NAME, *sorted(reports, key=lambda path: path.suffix == ".json")]
-    for path in files:
+    for number, path in enumerate(files, start=1):
         if faults and path.suffix == ".json":
             break
         try:
-            await outbox.put_file(place.below(path.name), path, CONTENT_TYPES[path.suffix])
+            await _put(outbox, place.below(path.name), path)
+        except RecordLost as lost:
+            faults.append(f"{lost}; it is kept where it is, and {place.below(path.name)} was not made")
         except CallFailed as failure:
+            left = files[number:] if failure.kind is not ErrorKind.OTHER or failure.code == INTERRUPTED else []
+            others = f"; neither were {', '.join(other.name for other in left)} tried" if left else ""
             faults.append(
                 f"{path} could not be uploaded to {place.below(path.name)}: {_words(failure)}; it is kept where it is"
+                f"{others}"
             )
-            if failure.kind in (ErrorKind.CREDENTIALS, ErrorKind.ACCESS):
-                break  # the others would be told the same
+            if left:
+                break
     return faults
+
+
+async def _put(outbox: Outbox, place: S3Place, path: Path) -> None:
+    content_type = CONTENT_TYPES[path.suffix]
+    if path.name != LEDGER_NAME:
+        await outbox.put_file(place, path, content_type)
+        return
+    with whole(path) as ledger:
+        await outbox.put_file(place, ledger, content_type)
 
 
 def _words(failure: CallFailed) -> str:

@@ -51,7 +51,7 @@ class AwsOutbox:
         self._config = AioConfig(
             retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
             connect_timeout=5,
-            read_timeout=60,
+            read_timeout=15,
             user_agent_extra=f"batch-cancel/{__version__} sweep/{sweep_id}",
         )
         self._session: aioboto3.Session | None = None

@@ -72,10 +72,11 @@ class LedgerWriter:
                 self._timer.cancel()
             if self._executor:
                 self._executor.shutdown()
-            # Another process may be reading; then the write-ahead log stays, which is as good.
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.execute("PRAGMA busy_timeout = 0")
-                self._connection.execute("PRAGMA journal_mode = DELETE")
+            # Another process may be reading; then the write-ahead log stays, which is as good for SQLite. For whoever
+            # copies the file alone, as much of it as the readers allow goes into the file.
+            for statement in ("busy_timeout = 0", "wal_checkpoint(TRUNCATE)", "journal_mode = DELETE"):
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute(f"PRAGMA {statement}").fetchall()
             self._connection.close()
 
     def _flush(self) -> None:

@@ -43,7 +43,11 @@ def format_by_ending(path: str) -> ManifestFormat:
 
 
 def read_manifest(
-    path: str, file_format: ManifestFormat | None = None, *, stdin: BinaryIO | None = None
+    path: str,
+    file_format: ManifestFormat | None = None,
+    *,
+    stdin: BinaryIO | None = None,
+    at: Path | None = None,
 ) -> Iterator[ManifestRow | Problem]:
     """The rows of a manifest in the file's order, each bad row as the Problem that it is.
 
@@ -51,6 +55,7 @@ def read_manifest(
         path: a file, or ``-`` for standard input.
         file_format: None for "by the file's ending".
         stdin: what ``-`` reads; the process's own standard input if None.
+        at: where the file stands on this machine, if ``path`` is its name elsewhere.
 
     Raises:
         InputError: the file cannot be opened, or from some place on not be read (while iterating).
@@ -58,7 +63,7 @@ def read_manifest(
     chosen = file_format or format_by_ending(path)
     source = "<stdin>" if path == STANDARD_INPUT else path
     try:
-        with _opened(path, stdin) as stream:
+        with _opened(str(at or path), stdin) as stream:
             yield from _rows(stream, chosen, source)
     except OSError as error:
         raise _refused(source, os_fault(error)) from error

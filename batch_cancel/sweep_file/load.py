@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from batch_cancel.core.errors import InputError, Problem
 from batch_cancel.core.selection import Protection, Selection
 from batch_cancel.core.wording import did_you_mean, quoted
+from batch_cancel.glue.outbox import SCHEME
 from batch_cancel.manifest.read import STANDARD_INPUT, format_by_ending, os_fault
 from batch_cancel.settings import (
     Cost,
@@ -227,7 +228,8 @@ def _source(keys: SweepKeys, folder: Path) -> ManifestSource | DiscoverySource:
     if not isinstance(keys.source, ManifestKeys):
         return DiscoverySource()
     manifest = keys.source.manifest
-    path = manifest if manifest == STANDARD_INPUT else str(folder / manifest)
+    elsewhere = manifest == STANDARD_INPUT or manifest.startswith(SCHEME)
+    path = manifest if elsewhere else str(folder / manifest)
     return ManifestSource(path=path, format=keys.source.format, skip_invalid=keys.source.skip_invalid)
 
 
