@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from batch_cancel.core.errors import InputError, Problem, UsageError
+from batch_cancel.core.private_file import private
 from batch_cancel.core.task_run import Target
 from batch_cancel.engine.intake import Places
 from batch_cancel.engine.targets import resolve
@@ -232,7 +233,9 @@ def _write_slices(rows: Iterable[tuple[int, Target, ManifestRow]], paths: Sequen
                 if len(files) >= MOST_OPEN_FILES:
                     stack.close()
                     files.clear()
-                file = files[number] = stack.enter_context(paths[number].open("a", encoding="utf-8", newline=""))
+                file = files[number] = stack.enter_context(
+                    open(paths[number], "a", encoding="utf-8", newline="", opener=private)
+                )
             told = {
                 "transform_id": row.transform_id,
                 "task_run_id": row.task_run_id,

@@ -10,6 +10,7 @@ import click
 
 from batch_cancel.cli.options import Value
 from batch_cancel.core.errors import CallFailed, LedgerError, RecordLost, UsageError
+from batch_cancel.core.private_file import private
 from batch_cancel.values import check_s3
 
 _EXAMPLES = """\b
@@ -116,7 +117,8 @@ def _make(directory: Path) -> None:
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        with open(path, "w", encoding="utf-8", opener=private) as file:
+            file.write(text)
     except OSError as error:
         raise RecordLost(f"cannot write {path}: {error.strerror}") from error
 

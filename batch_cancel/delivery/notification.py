@@ -2,7 +2,8 @@
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,12 @@ SUBJECT_CHARACTERS = 99
 """SNS takes ASCII, fewer than 100 characters, no line breaks (SNS API reference, Publish)."""
 MOST_TROUBLES = 8
 MOST_TARGETS = 50
-MOST_BYTES = 60_000
-"""SNS takes 262,144 bytes for all protocols together; the JSON is sent for five."""
+MOST_KEYS = 100
+MOST_BYTES = 250_000
+"""SNS takes 262,144 bytes for all protocols together, as they are sent: in JSON, in which a letter may be twelve bytes
+(SNS API reference, Publish; CloudWatch and others add attributes of their own)."""
+LENGTHS = (1_000_000, 20_000, 5_000, 2_000, 500, 60)
+"""How long a text of others' may be, in characters: the longest with which the whole fits."""
 PROGRAMS = ("lambda", "sqs", "http", "https", "firehose")
 """Protocols behind which a program reads; ``email`` and the others get the text."""
 
@@ -46,16 +51,14 @@ def messages(
         before: the sweep that this one was compared with.
         faults: what went wrong in delivering.
     """
-    text = "\n".join(_text(document, directory, reports, before, faults)) + "\n"
-    facts = json.dumps(_facts(document, exit_code, reports, before, faults), ensure_ascii=False)
-    return {"default": text, "sms": subject(document, exit_code), **dict.fromkeys(PROGRAMS, facts)}
+    lines = _text(document, directory, reports, before, faults)
+    return _fitting(subject(document, exit_code), lines, _facts(document, exit_code, reports, before, faults))
 
 
 def failure(name: str, sweep_id: str, error: str, exit_code: int, *, began: bool) -> tuple[str, dict[str, str]]:
     """Subject and messages for a sweep that left no report: it could not begin, or its record could not be kept."""
     happened = "broke off" if began else "did not begin"
     told = _subject(f"batch-cancel sweep {name}: {happened} (exit code {exit_code})")
-    error = error[:MOST_BYTES]
     facts = {
         "schema": SCHEMA,
         "sweep_id": sweep_id,
@@ -65,8 +68,37 @@ def failure(name: str, sweep_id: str, error: str, exit_code: int, *, began: bool
         "error": error,
     }
     what = "broke off; look into its run directory" if began else "did not begin, and nothing was cancelled"
-    text = f"The sweep {name} {what}:\n{error}\n"
-    return told, {"default": text, "sms": told, **dict.fromkeys(PROGRAMS, json.dumps(facts, ensure_ascii=False))}
+    return told, _fitting(told, [f"The sweep {name} {what}:", error], facts)
+
+
+def message_bytes(told: Mapping[str, str]) -> int:
+    """How much of SNS's limit the messages take, all protocols together."""
+    return len(json.dumps(dict(told)))
+
+
+def _fitting(sms: str, lines: Sequence[str], facts: dict[str, Any]) -> dict[str, str]:
+    """The messages, with each text in them as long as all of them have room for."""
+    told: dict[str, str] = {}
+    for characters in LENGTHS:
+        text = "\n".join(_cut(line, characters) for line in lines) + "\n"
+        document = json.dumps(_cut(facts, characters), ensure_ascii=False)
+        told = {"default": text, "sms": sms, **dict.fromkeys(PROGRAMS, document)}
+        if message_bytes(told) <= MOST_BYTES:
+            break
+    return told
+
+
+def _cut(value: Any, characters: int) -> Any:  # noqa: ANN401  # JSON
+    """The same with shorter texts, and with shorter lists where texts have to be short."""
+    match value:
+        case str() if len(value) > characters:
+            return value[: characters - 1] + "…"
+        case list():
+            return [_cut(item, characters) for item in value[: max(1, characters // 100)]]
+        case dict():
+            return {key[:characters]: _cut(item, characters) for key, item in islice(value.items(), MOST_KEYS)}
+        case _:
+            return value
 
 
 def _text(
@@ -106,7 +138,7 @@ def _facts(
     """``--output json`` without what may be long: rows that were left out, and targets that are well."""
     summary = document.summary()
     targets = [target for target in summary["targets"] if not target["complete"]]
-    facts: dict[str, Any] = {
+    return {
         "schema": SCHEMA,
         **{key: summary[key] for key in _KEPT},
         "exit_code": exit_code,
@@ -117,9 +149,6 @@ def _facts(
         "sweep_before": None if before is None else {"sweep_id": before.sweep_id, "outcomes": before.outcomes},
         "delivery_faults": list(faults),
     }
-    if len(json.dumps(facts, ensure_ascii=False).encode()) > MOST_BYTES:
-        facts["incomplete_targets"] = []  # their error messages are others' words, of any length
-    return facts
 
 
 _KEPT = (

@@ -136,3 +136,12 @@ def test_the_directory_goes_to_s3_and_the_items_name_it_there(
     }
     assert cloud.objects() == here
     assert [item["shard"]["manifest"] for item in items(tmp_path)] == [f"s3://{BUCKET}/shards/slices/0001.jsonl"]
+
+
+def test_what_it_writes_is_its_maker_s_alone(tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("transform_id,task_run_id,account_id,region\nt,r,111111111111,us-east-1\n")
+    result = run(tmp_path, f"source: {{manifest: runs.csv}}\n{TARGETS}\n", "--yes")
+    assert result.exit_code == 0, result.output
+    made = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(made) == 3
+    assert {path.stat().st_mode & 0o777 for path in made} == {0o600}

@@ -2,15 +2,21 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+from click.testing import CliRunner
 
+from batch_cancel.cli.run import run as command
+from batch_cancel.core.errors import UsageError
+from batch_cancel.settings import Endpoint, Settings
 from batch_cancel.simulator.settings import Behaviour, FleetSettings, WorldSettings
 from batch_cancel.simulator.world import World
 from tests.delivery.conftest import BUCKET, PREFIX, Cloud
@@ -97,3 +103,83 @@ def test_a_sweep_file_that_is_not_in_s3_or_is_wrong_there(cloud: Cloud, world: W
     done = run(tmp_path, place, "--yes")
     assert (done.returncode, f"{place}:1:1: unknown key 'nam'" in done.stderr) == (2, True)
     assert not world.log
+
+
+@pytest.mark.parametrize("named", ["lists/runs.csv", f"s3://{BUCKET}/sweeps/lists/runs.csv"])
+def test_a_list_that_a_sweep_file_in_s3_names_is_in_s3_too(
+    cloud: Cloud, world: World, tmp_path: Path, named: str
+) -> None:
+    rows = [
+        f"{transform.transform_id},{run_.task_run_id}"
+        for *_, transform in world.transforms()
+        for run_ in transform.runs
+    ][:2]
+    s3 = cloud.client("s3")
+    s3.put_object(Bucket=BUCKET, Key="sweeps/nightly.yaml", Body=sweep(cloud, source={"manifest": named}).encode())
+    arguments = (f"s3://{BUCKET}/sweeps/nightly.yaml", "--dry-run", "--region", "us-east-1", "--out", "run")
+    uri = f"s3://{BUCKET}/sweeps/lists/runs.csv"
+    done = run(tmp_path, *arguments)
+    assert (done.returncode, f"{uri}: there is no such file" in done.stderr) == (2, True)
+    text = "\n".join(["transform_id,task_run_id", *rows, ","])
+    s3.put_object(Bucket=BUCKET, Key="sweeps/lists/runs.csv", Body=text.encode())
+    done = run(tmp_path, *arguments)
+    assert (done.returncode, f"{uri}:4" in done.stderr) == (2, True)
+    done = run(tmp_path, *arguments, "--skip-invalid")
+    told = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert (len(told["runs"]), told["totals"]["rejected"], told["source"]["path"]) == (2, 1, uri)
+
+
+def test_how_a_sweep_file_in_s3_is_reached_is_as_the_flags_say(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Endpoint] = []
+
+    def refuse(settings: Settings, sweep_id: str) -> NoReturn:
+        asked.append(settings.endpoint)
+        raise UsageError("enough")
+
+    monkeypatch.setattr("batch_cancel.cli.run.aws_outbox", refuse)
+    CliRunner().invoke(command, ["s3://b/sweep.yaml", "--yes", "--no-verify-ssl", "--endpoint-url", "http://x:1"])
+    assert asked == [Endpoint(url="http://x:1", verify_ssl=False)]
+
+
+@pytest.mark.parametrize(
+    ("place", "changes", "name"),
+    [
+        ("s3://ops-reports/none.yaml", {}, "unnamed"),
+        ("sweep.yaml", {"source": {"manifest": "none.csv"}}, "nightly"),
+    ],
+)
+def test_a_sweep_that_cannot_begin_is_a_metric_all_the_same(
+    world: World, tmp_path: Path, place: str, changes: dict[str, Any], name: str
+) -> None:
+    (tmp_path / "sweep.yaml").write_text(json.dumps({"name": "nightly", **changes}))
+    done = run(tmp_path, place, "--yes", "--emf", "metrics.log")
+    assert done.returncode == 2, done.stderr
+    [line] = [json.loads(line) for line in (tmp_path / "metrics.log").read_text().splitlines()]
+    assert (line["Sweep"], line["ExitCode"], line["NoReport"]) == (name, 2, 1)
+    assert (tmp_path / "metrics.log").stat().st_mode & 0o777 == 0o600
+    assert not world.log
+
+
+def test_the_first_signal_ends_a_delivery_that_hangs(world: World, tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text("source: discovery\nreport: {formats: [json], s3: 's3://ops-reports/x'}\n")
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections, and never answers
+        process = subprocess.Popen(
+            [sys.executable, "-m", "batch_cancel", "run", "sweep.yaml", "--yes", "--out", "run"],
+            cwd=tmp_path,
+            env=os.environ
+            | {"PYTHONPATH": str(Path.cwd()), "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{mute.getsockname()[1]}"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        connection, _ = mute.accept()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+        connection.close()
+    assert process.returncode == 130, err
+    assert "could not be uploaded" in err
+    assert "Traceback" not in err
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["exit_code"] == 130
+    assert active(world) == 0
+    assert out

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,18 +10,35 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from batch_cancel.core.errors import CallFailed, ErrorKind, RecordLost, UsageError
-from batch_cancel.delivery.metrics import metric_lines
-from batch_cancel.delivery.notification import SUBJECT_CHARACTERS, failure, is_occasion, subject
+from batch_cancel.delivery.bounded import DELIVERY_SECONDS
+from batch_cancel.delivery.deliver import deliver as in_one_go
+from batch_cancel.delivery.metrics import failure_line, metric_lines
+from batch_cancel.delivery.notification import (
+    MOST_BYTES,
+    SUBJECT_CHARACTERS,
+    _fitting,
+    failure,
+    is_occasion,
+    message_bytes,
+    subject,
+)
 from batch_cancel.execution import Finished, finish, tell_of_failure
 from batch_cancel.glue.aws_outbox import AwsOutbox
 from batch_cancel.glue.outbox import S3Place
+from batch_cancel.ledger import schema
 from batch_cancel.ledger.ledger import Ledger
-from batch_cancel.report.files import opened
+from batch_cancel.report.files import opened, write_reports
 from batch_cancel.settings import Notify, Report, ReportFormat, Retry, Settings
 from batch_cancel.simulator.settings import FleetSettings, WorldSettings
+from batch_cancel.simulator.world import World
+from batch_cancel.stop import Stop, StopCause
 from tests.delivery.conftest import PREFIX, Cloud
+from tests.sim.virtual_time import run as virtually
 from tests.sweeps import HERE, Play, settings
 
 SWEEP_ID = "20261124T000000Z-000000"
@@ -299,3 +317,144 @@ def test_metrics_of_a_ledger_that_was_never_finished() -> None:
         whole = json.loads(list(metric_lines(document, datetime.now(UTC)))[-1])
     assert (whole["Sweep"], whole["ExitCode"], whole["Complete"]) == ("unnamed", 1, 0)
     assert "Duration" not in whole
+
+
+def test_the_copy_of_a_ledger_that_somebody_reads_is_whole(cloud: Cloud, tmp_path: Path) -> None:
+    play, wanted = Play(), told(cloud)
+    readers: list[sqlite3.Connection] = []
+
+    def read(stop: Stop, world: World) -> None:  # a dashboard, in the middle of a long look
+        connection = schema.open_read_only(play.directory / "ledger.db")
+        connection.execute("BEGIN")
+        connection.execute("SELECT * FROM sweep").fetchall()
+        readers.append(connection)
+
+    play.at_once = read
+    code = play.sweep(wanted).exit_code
+    assert deliver(cloud, play, wanted, code).faults == ()
+    readers[0].close()
+    (tmp_path / "ledger.db").write_bytes(cloud.objects()[f"batch-cancel/{SWEEP_ID}/ledger.db"])
+    reader = Ledger.look(tmp_path)
+    assert reader.count_runs() == len(play.rows()) > 0
+    reader.close()
+
+
+class Mute:
+    """An outbox whose calls never end; ``begun`` counts them."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.first = asyncio.Event()
+
+    async def _hang(self, name: str) -> NoReturn:
+        self.begun.append(name)
+        self.first.set()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    async def put_file(self, place: S3Place, path: Path, content_type: str) -> None:
+        await self._hang(path.name)
+
+    async def put_bytes(self, place: S3Place, data: bytes, content_type: str) -> None:
+        await self._hang("put")
+
+    async def get_bytes(self, place: S3Place) -> bytes | None:
+        await self._hang("get")
+
+    async def get_file(self, place: S3Place, path: Path) -> bool:
+        await self._hang("get")
+
+    async def publish(self, topic_arn: str, subject: str, messages: Mapping[str, str]) -> None:
+        await self._hang("publish")
+
+
+def test_services_that_hang_are_not_waited_for_file_by_file() -> None:
+    play, mute = Play(), Mute()
+    wanted = settings(
+        report=Report(s3=PREFIX), notify=Notify(sns_topic_arn="arn:aws:sns:us-east-1:1:t", on=("change",))
+    )
+    code = play.sweep(wanted).exit_code
+    reports = write_reports(play.directory, (ReportFormat.MD, ReportFormat.JSON))
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        delivered = await in_one_go(play.directory, wanted, reports, mute, sweep_id=SWEEP_ID, exit_code=code)
+        assert delivered.place is None
+        assert "TimedOut" in delivered.faults[0]
+        assert "neither were report.md, report.json tried" in delivered.faults[0]
+        assert "could not be notified" in delivered.faults[-1]
+        return loop.time() - began_at
+
+    assert virtually(main()) <= DELIVERY_SECONDS + 1
+    assert mute.begun == ["ledger.db", "get", "publish"]
+
+
+def test_a_signal_ends_the_delivery_and_the_reports_stand(cloud: Cloud) -> None:
+    play, wanted = Play(), told(cloud, "always")
+    code, mute = play.sweep(wanted).exit_code, Mute()
+
+    async def main() -> Finished:
+        stop = Stop()
+        task = asyncio.create_task(
+            finish(play.directory, wanted, code, sweep_id=SWEEP_ID, outbox=lambda: mute, stop=stop)
+        )
+        await mute.first.wait()
+        stop.request(StopCause.INTERRUPTED)
+        return await task
+
+    finished = asyncio.run(main())
+    assert (finished.exit_code, mute.begun) == (130, ["ledger.db"])
+    assert all("Interrupted" in fault for fault in finished.faults)
+    assert len(finished.faults) == 2
+    assert json.loads((play.directory / "report.json").read_text())["exit_code"] == 130
+
+
+@hypothesis_settings(deadline=None, max_examples=30)
+@given(
+    letter=st.sampled_from(["x", '"', "\\", "\n", "\x01", "é", "\ud800", "😀"]),
+    length=st.sampled_from([10, 9_000, 70_000, 300_000]),
+    number=st.integers(0, 60),
+)
+def test_messages_are_no_longer_than_sns_takes(letter: str, length: int, number: int) -> None:
+    text = letter * length
+    _, told = failure(text, text, text, 2, began=False)
+    assert message_bytes(told) <= MOST_BYTES < 262_144
+    targets = [{"account_id": text, "error": {"code": text, "message": text}}] * min(number, 50)
+    told = _fitting(
+        "s", [text] * number, {"name": text, "reason": text, "incomplete_targets": targets, text: {text: 1}}
+    )
+    assert message_bytes(told) <= MOST_BYTES
+    assert json.loads(told["sqs"])
+
+
+def test_a_message_that_fits_is_not_cut() -> None:
+    _, told = failure("nightly", "s-1", "x" * 20_000, 2, began=False)
+    assert "x" * 20_000 in told["default"]
+    assert json.loads(told["lambda"])["error"] == "x" * 20_000
+
+
+@pytest.mark.parametrize(
+    ("name", "dimension"),
+    [
+        ("nightly", "nightly"),
+        ("  ", "unnamed"),
+        (None, "unnamed"),
+        ("nächtlich", r"n\xe4chtlich"),
+        ("a\nb", r"a\nb"),
+        ("夜", r"\u591c"),
+        ("x" * 1024, "x" * 1024),
+    ],
+)
+def test_dimensions_are_what_cloudwatch_takes(name: str | None, dimension: str) -> None:
+    assert json.loads(failure_line(name, 2, datetime.now(UTC)))["Sweep"] == dimension
+
+
+@given(st.text(max_size=300), st.text(max_size=300), st.sampled_from([1, 500]))
+def test_two_names_are_two_dimensions(one: str, other: str, times: int) -> None:
+    told = [json.loads(failure_line(name * times, 2, datetime.now(UTC)))["Sweep"] for name in (one, other)]
+    for value in told:
+        assert value.isascii()
+        assert value.isprintable()
+        assert 1 <= len(value) <= 1024
+    assert (told[0] == told[1]) is (one == other or not (one.strip(" ") or other.strip(" ")))

@@ -1,5 +1,6 @@
 """Everything in configs/deploy: read by the linters that know it, and by the program whose commands it names."""
 
+import json
 import os
 import re
 import shlex
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import yaml
 
 from batch_cancel.cli import COMMANDS, batch_cancel
 from batch_cancel.cli.iam_policy import policy
+from batch_cancel.delivery.metrics import failure_line
 from tests.deploy.templates import DEPLOY, state_machine, template
 
 TEMPLATES = ("organization.yaml", "member-role.yaml", "ecs.yaml")
@@ -270,3 +273,20 @@ def test_the_state_machine_names_states_that_are_there_and_reaches_them_all() ->
         assert reached == set(states)
 
     walk(state_machine(FunctionArn="arn:aws:lambda:us-east-1:1:function:f", MaxConcurrency="4", ReportBucket="b"))
+
+
+@pytest.mark.parametrize("alarm", ["FailedAlarm", "NoReportAlarm"])
+def test_a_task_that_could_not_begin_rings(alarm: str) -> None:
+    """With the sweep's name known or not, each alarm is on what the failure's one line makes."""
+    told = template("ecs.yaml")["Resources"][alarm]["Properties"]
+    dimensions = [dimension["Name"] for dimension in told.get("Dimensions", [])]
+    line = json.loads(failure_line("nightly" if dimensions else None, 2, datetime.now(UTC)))
+    made = [
+        metric["Name"]
+        for directive in line["_aws"]["CloudWatchMetrics"]
+        if directive["Namespace"] == told["Namespace"] and dimensions in directive["Dimensions"]
+        for metric in directive["Metrics"]
+    ]
+    assert told["MetricName"] in made
+    assert line[told["MetricName"]] > told["Threshold"]
+    assert told["TreatMissingData"] == "notBreaching"
