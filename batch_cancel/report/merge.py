@@ -29,50 +29,65 @@ from batch_cancel.manifest.rows import NotText
 REPORT_SCHEMA = "batch-cancel/report/1"
 
 STRENGTH = (
+    # Seen ended: that is final, whoever saw it. A stop that was asked for and seen says most.
     Outcome.STOPPED,
     Outcome.FINISHED_FIRST,
+    Outcome.ALREADY_FINISHED,
+    # Accepted, and not seen ended: one that was waited for in vain says more than one that nobody waited for.
     Outcome.STUCK_STOPPING,
     Outcome.STOPPING,
-    Outcome.UNKNOWN,
+    # Seen running; it goes before "no such run", for that is no end of a run that was seen.
     Outcome.FAILED,
+    Outcome.WOULD_CANCEL,
+    Outcome.NOT_FOUND,
+    # Nobody could read it. What may have reached the service goes before what was certainly refused.
+    Outcome.UNKNOWN,
     Outcome.DENIED,
     Outcome.INVALID,
-    Outcome.ALREADY_FINISHED,
-    Outcome.NOT_FOUND,
-    Outcome.WOULD_CANCEL,
+    # Nothing was sent. What was decided goes before what was not got to.
     Outcome.EXCLUDED,
     Outcome.NOT_ATTEMPTED,
 )
-"""Which verdict of two stays. What may have reached the service goes before what was only read, and that before what
-was never tried: so a merged report says neither "stopped" of what nobody saw stop, nor "untouched" of what may be."""
+"""Which verdict of two stays: what was seen goes before what was not, an end before a beginning, and what may have been
+sent before what never was. A merged report says nothing of a run that no part says of it: so a run that one part asked
+for, and that another saw ended, is ``already_finished`` and not ``stopped``, with the requests of both."""
 
 CAUSES = ("interrupted", "deadline", "max_errors", "credentials", "guardrail")
 INTERRUPTED_CODES = (130, 143)
 STOPPED_EARLY = 5
 
-_RUN_COLUMNS = (
-    "transform_id, task_run_id, task_type, started_on, status_before, execution_time_seconds, rule, labels, priority,"
-    " sweep_number, returns, requested_at, accepted, accepted_at, tainted, refusal, status_after, confirmed_at,"
-    " attempts, throttled, error_code, error_message, request_id"
+_VERDICT_COLUMNS = (
+    *("task_type", "started_on", "status_before", "execution_time_seconds", "rule", "labels", "priority"),
+    *("sweep_number", "returns", "accepted", "accepted_at", "tainted", "refusal", "status_after", "confirmed_at"),
+    *("error_code", "error_message", "request_id"),
 )
-_COPIED = ", ".join(f"r.{name.strip()}" for name in _RUN_COLUMNS.split(","))
-_TAKEN = ", ".join(
-    f"{name.strip()} = excluded.{name.strip()}"
-    for name in _RUN_COLUMNS.split(",")
-    if name.strip() not in ("transform_id", "task_run_id", "attempts", "throttled")
-)
+"""Of the part whose verdict stays. What is left of a run's columns adds up: its requests were all made."""
+_RUN_COLUMNS = ", ".join(("transform_id", "task_run_id", "requested_at", "attempts", "throttled", *_VERDICT_COLUMNS))
+_COPIED = ", ".join(f"r.{name}" for name in _RUN_COLUMNS.split(", "))
+_TAKEN = ("state", "outcome", *_VERDICT_COLUMNS)
+
+
+def _ranked(table: str) -> str:
+    return f"rank({', '.join(f'{table}.{name}' for name in ('outcome', *_VERDICT_COLUMNS))})"
+
+
 MERGE_RUNS = f"""
 INSERT INTO runs (target_id, state, outcome, {_RUN_COLUMNS})
 SELECT p.whole_id, CASE WHEN r.state = 'excluded' THEN 'excluded' ELSE 'done' END, {VERDICT}, {_COPIED}
 FROM part.runs r JOIN temp.places p ON p.part_id = r.target_id WHERE true ORDER BY r.id
-ON CONFLICT (target_id, transform_id, task_run_id) DO UPDATE SET {_TAKEN}, state = excluded.state,
-    outcome = excluded.outcome, attempts = runs.attempts + excluded.attempts,
-    throttled = runs.throttled + excluded.throttled
-WHERE strength(excluded.outcome) < strength(runs.outcome)
+ON CONFLICT (target_id, transform_id, task_run_id) DO UPDATE SET
+    ({", ".join(_TAKEN)}) = (
+        WITH other (stays) AS MATERIALIZED (SELECT {_ranked("runs")} <= {_ranked("excluded")})
+        SELECT {", ".join(f"iif(stays, runs.{name}, excluded.{name})" for name in _TAKEN)} FROM other
+    ),
+    requested_at = coalesce(min(runs.requested_at, excluded.requested_at), runs.requested_at, excluded.requested_at),
+    attempts = runs.attempts + excluded.attempts, throttled = runs.throttled + excluded.throttled
 """  # noqa: S608  # constants
 MERGE_ATTEMPTS = """
 INSERT INTO attempts (run_id, number, intent_at, sent_at, ended_at, class, error_code, http_status, request_id)
-SELECT w.id, a.number + coalesce((SELECT max(number) FROM attempts b WHERE b.run_id = w.id), 0),
+SELECT w.id,
+       row_number() OVER (PARTITION BY w.id ORDER BY a.run_id, a.number)
+           + coalesce((SELECT max(number) FROM attempts b WHERE b.run_id = w.id), 0),
        a.intent_at, a.sent_at, a.ended_at, a.class, a.error_code, a.http_status, a.request_id
 FROM part.attempts a JOIN part.runs r ON r.id = a.run_id JOIN temp.places p ON p.part_id = r.target_id
 JOIN runs w ON w.target_id = p.whole_id AND w.transform_id = r.transform_id AND w.task_run_id = r.task_run_id
@@ -127,6 +142,8 @@ def merge(
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise RecordLost(f"cannot make the directory {directory}: {error.strerror}") from error
+    if others := sorted(path.name for path in directory.glob("report.*")):
+        raise LedgerError(f"{directory} holds {others[0]} of another sweep: choose another directory with --out")
     path = directory / LEDGER_NAME
     schema.create(path).close()
     try:
@@ -146,13 +163,16 @@ def sweep_id_of(part: Path) -> str | None:
         LedgerError, InputError: the part cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="batch-cancel-merge-") as folder:
-        ledger = _ledger_of(part, Path(folder) / "part.db")
-        schema.check(ledger)
-        reader = LedgerReader(ledger)
-        try:
-            return reader.facts().get("sweep_id")
-        finally:
-            reader.close()
+        return _sweep_id_in(_ledger_of(part, Path(folder) / "part.db"))
+
+
+def _sweep_id_in(ledger: Path) -> str | None:
+    schema.check(ledger)
+    reader = LedgerReader(ledger)
+    try:
+        return reader.facts().get("sweep_id")
+    finally:
+        reader.close()
 
 
 def _merge(
@@ -167,14 +187,18 @@ def _merge(
     whole = sqlite3.connect(f"{path.resolve().as_uri()}", uri=True, isolation_level=None)
     try:
         whole.row_factory = sqlite3.Row
-        whole.create_function("strength", 1, _strength, deterministic=True)
+        whole.create_function("rank", -1, _rank, deterministic=True)
         facts: list[dict[str, Any]] = []
         rows = 0
-        for number, part in enumerate(parts):
-            told, count = _add(whole, _ledger_of(part, folder / f"{number}.db"), part)
+        ledgers = [(_ledger_of(part, folder / f"{number}.db"), part) for number, part in enumerate(parts)]
+        # In one order however they were given: what cannot be added up (a name, a trouble) is the first one's.
+        ledgers.sort(key=lambda pair: (_sweep_id_in(pair[0]) or "", str(pair[1])))
+        for ledger, part in ledgers:
+            told, count = _add(whole, ledger, part)
+            _check_facts(part, told)
             facts.append(told)
             rows += count
-        _check_together(parts, facts)
+        _check_together([part for _, part in ledgers], facts)
         whole.execute("BEGIN")
         for gap in absent:
             _add_absent(whole, gap)
@@ -192,8 +216,7 @@ def _merge(
 
 
 def _add(whole: sqlite3.Connection, ledger: Path, part: Path) -> tuple[dict[str, Any], int]:
-    """Take one ledger in; its facts, and how many runs it has."""
-    schema.check(ledger)
+    """Take one ledger in that was checked; its facts, and how many runs it has."""
     try:
         whole.execute("ATTACH DATABASE ? AS part", (f"{ledger.resolve().as_uri()}?mode=ro",))
         whole.execute("BEGIN")
@@ -263,11 +286,45 @@ def _account_of(role_arn: str | None) -> str | None:
     return role_arn.split(":")[4] if role_arn else None
 
 
-def _strength(outcome: str) -> int:
-    return STRENGTH.index(Outcome(outcome))
+def _rank(outcome: str, *columns: object) -> str:
+    """What is smaller stays. Of equal verdicts one stays as well, whichever part came first."""
+    return f"{STRENGTH.index(Outcome(outcome)):02} {json.dumps(columns)}"
 
 
 # -- the facts of the whole -------------------------------------------------------------------------------------------
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "name": (str,),
+    "reason": (str,),
+    "stop_cause": (str,),
+    "exit_code": (int,),
+    "duplicates": (int,),
+    "sweeps": (int,),
+    "source": (dict,),
+    "left_out": (list,),
+    "settings": (str,),
+}
+"""What each fact is, where it is there: a report or a ledger may have been edited."""
+_MOMENTS = ("started_at", "finished_at")
+
+
+def _check_facts(part: Path, told: dict[str, Any]) -> None:
+    for key, kinds in _KINDS.items():
+        value = told.get(key)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise InputError([Problem(str(part), f"is damaged: its {key} is {json.dumps(value)[:40]}")])
+    for key in _MOMENTS:
+        value = told.get(key)
+        if value is not None and not _is_moment(value):
+            raise InputError([Problem(str(part), f"is damaged: its {key} is {json.dumps(value)[:40]}")])
+
+
+def _is_moment(value: object) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _check_together(parts: Sequence[Path], facts: Sequence[dict[str, Any]]) -> None:
@@ -373,7 +430,7 @@ class _Report:
         self._source = source
         self._ledger = connection
         self._facts: dict[str, Any] = {}
-        self._targets: dict[tuple[object, object], int] = {}
+        self._targets: dict[tuple[object, object], list[int]] = {}
 
     def read(self) -> None:
         text = self._text
@@ -427,11 +484,27 @@ class _Report:
                 error.get("message"),
             ),
         )
-        self._targets[target["account_id"], target["region"]] = int(cursor.lastrowid or 0)
+        ids = self._targets.setdefault((target["account_id"], target["region"]), [])
+        ids.append(int(cursor.lastrowid or 0))
 
     def _add_run(self, run: Any) -> None:  # noqa: ANN401
+        """Enter a run; one that stands there already gets a target of its own, and is merged as any other.
+
+        Where two ways in led to one account, and that was not known at first, a report has its runs twice.
+        """
+        ids = self._targets[run["account_id"], run["region"]]
+        for target_id in ids:
+            with contextlib.suppress(sqlite3.IntegrityError):
+                self._add_run_to(target_id, run)
+                return
+        cursor = self._ledger.execute(
+            "INSERT INTO targets (account_id, region, listed) VALUES (?, ?, 1)", (run["account_id"], run["region"])
+        )
+        ids.append(int(cursor.lastrowid or 0))
+        self._add_run_to(ids[-1], run)
+
+    def _add_run_to(self, target_id: int, run: Any) -> None:  # noqa: ANN401
         outcome = Outcome(run["outcome"])
-        target_id = self._targets[run["account_id"], run["region"]]
         self._ledger.execute(
             f"INSERT INTO runs (target_id, state, outcome, {_RUN_COLUMNS}) VALUES ({', '.join('?' * 26)})",  # noqa: S608
             (
@@ -440,6 +513,9 @@ class _Report:
                 str(outcome),
                 run["transform_id"],
                 run["task_run_id"],
+                _seconds(run["requested_at"]),
+                run["attempts"],
+                run["throttled"],
                 run["task_type"],
                 _seconds(run["started_on"]),
                 run["status_before"],
@@ -449,15 +525,12 @@ class _Report:
                 0,
                 run.get("sweep_number") or 1,
                 0,
-                _seconds(run["requested_at"]),
                 int(outcome in _ACCEPTED),
                 None,
                 0,
                 None,
                 run["status_after"],
                 _seconds(run["confirmed_at"]),
-                run["attempts"],
-                run["throttled"],
                 run["error_code"],
                 run["error_message"],
                 run["request_id"],
@@ -479,7 +552,7 @@ class _Report:
         for operation, calls in totals["api_calls"].items():
             self._ledger.execute(
                 "INSERT INTO calls VALUES (?, ?, ?, ?, ?, 0, ?, NULL)",
-                (next(iter(self._targets.values())), operation, second, calls, throttled, retries),
+                (next(iter(self._targets.values()))[0], operation, second, calls, throttled, retries),
             )
             throttled = retries = 0
 

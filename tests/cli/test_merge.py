@@ -4,21 +4,26 @@ import asyncio
 import json
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from batch_cancel.cli.merge import merge as command
 from batch_cancel.cli.run import resume
 from batch_cancel.core.errors import InputError, LedgerError, UsageError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
-from batch_cancel.report.files import write_reports
-from batch_cancel.report.merge import STRENGTH, exit_code_of_all, merge
+from batch_cancel.report.files import opened, write_reports
+from batch_cancel.report.merge import REPORT_SCHEMA, STRENGTH, exit_code_of_all, merge
 from batch_cancel.settings import Consent, Cost, ReportFormat, Settings, TargetSettings
 from batch_cancel.shards import Part, Sharding
 from batch_cancel.simulator.settings import FleetSettings, WorldSettings
@@ -138,11 +143,151 @@ def test_of_a_run_that_two_parts_know_the_stronger_verdict_stays(tmp_path: Path,
     assert len(whole["targets"]) == 1
 
 
-def test_every_outcome_has_its_strength_and_sent_goes_before_unsent() -> None:
+def written(folder: Path, sweep_id: str, runs: Sequence[dict[str, Any]], **changes: Any) -> Path:  # noqa: ANN401
+    """A part of which a report.json is left, with a run for each of ``runs``' changes."""
+    target = {"account_id": ACCOUNTS[0], "region": "us-east-1", "identity_arn": None, "complete": True, "error": None}
+    unsaid = (
+        *("transform_name", "task_type", "started_on", "status_before", "status_after", "rule", "error_code"),
+        *("error_message", "request_id", "requested_at", "confirmed_at", "labels"),
+    )
+    run = dict.fromkeys(unsaid)
+    place = {"account_id": ACCOUNTS[0], "region": "us-east-1", "transform_id": "t", "task_run_id": "r"}
+    told: dict[str, Any] = {
+        "schema": REPORT_SCHEMA,
+        "sweep_id": sweep_id,
+        "mode": "cancel",
+        "started_at": "2026-11-25T00:00:00Z",
+        "finished_at": "2026-11-25T00:01:00Z",
+        "exit_code": 0,
+        "source": {"kind": "discovery"},
+        "totals": {"duplicates": 0, "throttled": 0, "retries": 0, "api_calls": {}},
+        "targets": [target | {"transforms": 1, "active_runs": None}],
+        "rejected": [],
+        **changes,
+        "runs": [run | place | {"outcome": "stopped", "attempts": 1, "throttled": 0} | one for one in runs],
+    }
+    path = folder / f"{sweep_id}.json"
+    path.write_text(json.dumps(told))
+    return path
+
+
+def merged(folder: Path, name: str, *parts: Path) -> Path:
+    merge(parts, folder / name, sweep_id=name)
+    return folder / name
+
+
+def runs_of(directory: Path) -> list[dict[str, Any]]:
+    with opened(directory) as document:
+        return sorted(document.runs(), key=lambda run: str(run["task_run_id"]))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "whole"),
+    [
+        ("failed", "already_finished", "already_finished"),  # one saw it ended
+        ("unknown", "already_finished", "already_finished"),
+        ("stopping", "already_finished", "already_finished"),
+        ("stuck_stopping", "already_finished", "already_finished"),
+        ("stopped", "already_finished", "stopped"),  # and it was we who asked
+        ("finished_first", "already_finished", "finished_first"),
+        ("stuck_stopping", "failed", "stuck_stopping"),  # Glue has accepted a request
+        ("stopping", "not_found", "stopping"),
+        ("unknown", "failed", "failed"),  # a reading tells what became of it
+        ("unknown", "not_found", "not_found"),
+        ("unknown", "denied", "unknown"),  # a request may have arrived
+        ("unknown", "not_attempted", "unknown"),
+        ("denied", "not_attempted", "denied"),
+        ("would_cancel", "excluded", "would_cancel"),
+        ("excluded", "not_attempted", "excluded"),
+    ],
+)
+def test_of_two_verdicts_one_stays_with_the_requests_of_both(tmp_path: Path, one: str, other: str, whole: str) -> None:
+    asked = {"requested_at": "2026-11-25T00:00:20Z", "attempts": 2, "throttled": 3}
+    parts = [written(tmp_path, "a", [{"outcome": one, **asked}]), written(tmp_path, "b", [{"outcome": other}])]
+    for name, order in (("ab", parts), ("ba", parts[::-1])):
+        [run_] = runs_of(merged(tmp_path, name, *order))
+        assert run_["outcome"] == whole
+        assert (run_["attempts"], run_["throttled"]) == (3, 3)
+        assert run_["requested_at"].startswith("2026-11-25T00:00:20")
+
+
+def test_every_outcome_has_its_strength_and_what_may_be_sent_goes_before_what_never_was() -> None:
     assert sorted(STRENGTH) == sorted(Outcome)
     may_be_sent = {Outcome.STOPPED, Outcome.STOPPING, Outcome.UNKNOWN, Outcome.FAILED, Outcome.STUCK_STOPPING}
-    for sent, unsent in product(may_be_sent, {Outcome.NOT_ATTEMPTED, Outcome.ALREADY_FINISHED, Outcome.EXCLUDED}):
+    for sent, unsent in product(may_be_sent, {Outcome.NOT_ATTEMPTED, Outcome.EXCLUDED}):
         assert STRENGTH.index(sent) < STRENGTH.index(unsent)
+    ended = {Outcome.STOPPED, Outcome.FINISHED_FIRST, Outcome.ALREADY_FINISHED}
+    for seen, open_ in product(ended, set(Outcome) - ended):
+        assert STRENGTH.index(seen) < STRENGTH.index(open_)
+
+
+RUNS = st.fixed_dictionaries(
+    {
+        "outcome": st.sampled_from([str(outcome) for outcome in Outcome]),
+        "task_run_id": st.sampled_from(["r1", "r2"]),
+        "attempts": st.integers(0, 3),
+        "throttled": st.integers(0, 3),
+        "requested_at": st.sampled_from([None, "2026-11-25T00:00:01.000Z", "2026-11-25T00:00:02.000Z"]),
+        "status_after": st.sampled_from([None, "STOPPED", "RUNNING"]),
+        "error_code": st.sampled_from([None, "Throttled"]),
+    }
+)
+
+
+@hypothesis_settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(told=st.lists(st.lists(RUNS, max_size=2, unique_by=lambda run: run["task_run_id"]), min_size=3, max_size=3))
+def test_the_order_of_parts_changes_nothing_and_nothing_stops_by_it(told: list[list[dict[str, Any]]]) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        a, b, c = (written(folder, name, runs) for name, runs in zip("abc", told, strict=True))
+        whole = runs_of(merged(folder, "abc", a, b, c))
+        assert runs_of(merged(folder, "cba", c, b, a)) == whole
+        assert runs_of(merged(folder, "ab-c", merged(folder, "ab", a, b), c)) == whole
+        assert runs_of(merged(folder, "a-bc", merged(folder, "bc", b, c), a)) == whole
+    for run_ in whole:
+        of_parts = [one for runs in told for one in runs if one["task_run_id"] == run_["task_run_id"]]
+        assert run_["outcome"] in {one["outcome"] for one in of_parts}
+        assert run_["attempts"] == sum(one["attempts"] for one in of_parts)
+
+
+def test_a_run_that_a_report_has_twice_stands_in_the_whole_once(tmp_path: Path) -> None:
+    twice = written(tmp_path, "a", [{"outcome": "failed"}, {"outcome": "already_finished"}])
+    [run_] = runs_of(merged(tmp_path, "whole", twice, written(tmp_path, "b", [])))
+    assert (run_["outcome"], run_["attempts"]) == ("already_finished", 2)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source": 5},
+        {"source": "discovery"},
+        {"exit_code": "zero"},
+        {"exit_code": True},
+        {"started_at": "x"},
+        {"finished_at": "x"},
+        {"finished_at": "2026-11-25T00:00:00"},
+        {"stop_cause": []},
+        {"name": {}},
+        {"totals": None},
+        {"totals": {"duplicates": "1", "throttled": 0, "retries": 0, "api_calls": {}}},
+    ],
+)
+def test_a_report_that_was_edited_is_named(tmp_path: Path, changes: dict[str, Any]) -> None:
+    parts = [written(tmp_path, "a", [{}], **changes), written(tmp_path, "b", [])]
+    with pytest.raises(InputError, match=r"a\.json: is (damaged|not a report)"):
+        merge(parts, tmp_path / "whole", sweep_id="whole")
+
+
+def test_a_place_that_holds_another_sweep_s_report_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first, second = written(tmp_path / "a", "report", [{}]), written(tmp_path / "b", "b", [])
+    before = first.read_bytes()
+    result = run(first, second, "--out", tmp_path / "a")
+    assert isinstance(result.exception, LedgerError)
+    assert "holds report.json of another sweep" in str(result.exception)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["report.json"]
+    assert first.read_bytes() == before
 
 
 @pytest.mark.parametrize(
