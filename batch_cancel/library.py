@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from batch_cancel.core.errors import BatchCancelError, LedgerError, UsageError
+from batch_cancel.core.errors import BatchCancelError, LedgerError
 from batch_cancel.core.events import Event, OnEvent
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.execution import aws, carry_out, finish, new_sweep_id, tell_of_failure
 from batch_cancel.glue.api import Service
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.settings import Settings, from_json
+from batch_cancel.settings_check import check_pace, check_settings
 from batch_cancel.stop import Stop, StopCause
 
 
@@ -57,7 +58,7 @@ class Swept:
 
 async def run_sweep(
     settings: Settings,
-    directory: Path,
+    directory: str | Path,
     *,
     on_event: OnEvent | None = None,
     ask: AskAbout | None = None,
@@ -79,15 +80,14 @@ async def run_sweep(
         UsageError: nothing was called: settings that cannot be followed, or nobody consented.
         BatchCancelError: it could not begin, or its record could not be kept.
     """
-    if settings.consent.yes and settings.consent.confirm_count is not None:
-        raise UsageError("consent: yes and confirm_count exclude each other")
-    ledger = Ledger.create(directory)
+    check_settings(settings)
+    ledger = Ledger.create(Path(directory))
     who = _Around(on_event or _nobody_listens, ask, stop or Stop(), service)
     return await _swept(settings, ledger, new_sweep_id(), who, resumed=False)
 
 
 async def resume_sweep(
-    directory: Path,
+    directory: str | Path,
     *,
     on_event: OnEvent | None = None,
     ask: AskAbout | None = None,
@@ -102,7 +102,9 @@ async def resume_sweep(
 
     Raises:
         LedgerError: the directory holds no sweep that can be gone on with.
+        UsageError: settings that cannot be followed; nothing was called.
     """
+    directory = Path(directory)
     reader = Ledger.look(directory)
     try:
         facts = reader.facts()
@@ -115,6 +117,7 @@ async def resume_sweep(
     before = from_json(facts["settings"])
     changed = change(before)
     settings = replace(before, rate=changed.rate, retry=changed.retry, verify=changed.verify)
+    check_pace(settings)
     ledger = Ledger.open(directory)
     who = _Around(on_event or _nobody_listens, ask, stop or Stop(), service)
     return await _swept(settings, ledger, str(facts["sweep_id"]), who, resumed=True)
@@ -131,7 +134,7 @@ def load_sweep_file(path: str | Path) -> Settings:
     return load(str(path)).settings
 
 
-def read_report(directory: Path) -> dict[str, Any]:
+def read_report(directory: str | Path) -> dict[str, Any]:
     """``report.json`` without its ``runs``, of a sweep that is over, was killed, or is still at work.
 
     Raises:
@@ -139,11 +142,11 @@ def read_report(directory: Path) -> dict[str, Any]:
     """
     from batch_cancel.report.files import opened  # noqa: PLC0415  # not before the first call
 
-    with opened(directory) as document:
+    with opened(Path(directory)) as document:
         return document.summary()
 
 
-def read_runs(directory: Path, *outcomes: Outcome) -> Iterator[dict[str, Any]]:
+def read_runs(directory: str | Path, *outcomes: Outcome) -> Iterator[dict[str, Any]]:
     """Every run of a sweep, or those with one of these outcomes, as report.json has them; streamed.
 
     Raises:
@@ -151,7 +154,7 @@ def read_runs(directory: Path, *outcomes: Outcome) -> Iterator[dict[str, Any]]:
     """
     from batch_cancel.report.files import opened  # noqa: PLC0415  # as above
 
-    with opened(directory) as document:
+    with opened(Path(directory)) as document:
         yield from document.runs(*outcomes)
 
 

@@ -15,6 +15,7 @@ from batch_cancel.settings import MaxErrors, ReportFormat
 
 MOST_CONCURRENT = 10_000
 MOST_ATTEMPTS = 100
+OCCASIONS = ("failure", "change", "always")
 DURATION_PATTERN = r"^(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
 
 __all__ = ["check_region"]  # a value like the others, whose knowledge lives elsewhere
@@ -121,6 +122,13 @@ def parse_report_format(text: str) -> ReportFormat:
     if text not in tuple(ReportFormat):
         raise UsageError(_unknown("report format", text, ReportFormat))
     return ReportFormat(text)
+
+
+def parse_occasion(text: str) -> str:
+    """An occasion to notify somebody."""
+    if text not in OCCASIONS:
+        raise UsageError(_unknown("word", text, OCCASIONS))
+    return text
 
 
 def parse_tag(text: str) -> tuple[str, str]:

@@ -160,3 +160,61 @@ def test_sweep_files_are_settings(tmp_path: Path) -> None:
     path.write_text("nam: x\n")
     with pytest.raises(batch_cancel.InputError, match="did you mean 'name'"):
         batch_cancel.load_sweep_file(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"dry_run": True, "consent": batch_cancel.Consent(yes=True)}, "dry_run and consent exclude"),
+        ({"dry_run": True, "consent": batch_cancel.Consent(confirm_count=1)}, "dry_run and consent exclude"),
+        ({"consent": batch_cancel.Consent(confirm_count=-1)}, "consent.confirm_count: -1 is less than 0"),
+        ({"rate": batch_cancel.Rate(rps=0)}, "rate.rps: 0 is not a number greater than zero"),
+        ({"rate": batch_cancel.Rate(rps=-5)}, "rate.rps"),
+        ({"rate": batch_cancel.Rate(rps=float("nan"))}, "rate.rps"),
+        ({"rate": batch_cancel.Rate(rps="5")}, "rate.rps"),  # type: ignore[arg-type]  # for those who do not check
+        ({"rate": batch_cancel.Rate(max_concurrency=0)}, "rate.max_concurrency: 0 is less than 1"),
+        ({"retry": batch_cancel.Retry(max_attempts=0)}, "retry.max_attempts"),
+        ({"retry": batch_cancel.Retry(deadline_seconds=0)}, "retry.deadline_seconds"),
+        ({"verify": batch_cancel.Verify(timeout_seconds=-1)}, "verify.timeout_seconds"),
+        ({"guardrails": batch_cancel.Guardrails(max_percent=500)}, "guardrails.max_percent: 500 is more than 100"),
+        ({"guardrails": batch_cancel.Guardrails(max_runs=0)}, "guardrails.max_runs"),
+        ({"guardrails": batch_cancel.Guardrails(max_errors=batch_cancel.MaxErrors())}, "either count or percent"),
+        ({"guardrails": batch_cancel.Guardrails(allow_accounts=("5",))}, "guardrails.allow_accounts"),
+        ({"targets": (batch_cancel.TargetSettings(regions=("us-est-1",)),)}, "unknown region 'us-est-1'"),
+        ({"targets": (batch_cancel.TargetSettings(regions="us-east-1"),)}, "text where a tuple"),  # type: ignore[arg-type]  # as above
+        ({"targets": (batch_cancel.TargetSettings(role_name="X"),)}, "role_name needs accounts"),
+        ({"targets": (batch_cancel.TargetSettings(accounts=("1" * 12,)),)}, "accounts need role_name"),
+        ({"targets": (batch_cancel.TargetSettings(accounts=("5",), role_name="X"),)}, r"targets\[0\].accounts"),
+        ({"targets": (batch_cancel.TargetSettings(external_id="x-1"),)}, "external_id needs"),
+        ({"report": batch_cancel.Report(s3="foo")}, "report.s3: 'foo' is not an S3 prefix"),
+        ({"report": batch_cancel.Report(formats=("pdf",))}, "unknown report format"),  # type: ignore[arg-type]  # as above
+        ({"notify": batch_cancel.Notify(sns_topic_arn="x", on=("failure",))}, "notify.sns_topic_arn"),
+        (
+            {"notify": batch_cancel.Notify(sns_topic_arn=f"arn:aws:sns:us-east-1:{'1' * 12}:t", on=("allways",))},
+            "did you mean 'always'",
+        ),
+        ({"endpoint": batch_cancel.Endpoint(url="http://me:secret@h")}, "password"),
+        ({"until_clear": True}, "until_clear needs consent.yes"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused_before_anything_is_called(
+    world: World, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    wanted = replace(settings(), **changes)
+    with pytest.raises(batch_cancel.UsageError, match=said) as caught:
+        asyncio.run(batch_cancel.run_sweep(wanted, tmp_path / "run", ask=_nobody))
+    assert "secret" not in str(caught.value)
+    assert not world.log
+    assert not (tmp_path / "run").exists()
+
+
+async def _nobody(found: batch_cancel.Found) -> bool:
+    raise AssertionError(found)
+
+
+def test_a_run_directory_may_be_named_by_text(world: World, tmp_path: Path) -> None:
+    swept = asyncio.run(batch_cancel.run_sweep(settings(dry_run=True), str(tmp_path / "run")))
+    assert swept.directory == tmp_path / "run"
+    told = batch_cancel.read_report(str(tmp_path / "run"))
+    assert told["totals"]["runs"] == len(list(batch_cancel.read_runs(str(tmp_path / "run")))) > 0
+    assert active(world) > 0

@@ -30,6 +30,7 @@ from batch_cancel.values import (
     DURATION_PATTERN,
     MOST_ATTEMPTS,
     MOST_CONCURRENT,
+    OCCASIONS,
     check_account,
     check_currency,
     check_external_id,
@@ -41,6 +42,7 @@ from batch_cancel.values import (
     check_text,
     check_topic_arn,
     parse_max_errors,
+    parse_occasion,
     parse_report_format,
     parse_rps,
     parse_status,
@@ -147,8 +149,8 @@ AManifestFormat = Annotated[
 ]
 AnOccasion = Annotated[
     str,
-    BeforeValidator(_reads(_words("failure", "change", "always"))),
-    WithJsonSchema({"enum": ["failure", "change", "always"]}),
+    BeforeValidator(_reads(parse_occasion)),
+    WithJsonSchema({"enum": list(OCCASIONS)}),
 ]
 
 

@@ -242,6 +242,7 @@ def test_skipping_can_be_added_to_a_sweep_file_s_manifest(run: Run) -> None:
         ("--discover --allow-account 1", "is not twelve digits"),
         ("--discover --endpoint-url localhost:1", "is not an address"),
         ("--discover --endpoint-url http://x:99999", "is not an address"),
+        ("--discover --endpoint-url http://me:open-sesame@x", "holds a user's name or password"),
         ("--discover --ca-bundle none.pem", "there is no file"),
         ("--discover --tag env", "is not KEY=VALUE"),
         ("--discover --tag =x", "is not KEY=VALUE"),
