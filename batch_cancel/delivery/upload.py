@@ -40,7 +40,7 @@ async def upload(outbox: Outbox, place: S3Place, directory: Path, reports: Seque
             faults.append(f"{lost}; it is kept where it is, and {place.below(path.name)} was not made")
         except CallFailed as failure:
             left = files[number:] if failure.kind is not ErrorKind.OTHER or failure.code == INTERRUPTED else []
-            others = f"; neither were {', '.join(other.name for other in left)} tried" if left else ""
+            others = f"; not tried: {', '.join(other.name for other in left)}" if left else ""
             faults.append(
                 f"{path} could not be uploaded to {place.below(path.name)}: {_words(failure)}; it is kept where it is"
                 f"{others}"

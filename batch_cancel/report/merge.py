@@ -143,7 +143,7 @@ def merge(
     except OSError as error:
         raise RecordLost(f"cannot make the directory {directory}: {error.strerror}") from error
     if others := sorted(path.name for path in directory.glob("report.*")):
-        raise LedgerError(f"{directory} holds {others[0]} of another sweep: choose another directory with --out")
+        raise LedgerError(f"{directory} already holds {others[0]}: choose another directory with --out")
     path = directory / LEDGER_NAME
     schema.create(path).close()
     try:

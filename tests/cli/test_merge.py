@@ -285,7 +285,7 @@ def test_a_place_that_holds_another_sweep_s_report_is_left_as_it_is(tmp_path: Pa
     before = first.read_bytes()
     result = run(first, second, "--out", tmp_path / "a")
     assert isinstance(result.exception, LedgerError)
-    assert "holds report.json of another sweep" in str(result.exception)
+    assert "already holds report.json" in str(result.exception)
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["report.json"]
     assert first.read_bytes() == before
 
