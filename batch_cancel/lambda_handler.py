@@ -339,7 +339,9 @@ class _Invocation:
         else:
             sharding = await shards.parts_of_targets(settings, service, self._sweep_id)
         common: dict[str, Any] = {
-            key: self._event[key] for key in ("sweep", "yes", "dry_run", "reason") if key in self._event
+            key: self._event[key]
+            for key in ("sweep", "yes", "dry_run", "reason", "reserve_seconds")
+            if key in self._event
         }
         items, told = base.below(shards.ITEMS_NAME), base.below(shards.SHARDING_NAME)
         text = json.dumps(list(sharding.items(common)), ensure_ascii=False)

@@ -200,8 +200,27 @@ def test_metrics_are_printed_once_at_the_end(capsys: pytest.CaptureFixture[str])
         ({"sweep": {}, "yes": "true"}, UsageError, "yes is not true or false"),
         ({"sweep": {}, "confirm_count": True}, UsageError, "confirm_count is not a whole number"),
         ({"sweep": {}, "yes": True, "confirm_count": 2}, UsageError, "exclude each other"),
+        ({"sweep": {}, "yes": True, "dry_run": True}, UsageError, "exclude each other"),
+        ({"sweep": {}, "confirm_count": -1}, UsageError, "confirm_count is not a whole number"),
         ({"sweep": {}, "sweep_id": "../x"}, UsageError, "sweep_id"),
-        ({"sweep": {}, "action": "erase"}, UsageError, "unknown action"),
+        ({"sweep": {}, "sweep_id": 5}, UsageError, "sweep_id"),
+        ({"sweep": {}, "sweep_id": True}, UsageError, "sweep_id"),
+        ({"sweep": {}, "action": "erase"}, UsageError, "action is not one of sweep, shard, merge"),
+        ({"sweep": {}, "action": ["x"]}, UsageError, "action is not one of"),
+        ({"sweep": {}, "until": ""}, UsageError, "until is not a moment"),
+        ({"sweep": {}, "slice_runs": 0}, UsageError, "slice_runs is not a whole number, 1 or more"),
+        ({"sweep": {}, "slice_runs": -1}, UsageError, "slice_runs"),
+        ({"sweep": {}, "reserve_seconds": -1000}, UsageError, "reserve_seconds is not a number of seconds"),
+        ({"sweep": {}, "reserve_seconds": float("nan")}, UsageError, "reserve_seconds"),
+        ({"sweep": {}, "invocation": 0}, UsageError, "invocation"),
+        ({"sweep": {}, "idle": -1}, UsageError, "idle"),
+        ({"sweep": {}, "left": "x"}, UsageError, "left is not an object"),
+        ({"sweep": {}, "left": {"runs": 1}}, UsageError, "left is not an object"),
+        ({"sweep": {"name": "\ud800"}}, UsageError, "event.sweep.name is not text"),
+        ({"sweep": {}, "shard": {"targets": [{"regions": ["\udfff"]}]}}, UsageError, "regions[0] is not text"),
+        ({"sweep": {}, "\ud800": 1}, UsageError, "a key of event is not text"),
+        ({"sweep": {}, "ledger": f"{PREFIX}a/ledger.db"}, UsageError, "give its sweep_id"),
+        ({"sweep": {}, "action": "shard", "confirm_count": 3}, UsageError, "confirm_count is of the whole sweep"),
         ({"sweep": sweep(), "yes": True, "shard": {"target": []}}, UsageError, "did you mean 'targets'"),
         ({"sweep": sweep(), "yes": True, "shard": {}}, UsageError, "either targets or a manifest"),
         ({"sweep": sweep(), "yes": True, "shard": {"targets": "x"}}, UsageError, "targets, a list"),
@@ -235,6 +254,18 @@ def test_a_ledger_of_another_sweep_is_refused(cloud: Cloud) -> None:
     with pytest.raises(UsageError, match="the ledger is of sweep"):
         handler({"sweep": sweep(), "yes": True, "sweep_id": "other", "ledger": answer["ledger"]}, Context())
     assert not isinstance(AccessStopped, UsageError)
+
+
+@pytest.mark.usefixtures("variables")
+def test_parts_get_what_the_event_says_for_all(cloud: Cloud) -> None:
+    event = {"sweep": sweep(), "yes": True, "action": "shard", "sweep_id": "s", "reserve_seconds": 7, "reason": "late"}
+    cut = handler(event, Context())
+    for part in json.loads(cloud.objects()[cut["items"]["key"]]):
+        assert {key: part[key] for key in ("yes", "reserve_seconds", "reason")} == {
+            "yes": True,
+            "reserve_seconds": 7,
+            "reason": "late",
+        }
 
 
 # -- through Lambda's own runtime client ------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import yaml
 
 from batch_cancel.cli import COMMANDS, batch_cancel
 from batch_cancel.cli.iam_policy import policy
+from batch_cancel.core.errors import AccessStopped, GuardrailRefused, UsageError
 from batch_cancel.delivery.metrics import failure_line
 from tests.deploy.templates import DEPLOY, state_machine, template
 
@@ -290,3 +291,24 @@ def test_a_task_that_could_not_begin_rings(alarm: str) -> None:
     assert told["MetricName"] in made
     assert line[told["MetricName"]] > told["Threshold"]
     assert told["TreatMissingData"] == "notBreaching"
+
+
+def test_what_would_be_said_again_is_not_tried_again() -> None:
+    """Every error of the function's that no retry mends, by the name that Step Functions sees."""
+
+    def names(error: type[Exception]) -> set[str]:
+        return {error.__name__}.union(*(names(kind) for kind in error.__subclasses__()))
+
+    lasting = names(UsageError) | names(GuardrailRefused) | names(AccessStopped)
+    retries = list(_retries(state_machine(FunctionArn="f", MaxConcurrency="1", ReportBucket="b")))
+    assert len(retries) == 3
+    for retry in retries:
+        assert {name for rule in retry if rule["MaxAttempts"] == 0 for name in rule["ErrorEquals"]} == lasting
+
+
+def _retries(state: Any) -> Iterator[list[dict[str, Any]]]:  # noqa: ANN401  # JSON
+    if isinstance(state, dict):
+        if "Retry" in state:
+            yield state["Retry"]
+        for item in state.values():
+            yield from _retries(item)
