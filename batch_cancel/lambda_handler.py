@@ -46,11 +46,11 @@ from batch_cancel.core.events import PlaceFailed, TargetFailed, Warned
 from batch_cancel.delivery.upload import place_of_sweep
 from batch_cancel.engine.ending import Result
 from batch_cancel.execution import Finished, aws, aws_outbox, carry_out, finish, new_sweep_id, tell_of_failure
-from batch_cancel.glue.outbox import SCHEME, Outbox, S3Place
+from batch_cancel.glue.outbox import Outbox, S3Place
 from batch_cancel.lambda_event import checked
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
-from batch_cancel.report.merge import merge
-from batch_cancel.settings import Consent, DiscoverySource, ManifestSource, ReportFormat, Settings, from_json, to_json
+from batch_cancel.s3_inputs import beside, is_in_s3
+from batch_cancel.settings import Consent, DiscoverySource, ManifestSource, ReportFormat, Settings, Source, from_json
 from batch_cancel.stop import Stop, StopCause, task_group
 
 SCHEMA = "batch-cancel/lambda/1"
@@ -108,7 +108,6 @@ class _Invocation:
         self._sweep_id: str = event.get("sweep_id") or new_sweep_id()
         self._outbox: Outbox | None = None
         self._prefix = ""
-        self._manifest_uri: str | None = None
 
     async def answer(self) -> dict[str, Any]:
         settings = await self._settings()
@@ -133,8 +132,9 @@ class _Invocation:
         run_dir = self._work / "run"
         until = self._until(settings)
         known = await self._known(run_dir)
+        manifest: Path | None = None
         if known is None:
-            settings = await self._with_manifest(settings)
+            manifest = await self._manifest(settings)
         elif "ledger" not in self._event and (over := _is_over(run_dir)) is not None:
             place = place_of_sweep(self._prefix, self._sweep_id)
             return self._told(run_dir, over, Finished(over.exit_code, (), place), None, _left(run_dir))
@@ -151,9 +151,9 @@ class _Invocation:
             on_event=_log_event,
             stop=Stop(),
             rates=Path(tempfile.gettempdir()) / "batch-cancel-rates.json",
+            manifest=manifest,
         )
         left = _left(run_dir)
-        await self._name_the_manifest(run_dir, settings)
         next_event = self._next_event(result, until, left)
         finished = await finish(
             run_dir,
@@ -205,14 +205,6 @@ class _Invocation:
         if until is None:
             return seconds
         return max(0.0, min(seconds, (until - datetime.now(UTC)).total_seconds()))
-
-    async def _name_the_manifest(self, run_dir: Path, settings: Settings) -> None:
-        """Reports name the list where others find it, not where this invocation put it."""
-        if isinstance(settings.source, ManifestSource) and self._manifest_uri:
-            ledger = Ledger.open(run_dir)
-            source = ledger.reader.facts().get("source") or {}
-            await ledger.set_facts(source=source | {"path": self._manifest_uri})
-            await ledger.close()
 
     def _next_event(self, result: Result, until: datetime | None, left: _Left) -> dict[str, Any] | None:
         """The event that goes on with what is left; None where nothing is, or nothing would come of it."""
@@ -290,6 +282,7 @@ class _Invocation:
             consent=consent,
             dry_run=settings.dry_run or bool(self._event.get("dry_run")),
             reason=self._event.get("reason", settings.reason),
+            source=self._source(settings),
             report=replace(settings.report, s3=_prefix(settings)),
         )
         if shard:  # the whole is reported, and told of, once it is merged
@@ -301,19 +294,25 @@ class _Invocation:
             raise UsageError('consent is missing: the event needs "yes": true, "confirm_count": N or "dry_run": true')
         return settings
 
-    async def _with_manifest(self, settings: Settings) -> Settings:
-        """The manifest on this machine, wherever in S3 it stands: beside the sweep file where it is a relative path."""
-        shard: str | None = (self._event.get("shard") or {}).get("manifest")
-        source = ManifestSource(path=shard) if shard else settings.source
-        if not isinstance(source, ManifestSource):
-            return settings
-        sweep = self._event["sweep"]
-        uri = shard or _uri(source.path, self._work, S3Place.of(sweep) if isinstance(sweep, str) else None)
-        path = self._work / f"manifest{Path(uri).suffix}"
+    def _source(self, settings: Settings) -> Source:
+        """A list by its place in S3, wherever this invocation puts it."""
+        sweep, shard = self._event["sweep"], (self._event.get("shard") or {}).get("manifest")
+        if shard is not None:
+            return ManifestSource(path=str(S3Place.of(shard)))
+        if not isinstance(settings.source, ManifestSource):
+            return settings.source
+        sweep_file = S3Place.of(sweep) if isinstance(sweep, str) else None
+        return replace(settings.source, path=_uri(settings.source.path, self._work, sweep_file))
+
+    async def _manifest(self, settings: Settings) -> Path | None:
+        """The list on this machine; None where the runs are to be discovered."""
+        if not isinstance(settings.source, ManifestSource):
+            return None
+        uri = settings.source.path
+        path = self._work / "manifest"
         if not await self._way().get_file(S3Place.of(uri), path):
             raise UsageError(f"there is no manifest {uri}")
-        self._manifest_uri = uri
-        return replace(settings, source=replace(source, path=str(path), format=None if shard else source.format))
+        return path
 
     def _way(self, settings: Settings | None = None) -> Outbox:
         if self._outbox is None:
@@ -327,12 +326,17 @@ class _Invocation:
         shards.check_caps(settings, per_shard=bool(self._event.get("caps_per_shard")))
         base = self._shards()
         service = aws(settings, self._sweep_id)
-        settings = await self._with_manifest(settings)
         folder = self._work / shards.SLICES_NAME
         if isinstance(settings.source, ManifestSource):
-            slice_runs = self._event.get("slice_runs", shards.SLICE_RUNS)
             sharding = shards.parts_of_manifest(
-                settings, settings.source, service, self._sweep_id, folder=folder, base=base, slice_runs=slice_runs
+                settings,
+                settings.source,
+                service,
+                self._sweep_id,
+                folder=folder,
+                base=base,
+                slice_runs=self._event.get("slice_runs", shards.SLICE_RUNS),
+                at=await self._manifest(settings),
             )
             for path in sorted(folder.iterdir()):
                 await self._way().put_file(base.below(folder.name, path.name), path, "application/jsonl")
@@ -352,6 +356,7 @@ class _Invocation:
             "sweep_id": self._sweep_id,
             "shards": len(sharding.parts),
             "failed": len(sharding.failed),
+            "rejected": len(sharding.rejected),
             "items": {"bucket": items.bucket, "key": items.key},
             "merge_event": {**common, "action": "merge", "sweep_id": self._sweep_id},
         }
@@ -365,13 +370,7 @@ class _Invocation:
         expected = shards.Expected.read(data, str(told))
         found = [part for part in await self._fetch_parts(expected.parts) if part is not None]
         run_dir = self._work / "run"
-        exit_code = merge(
-            found,
-            run_dir,
-            sweep_id=self._sweep_id,
-            settings=to_json(settings),
-            absent=expected.absent(path.parent.name for path in found),
-        )
+        exit_code = await shards.merge_parts(found, {path.parent.name for path in found}, run_dir, expected)
         finished = await finish(
             run_dir,
             settings,
@@ -415,13 +414,14 @@ def _prefix(settings: Settings) -> str:
     return prefix
 
 
-def _uri(path: str, work: Path, base: S3Place | None) -> str:
-    relative = Path(path).relative_to(work) if Path(path).is_relative_to(work) else Path(path)
-    if relative.parts[:1] == ("s3:",):
-        return SCHEME + "/".join(relative.parts[1:])
-    if base is None or relative.is_absolute() or path == "-":
-        raise UsageError(f"source.manifest: a function reads lists from S3 alone: write s3://bucket/{relative.name}")
-    return str(S3Place(base.bucket, base.key.rpartition("/")[0]).below(*relative.parts))
+def _uri(path: str, work: Path, sweep_file: S3Place | None) -> str:
+    """Where in S3 a list stands that a sweep file names: beside the sweep file where it is a relative path."""
+    if is_in_s3(path):
+        return path
+    relative = path.removeprefix(f"{work}/")
+    if sweep_file is None or relative == path:
+        raise UsageError(f"source.manifest: a function reads lists from S3 alone: write s3://bucket/{Path(path).name}")
+    return beside(sweep_file, relative)
 
 
 def _taken_up(fetched: Path, run_dir: Path, sweep_id: str) -> Settings | None:

@@ -4,15 +4,17 @@ Each part is an event of :mod:`batch_cancel.lambda_handler`. With discovery it i
 service limit is known to one process alone. A list is cut into slices, each of one account and region too, and one that
 is long is cut by a digest of the run's ids: rows that name a run twice stay in one slice.
 
-``sharding.json`` says which parts there are, so that whoever merges their reports knows what is missing.
+``sharding.json`` says which parts there are, and what belongs to none of them (accounts that are closed, rows of the
+list that were left out): so whoever merges their reports knows what is missing, and what is to be told besides.
 """
 
 import contextlib
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,12 +22,15 @@ from batch_cancel.core.errors import InputError, Problem, UsageError
 from batch_cancel.core.private_file import private
 from batch_cancel.core.task_run import Target
 from batch_cancel.engine.intake import Places
-from batch_cancel.engine.targets import resolve
+from batch_cancel.engine.targets import Refusal, refusals, resolve
 from batch_cancel.glue.api import Service
 from batch_cancel.glue.outbox import S3Place
+from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
+from batch_cancel.ledger.reader import RejectedRow
 from batch_cancel.manifest import ManifestRow, read_manifest
-from batch_cancel.report.merge import Absent
-from batch_cancel.settings import ManifestSource, Settings
+from batch_cancel.report.merge import Absent, Besides, merge
+from batch_cancel.settings import ManifestSource, Settings, from_json, to_json
+from batch_cancel.version import __version__
 
 SCHEMA = "batch-cancel/sharding/1"
 ITEMS_NAME = "items.json"
@@ -47,11 +52,23 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Sharding:
-    """All parts, and the places that none could be made for."""
+    """All parts, and what is to be told besides.
+
+    Attributes:
+        settings: of the whole.
+        cut_at: when the parts were made, aware.
+        failed: the places that none could be made for.
+        left_out: accounts that are closed to everybody, as the report has them.
+        rejected: rows of the list that were left out.
+    """
 
     sweep_id: str
+    settings: Settings
+    cut_at: datetime
     parts: tuple[Part, ...]
     failed: tuple[Absent, ...] = ()
+    left_out: tuple[dict[str, Any], ...] = ()
+    rejected: tuple[RejectedRow, ...] = ()
 
     def sweep_ids(self) -> list[str]:
         """Each part's own sweep id."""
@@ -69,21 +86,30 @@ class Sharding:
             {"sweep_id": sweep_id, "account_id": part.account_id, "region": part.region}
             for part, sweep_id in zip(self.parts, self.sweep_ids(), strict=True)
         ]
-        failed = [
-            {"account_id": gap.account_id, "region": gap.region, "code": gap.code, "message": gap.message}
-            for gap in self.failed
-        ]
-        told = {"schema": SCHEMA, "sweep_id": self.sweep_id, "shards": shards, "failed": failed}
+        told = {
+            "schema": SCHEMA,
+            "sweep_id": self.sweep_id,
+            "cut_at": _text(self.cut_at),
+            "settings": to_json(self.settings),
+            "shards": shards,
+            "failed": [asdict(gap) for gap in self.failed],
+            "left_out": list(self.left_out),
+            "rejected": [asdict(row) for row in self.rejected],
+        }
         return json.dumps(told, ensure_ascii=False, indent=1) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What ``sharding.json`` says: the parts by their sweep ids, and the places that none could be made for."""
+    """What ``sharding.json`` says: the parts by their sweep ids, and the rest as :class:`Sharding` has it."""
 
     sweep_id: str
+    settings: Settings
+    cut_at: datetime
     parts: Mapping[str, tuple[str | None, str]]
     failed: tuple[Absent, ...]
+    left_out: tuple[dict[str, Any], ...]
+    rejected: tuple[RejectedRow, ...]
 
     @classmethod
     def read(cls, text: str | bytes, source: str) -> "Expected":
@@ -96,21 +122,82 @@ class Expected:
             told = json.loads(text)
             if told["schema"] != SCHEMA:
                 raise ValueError(told["schema"])  # noqa: TRY301  # told as the others
-            parts = {shard["sweep_id"]: (shard["account_id"], shard["region"]) for shard in told["shards"]}
-            failed = tuple(Absent(**gap) for gap in told["failed"])
-            return cls(told["sweep_id"], parts, failed)
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError([Problem(source, f"is not a {SHARDING_NAME} of batch-cancel")]) from error
+            return cls(
+                sweep_id=told["sweep_id"],
+                settings=from_json(told["settings"]),
+                cut_at=datetime.fromisoformat(told["cut_at"]),
+                parts={shard["sweep_id"]: (shard["account_id"], shard["region"]) for shard in told["shards"]},
+                failed=tuple(Absent(**gap) for gap in told["failed"]),
+                left_out=tuple(dict(gap) for gap in told["left_out"]),
+                rejected=tuple(RejectedRow(**row) for row in told["rejected"]),
+            )
+        except (ValueError, KeyError, TypeError, UsageError) as error:
+            raise InputError([Problem(source, f"is not a {SHARDING_NAME} of this version of batch-cancel")]) from error
 
-    def absent(self, found: Iterable[str | None]) -> list[Absent]:
+    def absent(self, found: Collection[str | None]) -> list[Absent]:
         """What is missing where only these parts were found."""
-        there = set(found)
         missing = [
             Absent(account_id, region, "ShardMissing", f"the part {sweep_id} left no report")
             for sweep_id, (account_id, region) in self.parts.items()
-            if sweep_id not in there
+            if sweep_id not in found
         ]
         return [*self.failed, *missing]
+
+
+async def merge_parts(parts: Sequence[Path], found: Collection[str | None], directory: Path, expected: Expected) -> int:
+    """One ledger of a sweep's parts, in a directory that holds none yet; the exit code that the whole has.
+
+    Args:
+        parts: run directories, ledgers, or ``report.json`` files.
+        found: their sweep ids.
+
+    Raises:
+        UsageError, LedgerError, InputError, RecordLost: as :func:`batch_cancel.report.merge.merge`.
+    """
+    settings = expected.settings
+    besides = Besides(
+        settings=to_json(settings),
+        facts={
+            "mode": "dry-run" if settings.dry_run else "cancel",
+            "name": settings.name,
+            "reason": settings.reason,
+            "tool_version": __version__,
+            "started_at": _text(expected.cut_at),
+            "finished_at": _text(datetime.now(UTC)),
+            "exit_code": 0,
+            "source": {"kind": settings.source.kind},
+        },
+        absent=expected.absent(found),
+        left_out=expected.left_out,
+        rejected=expected.rejected,
+    )
+    exit_code = merge(parts, directory, sweep_id=expected.sweep_id, besides=besides)
+    if all(map(_is_ledger, parts)):  # a report does not tell by which credentials a target was entered
+        await _tell_regions_from_credentials(directory)
+    return exit_code
+
+
+async def _tell_regions_from_credentials(directory: Path) -> None:
+    """A part has one region, and nothing to compare with: here it shows where the same credentials were taken."""
+    ledger = Ledger.open(directory)
+    try:
+        rows = ledger.reader.targets()
+        answered = ledger.reader.targets_that_answered()
+        codes = {row.target: row.error_code for row in rows if row.error_code}
+        why = refusals(codes, [row.target for row in rows if row.id in answered])
+        for row in rows:
+            if why.get(row.target) is Refusal.REGION_UNAVAILABLE:
+                ledger.explain_target_error(row.id, f"{Refusal.REGION_UNAVAILABLE.value}: {row.error_code}")
+    finally:
+        await ledger.close()
+
+
+def _is_ledger(part: Path) -> bool:
+    return (part / LEDGER_NAME).is_file() or (part.is_file() and part.suffix.lower() != ".json")
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def check_caps(settings: Settings, *, per_shard: bool) -> None:
@@ -136,6 +223,7 @@ async def parts_of_targets(settings: Settings, service: Service, sweep_id: str) 
     Raises:
         UsageError: no region is named and none is configured.
     """
+    cut_at = datetime.now(UTC)
     resolved = await resolve(settings.targets, service)
     parts = tuple(Part(target.account_id, target.region, {"targets": [_keys(target)]}) for target in resolved.targets)
     failed = tuple(
@@ -143,7 +231,12 @@ async def parts_of_targets(settings: Settings, service: Service, sweep_id: str) 
         for gap in resolved.failed
         if not gap.left_out
     )
-    return Sharding(sweep_id, parts, failed)
+    left_out = tuple(
+        {"account_id": gap.account_id, "code": gap.code, "message": gap.message}
+        for gap in resolved.failed
+        if gap.left_out
+    )
+    return Sharding(sweep_id, settings, cut_at, parts, failed, left_out)
 
 
 def parts_of_manifest(
@@ -155,28 +248,31 @@ def parts_of_manifest(
     folder: Path,
     base: S3Place | None,
     slice_runs: int = SLICE_RUNS,
+    at: Path | None = None,
 ) -> Sharding:
     """A part for each slice of a list; the slices are written into ``folder``.
 
     Args:
         base: where the folder will be in S3; None: events name local paths.
         slice_runs: about so many rows a slice, at most.
+        at: where the list stands on this machine, if the source names its place elsewhere.
 
     Raises:
-        InputError: rows are wrong; all are told, and nothing is to be run.
+        InputError: rows are wrong and may not be skipped; all are told, and nothing is to be run.
     """
+    cut_at = datetime.now(UTC)
     places = Places(settings.targets, service.default_region)
     counts = Counter[tuple[str | None, str]]()
-    faults: list[Problem] = []
+    faults: list[Problem] = []  # where they are skipped, all of them are held: sharding.json is to tell them
     # Twice through the list: how many rows a place has decides into how many slices they go.
-    for row in _located(source, places):
+    for row in _located(source, places, at):
         if isinstance(row, Problem):
             faults.append(row)
-            if len(faults) >= MOST_FAULTS_TOLD:
+            if len(faults) >= MOST_FAULTS_TOLD and not source.skip_invalid:
                 break
         else:
             counts[row[0].account_id, row[0].region] += 1
-    if faults:
+    if faults and not source.skip_invalid:
         raise InputError(faults)
     numbers: dict[tuple[str | None, str], int] = {}
     total = 0
@@ -188,7 +284,7 @@ def parts_of_manifest(
     _write_slices(
         (
             (numbers[place] + _digest(row) % (-(-counts[place] // slice_runs)), target, row)
-            for target, row in _rows(source, places)
+            for target, row in _rows(source, places, at)
             for place in [(target.account_id, target.region)]
         ),
         [folder / name for name in names],
@@ -199,28 +295,28 @@ def parts_of_manifest(
             if (folder / names[number]).exists():  # by chance no digest may have led there
                 where = str(base.below(folder.name, names[number])) if base else str(folder / names[number])
                 parts.append(Part(*place, {"manifest": where}))
-    return Sharding(sweep_id, tuple(parts))
+    rejected = tuple(RejectedRow(fault.line, fault.text, fault.message) for fault in faults)
+    return Sharding(sweep_id, settings, cut_at, tuple(parts), rejected=rejected)
 
 
-def _rows(source: ManifestSource, places: Places) -> Iterator[tuple[Target, ManifestRow]]:
-    for row in _located(source, places):
+def _rows(source: ManifestSource, places: Places, at: Path | None) -> Iterator[tuple[Target, ManifestRow]]:
+    for row in _located(source, places, at):
         if not isinstance(row, Problem):
             yield row
 
 
-def _located(source: ManifestSource, places: Places) -> Iterator[tuple[Target, ManifestRow] | Problem]:
+def _located(source: ManifestSource, places: Places, at: Path | None) -> Iterator[tuple[Target, ManifestRow] | Problem]:
     if source.path == "-":
         raise UsageError("standard input can be read only once: save the list, and name the file")
-    for row in read_manifest(source.path, source.format):
+    for row in read_manifest(source.path, source.format, at=at):
         if isinstance(row, Problem):
-            if not source.skip_invalid:
-                yield row
+            yield row
             continue
         target = places.target((row.account_id, row.region))
-        if not isinstance(target, str):
-            yield target, row
-        elif not source.skip_invalid:
+        if isinstance(target, str):
             yield Problem(source.path, target, row.line, None, f"{row.transform_id}, {row.task_run_id}")
+        else:
+            yield target, row
 
 
 def _write_slices(rows: Iterable[tuple[int, Target, ManifestRow]], paths: Sequence[Path]) -> None:

@@ -1,5 +1,6 @@
 """``merge``: many records made into one report."""
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import click
 
 from batch_cancel.cli.options import Value, _report_formats
-from batch_cancel.core.errors import InputError, LedgerError, Problem
+from batch_cancel.core.errors import InputError, LedgerError, Problem, UsageError
 from batch_cancel.settings import ReportFormat
 
 _EXAMPLES = """\b
@@ -24,7 +25,7 @@ report.json alone, which has no capacities to estimate costs from.
 
 
 @click.command(epilog=_EXAMPLES)
-@click.argument("parts", metavar="RUN_DIR|REPORT.json...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("parts", metavar="RUN_DIR|REPORT.json...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--out", metavar="DIR", required=True, type=click.Path(path_type=Path), help="The merged run directory.")
 @click.option(
     "--sharding", metavar="FILE", type=click.Path(path_type=Path), help="What `shard` wrote: which parts there must be."
@@ -48,16 +49,18 @@ def merge(
     from batch_cancel.report.files import write_reports  # noqa: PLC0415
     from batch_cancel.report.merge import merge as make_one  # noqa: PLC0415
     from batch_cancel.report.merge import sweep_id_of  # noqa: PLC0415
-    from batch_cancel.shards import Expected  # noqa: PLC0415
+    from batch_cancel.shards import Expected, merge_parts  # noqa: PLC0415
 
+    if not parts and sharding is None:
+        raise UsageError("which parts? Give their run directories, or what shard wrote with --sharding")
     for part in parts:
         if not part.exists():
             raise LedgerError(f"there is no {part}")
-    sweep_id, absent = new_sweep_id(), []
-    if sharding is not None:
+    if sharding is None:
+        code = make_one(parts, out, sweep_id=new_sweep_id())
+    else:
         expected = Expected.read(_read(sharding), str(sharding))
-        sweep_id, absent = expected.sweep_id, expected.absent(map(sweep_id_of, parts))
-    code = make_one(parts, out, sweep_id=sweep_id, absent=absent)
+        code = asyncio.run(merge_parts(parts, set(map(sweep_id_of, parts)), out, expected))
     reports = write_reports(out, formats)
     reader = Ledger.look(out)
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from batch_cancel.cli.options import Value
+from batch_cancel.cli.wording import counted
 from batch_cancel.core.errors import CallFailed, LedgerError, RecordLost, UsageError
 from batch_cancel.core.private_file import private
 from batch_cancel.values import check_s3
@@ -22,7 +23,8 @@ Examples:
 \b
 Each item is an event of the Lambda function (configs/deploy/): an account and region, or a slice of the list.
 Afterwards: batch-cancel merge --sharding shards/sharding.json RUN_DIR... --out DIR
-Exit code 0; 1 where no part could be made for some place (sharding.json names it, and so will the merged report).
+Exit code 0; 1 where no part could be made for some place, or rows were skipped (sharding.json names them, and so will
+the merged report).
 """
 
 
@@ -102,8 +104,12 @@ async def _shard(sweep_file: str, directory: Path, options: dict[str, Any]) -> i
     click.echo(str(base.below(items.name) if base else items))
     for gap in sharding.failed:
         click.echo(f"batch-cancel: no part for {gap.message} ({gap.code})", err=True)
-    click.echo(f"batch-cancel: {len(sharding.parts):,} parts of sweep {sweep_id}", err=True)
-    return 1 if sharding.failed else 0
+    for account in sharding.left_out:
+        click.echo(f"batch-cancel: {account['account_id']}: {account['message']}", err=True)
+    if sharding.rejected:
+        click.echo(f"batch-cancel: {counted(len(sharding.rejected), 'row')} left out", err=True)
+    click.echo(f"batch-cancel: {counted(len(sharding.parts), 'part')} of sweep {sweep_id}", err=True)
+    return 1 if sharding.failed or sharding.rejected else 0
 
 
 def _make(directory: Path) -> None:

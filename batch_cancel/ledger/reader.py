@@ -442,6 +442,13 @@ class LedgerReader:
         )
         return {row[0]: (row[1], row[2], row[3]) for row in rows}
 
+    def targets_that_answered(self) -> set[int]:
+        """The targets at which some call was a success: there the credentials were taken."""
+        rows = self._connection.execute(
+            "SELECT target_id FROM calls GROUP BY target_id HAVING sum(calls) > sum(throttled) + sum(failed)"
+        )
+        return {row[0] for row in rows}
+
     def rejected(self) -> Iterator[RejectedRow]:
         """Manifest rows that were left out, in their order."""
         for row in self._connection.execute("SELECT line, text, error FROM rejected ORDER BY rowid"):

@@ -11,7 +11,8 @@ import contextlib
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from batch_cancel.core.errors import InputError, LedgerError, Problem, RecordLos
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.ledger import schema
 from batch_cancel.ledger.ledger import LEDGER_NAME
-from batch_cancel.ledger.reader import VERDICT, LedgerReader
+from batch_cancel.ledger.reader import VERDICT, LedgerReader, RejectedRow
 from batch_cancel.manifest.json_text import JsonText
 from batch_cancel.manifest.read import os_fault
 from batch_cancel.manifest.rows import NotText
@@ -118,26 +119,39 @@ class Absent:
     message: str
 
 
-def merge(
-    parts: Sequence[Path],
-    directory: Path,
-    *,
-    sweep_id: str,
-    settings: str | None = None,
-    absent: Sequence[Absent] = (),
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Besides:
+    """What is known of a sweep besides its parts, by whoever cut it into them.
+
+    Attributes:
+        settings: of the whole, as :func:`batch_cancel.settings.to_json` writes them.
+        facts: of the whole where there is no part: then it is done, and these are what its ledger says.
+        absent: what is missing.
+        left_out: accounts that are closed to everybody, as the report has them.
+        rejected: rows of the list that were left out.
+    """
+
+    settings: str
+    facts: Mapping[str, Any]
+    absent: Sequence[Absent] = ()
+    left_out: Sequence[Mapping[str, Any]] = ()
+    rejected: Sequence[RejectedRow] = ()
+
+
+def merge(parts: Sequence[Path], directory: Path, *, sweep_id: str, besides: Besides | None = None) -> int:
     """Make one ledger of many, in a directory that holds none yet; the exit code that the whole has.
 
     Args:
         parts: run directories, their ledgers, or ``report.json`` files.
-        settings: of the whole, as :func:`batch_cancel.settings.to_json` writes them; else the first part's stand.
-        absent: what is missing.
+        besides: None where nothing but the parts is known: then the first part's settings stand for all.
 
     Raises:
-        UsageError: the parts do not belong together.
+        UsageError: the parts do not belong together, or there is none.
         LedgerError, InputError: a part cannot be read, or the directory is taken.
         RecordLost: the result cannot be written.
     """
+    if not parts and besides is None:
+        raise UsageError("there is nothing to merge: no part, and no word of what there should be")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -148,7 +162,7 @@ def merge(
     schema.create(path).close()
     try:
         with tempfile.TemporaryDirectory(prefix="batch-cancel-merge-") as folder:
-            return _merge(parts, path, Path(folder), sweep_id=sweep_id, settings=settings, absent=absent)
+            return _merge(parts, path, Path(folder), sweep_id, besides)
     except BaseException as error:
         schema.remove(path)
         if isinstance(error, sqlite3.Error):
@@ -175,15 +189,7 @@ def _sweep_id_in(ledger: Path) -> str | None:
         reader.close()
 
 
-def _merge(
-    parts: Sequence[Path],
-    path: Path,
-    folder: Path,
-    *,
-    sweep_id: str,
-    settings: str | None,
-    absent: Sequence[Absent],
-) -> int:
+def _merge(parts: Sequence[Path], path: Path, folder: Path, sweep_id: str, besides: Besides | None) -> int:
     whole = sqlite3.connect(f"{path.resolve().as_uri()}", uri=True, isolation_level=None)
     try:
         whole.row_factory = sqlite3.Row
@@ -200,10 +206,13 @@ def _merge(
             rows += count
         _check_together([part for _, part in ledgers], facts)
         whole.execute("BEGIN")
-        for gap in absent:
-            _add_absent(whole, gap)
+        if besides is not None:
+            for gap in besides.absent:
+                _add_absent(whole, gap)
+            rejected = [(row.line, row.text, row.error) for row in besides.rejected]
+            whole.executemany("INSERT INTO rejected (line, text, error) VALUES (?, ?, ?)", rejected)
         runs = whole.execute("SELECT count(*) FROM runs").fetchone()[0]
-        told = _facts(facts, sweep_id, settings, again=rows - runs, incomplete=bool(absent))
+        told = _facts(facts, sweep_id, besides, again=rows - runs)
         whole.executemany(
             "INSERT OR REPLACE INTO sweep (key, value) VALUES (?, ?)",
             [(key, json.dumps(value)) for key, value in told.items()],
@@ -338,35 +347,46 @@ def _check_together(parts: Sequence[Path], facts: Sequence[dict[str, Any]]) -> N
         raise UsageError("some parts are dry runs and some are not: merge them apart")
 
 
-def _facts(
-    facts: Sequence[dict[str, Any]], sweep_id: str, settings: str | None, *, again: int, incomplete: bool
-) -> dict[str, Any]:
-    codes = [told.get("exit_code") for told in facts]
+def _facts(parts: Sequence[dict[str, Any]], sweep_id: str, besides: Besides | None, *, again: int) -> dict[str, Any]:
+    facts = parts if parts or besides is None else [{"sweep_id": sweep_id, **besides.facts}]
+    incomplete = besides is not None and bool(besides.absent)
+    exit_code = exit_code_of_all([told.get("exit_code") for told in facts], incomplete=incomplete)
     causes = {told.get("stop_cause") for told in facts}
     sources = [told.get("source") or {} for told in facts]
     kinds = {source.get("kind") for source in sources}
-    stored = settings or next((told["settings"] for told in facts if told.get("settings")), None)
+    stored = besides.settings if besides else next((told["settings"] for told in facts if told.get("settings")), None)
     return {
         "sweep_id": sweep_id,
         "tool_version": _shared(facts, "tool_version"),
         "name": _shared(facts, "name"),
         "reason": _shared(facts, "reason"),
-        "mode": facts[0].get("mode") if facts else None,
+        "mode": facts[0].get("mode"),
         "started_at": _moment(facts, "started_at", min),
         # Where one part has not finished, the whole has not.
         "finished_at": _moment(facts, "finished_at", max) if all(t.get("finished_at") for t in facts) else None,
-        "stop_cause": next((cause for cause in CAUSES if cause in causes), None),
-        "exit_code": exit_code_of_all(codes, incomplete=incomplete),
-        "source": {"kind": kinds.pop() if len(kinds) == 1 else None, "parts": len(facts)},
+        "stop_cause": _cause(causes, incomplete=incomplete),
+        "exit_code": exit_code or int(besides is not None and bool(besides.rejected)),
+        "source": {"kind": kinds.pop() if len(kinds) == 1 else None, "parts": len(parts)},
         "duplicates": sum(told.get("duplicates") or 0 for told in facts) + again,
         "refusal": next((told["refusal"] for told in facts if told.get("refusal")), None),
         "sweeps": max((told.get("sweeps") or 1 for told in facts), default=1),
-        "left_out": [gap for told in facts for gap in told.get("left_out") or []],
+        "left_out": [
+            *(gap for told in facts for gap in told.get("left_out") or []),
+            *(dict(gap) for gap in (besides.left_out if besides else ())),
+        ],
         "settings": stored,
         "found": True,
         "decided": True,
         "merged": [told.get("sweep_id") for told in facts],
     }
+
+
+def _cause(causes: AbstractSet[str | None], *, incomplete: bool) -> str | None:
+    """What stopped the whole: what a person has to know first. Credentials did only if no part was let in."""
+    for cause in CAUSES:
+        if cause in causes and (cause != "credentials" or (len(causes) == 1 and not incomplete)):
+            return cause
+    return None
 
 
 def exit_code_of_all(codes: Sequence[int | None], *, incomplete: bool) -> int:

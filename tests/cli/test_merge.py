@@ -6,6 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +23,7 @@ from batch_cancel.cli.run import resume
 from batch_cancel.core.errors import InputError, LedgerError, UsageError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
+from batch_cancel.ledger.reader import RejectedRow
 from batch_cancel.report.files import opened, write_reports
 from batch_cancel.report.merge import REPORT_SCHEMA, STRENGTH, exit_code_of_all, merge
 from batch_cancel.settings import Consent, Cost, ReportFormat, Settings, TargetSettings
@@ -46,13 +48,16 @@ def part(home: Path, number: int, **changes: Any) -> Path:  # noqa: ANN401  # fi
 
 def _run(play: Play, wanted: Settings, sweep_id: str) -> None:
     play.sweep(wanted)
+    _facts(play.directory, sweep_id=sweep_id)  # Play gives all its sweeps one id
 
-    async def rename() -> None:  # Play gives all its sweeps one id
-        ledger = Ledger.open(play.directory)
-        await ledger.set_facts(sweep_id=sweep_id)
+
+def _facts(directory: Path, **facts: object) -> None:
+    async def write() -> None:
+        ledger = Ledger.open(directory)
+        await ledger.set_facts(**facts)
         await ledger.close()
 
-    asyncio.run(rename())
+    asyncio.run(write())
 
 
 def report(directory: Path) -> dict[str, Any]:
@@ -314,8 +319,13 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(command, [str(argument) for argument in arguments])
 
 
+def sharding(*parts: Part, **besides: Any) -> Sharding:  # noqa: ANN401  # fields of Sharding
+    wanted = settings(name="nightly", dry_run=True, consent=Consent())
+    return Sharding("s", wanted, datetime(2026, 11, 24, 3, tzinfo=UTC), parts, **besides)
+
+
 def test_a_part_that_is_missing_makes_the_whole_incomplete(parts: list[Path], tmp_path: Path) -> None:
-    told = Sharding("s", tuple(Part(account, "us-east-1", {}) for account in ACCOUNTS))
+    told = sharding(*(Part(account, "us-east-1", {}) for account in ACCOUNTS))
     # the parts were named s-0000 to s-0002, and the sharding expects s-0001 to s-0003
     (tmp_path / "sharding.json").write_text(told.written())
     result = run("--sharding", tmp_path / "sharding.json", *parts[:3], "--out", tmp_path / "whole", "--report", "json")
@@ -326,6 +336,47 @@ def test_a_part_that_is_missing_makes_the_whole_incomplete(parts: list[Path], tm
     assert (trouble["account_id"], trouble["error"]["code"]) == (ACCOUNTS[2], "ShardMissing")
     assert "s-0003" in trouble["error"]["message"]
     assert "resume" not in result.stdout  # its parts are gone on with, not the whole
+
+
+def test_without_any_part_there_is_a_report_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "nothing.json").write_text(sharding().written())
+    result = run("--sharding", tmp_path / "nothing.json", "--out", tmp_path / "nothing", "--report", "json")
+    assert result.exit_code == 0, result.output
+    told = report(tmp_path / "nothing")
+    assert (told["complete"], told["mode"], told["name"], told["runs"]) == (True, "dry-run", "nightly", [])
+    assert told["started_at"] == "2026-11-24T03:00:00Z"
+    (tmp_path / "lost.json").write_text(sharding(Part(ACCOUNTS[0], "us-east-1", {})).written())
+    result = run("--sharding", tmp_path / "lost.json", "--out", tmp_path / "lost", "--report", "json")
+    assert result.exit_code == 1, result.output
+    told = report(tmp_path / "lost")
+    assert told["complete"] is False
+    assert [target["error"]["code"] for target in told["targets"]] == ["ShardMissing"]
+    assert "which parts?" in str(run("--out", tmp_path / "x").exception)
+
+
+def test_what_belongs_to_no_part_is_told_in_the_whole(parts: list[Path], tmp_path: Path) -> None:
+    closed = {"account_id": "444444444444", "code": "AccountSuspended", "message": "left out: it is SUSPENDED"}
+    rejected = (RejectedRow(7, "x,", "task_run_id is empty"),)
+    told = sharding(left_out=(closed,), rejected=rejected)
+    (tmp_path / "sharding.json").write_text(told.written())
+    result = run("--sharding", tmp_path / "sharding.json", *parts, "--out", tmp_path / "whole", "--report", "json")
+    assert result.exit_code == 1, result.output
+    whole = report(tmp_path / "whole")
+    assert whole["left_out"] == [closed]
+    assert whole["rejected"] == [{"line": 7, "text": "x,", "error": "task_run_id is empty"}]
+    assert whole["exit_code"] == 1
+    assert whole["complete"] is True
+
+
+def test_credentials_stopped_the_whole_only_if_they_stopped_every_part(parts: list[Path], tmp_path: Path) -> None:
+    refused = part(tmp_path, 1)
+    _facts(refused, sweep_id="refused", stop_cause="credentials", exit_code=4)
+    other = part(tmp_path, 2)
+    _facts(other, sweep_id="other", stop_cause="credentials", exit_code=4)
+    assert merge([parts[0], refused], tmp_path / "some", sweep_id="some") == 1
+    assert report(tmp_path / "some")["stop_cause"] is None
+    assert merge([refused, other], tmp_path / "all", sweep_id="all") == 4
+    assert report(tmp_path / "all")["stop_cause"] == "credentials"
 
 
 def test_the_command_prints_the_summary_and_ends_with_the_whole_s_code(parts: list[Path], tmp_path: Path) -> None:

@@ -92,7 +92,11 @@ def test_bad_rows_are_all_told_and_nothing_is_written(tmp_path: Path) -> None:
     assert len(result.exception.problems) == 2
     assert not (tmp_path / "out" / "items.json").exists()
     skipped = run(tmp_path, "source: {manifest: runs.csv, skip_invalid: true}\n", "--yes")
-    assert skipped.exit_code == 0
+    assert skipped.exit_code == 1
+    assert "2 rows left out" in skipped.stderr
+    expected = Expected.read((tmp_path / "out" / "sharding.json").read_bytes(), "x")
+    assert [row.line for row in expected.rejected] == [2, 3]
+    assert items(tmp_path) == []
 
 
 @pytest.mark.parametrize("cap", ["max_runs: 5", "max_percent: 50", "max_errors: 5%"])
