@@ -17,7 +17,14 @@ import pytest
 from batch_cancel import lambda_handler
 from batch_cancel.core.errors import AccessStopped, BatchCancelError, InputError, UsageError
 from batch_cancel.lambda_handler import handler
-from batch_cancel.simulator.settings import Behaviour, FleetSettings, WorldSettings
+from batch_cancel.simulator.settings import (
+    AccessSettings,
+    Behaviour,
+    FleetSettings,
+    OrganizationSettings,
+    Unit,
+    WorldSettings,
+)
 from batch_cancel.simulator.world import World
 from tests.delivery.conftest import (
     BUCKET,
@@ -266,6 +273,95 @@ def test_parts_get_what_the_event_says_for_all(cloud: Cloud) -> None:
             "reserve_seconds": 7,
             "reason": "late",
         }
+
+
+def in_parts(cloud: Cloud, event: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a state machine does with an event: cuts it, sweeps each part and merges; the last answer, the report."""
+    cut = handler({**event, "action": "shard"}, Context())
+    for part in json.loads(cloud.objects()[cut["items"]["key"]]):
+        handler(part, Context())
+    answer = handler(cut["merge_event"], Context())
+    return answer, report(cloud, cut["sweep_id"])
+
+
+def test_parts_of_an_organization_tell_closed_accounts_and_regions_that_are_not_enabled(cloud: Cloud) -> None:
+    accounts = ("111111111111", "222222222222", "333333333333")
+    regions = ("us-east-1", "eu-south-1")
+    world = World(
+        WorldSettings(
+            fleet=FleetSettings(accounts=accounts, regions=regions, transforms=2, runs=12),
+            behaviour=QUICK,
+            access=AccessSettings(disabled_regions=("eu-south-1",)),
+            organization=OrganizationSettings((Unit("ou-sim1-unit0001", "unit", accounts[1:]),), (accounts[2],)),
+        ),
+        now=time.time,
+    )
+    targets = [{"role_name": "BatchCancel", "organization_units": ["ou-sim1-unit0001"], "regions": list(regions)}]
+    with around(world, cloud.url):
+        answer, told = in_parts(cloud, {"sweep": sweep(targets=targets), "dry_run": True})
+    assert (answer["exit_code"], answer["stop_cause"]) == (1, None)
+    assert [account["account_id"] for account in told["left_out"]] == [accounts[2]]
+    [trouble] = [target for target in told["targets"] if target["error"]]
+    assert trouble["region"] == "eu-south-1"
+    assert trouble["error"]["message"].startswith("the region is not enabled for this account")
+
+
+@pytest.mark.usefixtures("variables")
+def test_rows_that_parts_never_see_are_told_in_the_whole(world: World, cloud: Cloud) -> None:
+    account_id, region, transform, run = next(
+        (account_id, region, transform, run)
+        for account_id, region, transform in world.transforms()
+        for run in transform.runs
+    )
+    row = f"{account_id},{region},{transform.transform_id},{run.task_run_id}"
+    text = f"account_id,region,transform_id,task_run_id\n{row}\n{account_id},{region},,x\n{account_id},us-west-2,t,r\n"
+    cloud.client("s3").put_object(Bucket=BUCKET, Key="runs.csv", Body=text)
+    source = {"manifest": f"s3://{BUCKET}/runs.csv", "skip_invalid": True}
+    answer, told = in_parts(cloud, {"sweep": sweep(source=source), "dry_run": True})
+    assert answer["exit_code"] == 1
+    assert [row["line"] for row in told["rejected"]] == [3, 4]
+    assert len(told["runs"]) == 1
+    with pytest.raises(InputError, match=rf"s3://{BUCKET}/runs.csv:3"):
+        handler(
+            {"sweep": sweep(source=source | {"skip_invalid": False}), "dry_run": True, "action": "shard"}, Context()
+        )
+
+
+@pytest.mark.usefixtures("variables")
+def test_a_list_without_rows_ends_in_a_report_of_nothing(cloud: Cloud) -> None:
+    cloud.client("s3").put_object(Bucket=BUCKET, Key="runs.csv", Body="transform_id,task_run_id\n")
+    answer, told = in_parts(cloud, {"sweep": sweep(source={"manifest": f"s3://{BUCKET}/runs.csv"}), "yes": True})
+    assert (answer["exit_code"], answer["complete"], answer["targets"]) == (0, True, 0)
+    assert (told["mode"], told["name"], told["runs"]) == ("cancel", "nightly", [])
+
+
+@pytest.mark.parametrize(
+    ("named", "key"),
+    [
+        (f"s3://{BUCKET}/a//b/../runs.csv", "a//b/../runs.csv"),
+        ("../lists/runs.csv", "lists/runs.csv"),
+        ("runs.csv", "sweeps/runs.csv"),
+    ],
+)
+@pytest.mark.usefixtures("variables")
+def test_a_list_s_place_is_taken_as_it_is_written(cloud: Cloud, named: str, key: str) -> None:
+    s3 = cloud.client("s3")
+    s3.put_object(Bucket=BUCKET, Key=key, Body="transform_id,task_run_id,account_id,region\n")
+    s3.put_object(Bucket=BUCKET, Key="sweeps/nightly.yaml", Body=json.dumps(sweep(source={"manifest": named})))
+    answer = handler({"sweep": f"s3://{BUCKET}/sweeps/nightly.yaml", "dry_run": True}, Context())
+    assert report(cloud, answer["sweep_id"])["source"]["path"] == f"s3://{BUCKET}/{key}"
+
+
+@pytest.mark.usefixtures("variables")
+def test_the_same_list_on_another_night_is_no_change(cloud: Cloud) -> None:
+    cloud.client("s3").put_object(Bucket=BUCKET, Key="runs.csv", Body="transform_id,task_run_id\n")
+    notify = {"sns_topic_arn": cloud.topic, "on": ["change"]}
+    event = {"sweep": sweep(source={"manifest": f"s3://{BUCKET}/runs.csv"}, notify=notify), "dry_run": True}
+    for count in (1, 0):
+        handler(event, Context())
+        assert len(cloud.notifications()) == count
+    in_parts(cloud, event)
+    assert cloud.notifications() == []
 
 
 # -- through Lambda's own runtime client ------------------------------------------------------------------------------
