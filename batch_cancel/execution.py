@@ -16,7 +16,7 @@ from batch_cancel.core.events import OnEvent
 from batch_cancel.engine.ending import Result
 from batch_cancel.glue.api import Service
 from batch_cancel.glue.learned import LearnedRates, state_file
-from batch_cancel.glue.outbox import Outbox, S3Place
+from batch_cancel.glue.outbox import Outbox, S3Place, SharedOutbox
 from batch_cancel.glue.pace import Pacers
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.settings import Settings
@@ -203,7 +203,7 @@ def aws(settings: Settings, sweep_id: str) -> Service:
     )
 
 
-def aws_outbox(settings: Settings, sweep_id: str) -> Outbox:
+def aws_outbox(settings: Settings, sweep_id: str) -> SharedOutbox:
     """S3 and SNS in AWS, by the settings' endpoint."""
     from batch_cancel.glue.aws_outbox import AwsOutbox  # noqa: PLC0415  # as above
 

@@ -2,7 +2,9 @@
 
 An invocation ends before its time runs out. What is then left is the answer's ``next_event``: invoked with it, the
 function takes the ledger from S3 and goes on, any number of times, as one sweep. An event with a ``sweep_id`` may also
-come twice (events are delivered at least once): the second time there is a ledger, and nothing is done again.
+come twice (events are delivered at least once): the second time there is a ledger, and nothing is done again. One that
+says something else under the same id is refused, and so is one that comes while another invocation is at it
+(:mod:`batch_cancel.lambda_lock`).
 
 ::
 
@@ -27,18 +29,19 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from batch_cancel import shards
+from batch_cancel import lambda_lock, shards
 from batch_cancel.core.errors import (
     AccessStopped,
     BatchCancelError,
     CallFailed,
     ErrorKind,
     InputError,
+    SweepInUse,
     UsageError,
 )
 from batch_cancel.core.events import Event as SweepEvent
@@ -46,8 +49,9 @@ from batch_cancel.core.events import PlaceFailed, TargetFailed, Warned
 from batch_cancel.delivery.upload import place_of_sweep
 from batch_cancel.engine.ending import Result
 from batch_cancel.execution import Finished, aws, aws_outbox, carry_out, finish, new_sweep_id, tell_of_failure
-from batch_cancel.glue.outbox import Outbox, S3Place
+from batch_cancel.glue.outbox import S3Place, SharedOutbox
 from batch_cancel.lambda_event import checked
+from batch_cancel.lambda_outbox import LambdaOutbox
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
 from batch_cancel.s3_inputs import beside, is_in_s3
 from batch_cancel.settings import Consent, DiscoverySource, ManifestSource, ReportFormat, Settings, Source, from_json
@@ -106,7 +110,7 @@ class _Invocation:
         self._work = directory
         self._began_at = datetime.now(UTC)
         self._sweep_id: str = event.get("sweep_id") or new_sweep_id()
-        self._outbox: Outbox | None = None
+        self._outbox: SharedOutbox | None = None
         self._prefix = ""
 
     async def answer(self) -> dict[str, Any]:
@@ -119,8 +123,10 @@ class _Invocation:
                     return await self._merge(settings)
                 case _:
                     return await self._sweep(settings)
+        except SweepInUse:
+            raise  # whoever is at it tells how it went
         except BatchCancelError as error:
-            for fault in await tell_of_failure(settings, self._sweep_id, error):
+            for fault in await tell_of_failure(settings, self._sweep_id, error, outbox=self._way):
                 _log("warning", fault)
             raise
         except CallFailed as failure:
@@ -129,16 +135,36 @@ class _Invocation:
     # A sweep, or a shard of one
 
     async def _sweep(self, settings: Settings) -> dict[str, Any]:
+        """One invocation at a time: nobody else can know an id that was made here."""
+        if "sweep_id" not in self._event:
+            return await self._swept(settings)
+        lock = await lambda_lock.take(
+            self._way(),
+            place_of_sweep(self._prefix, self._sweep_id).below(lambda_lock.LOCK_NAME),
+            until=self._now() + timedelta(seconds=self._remaining()),
+            now=self._now,
+        )
+        try:
+            return await self._swept(settings)
+        finally:
+            try:
+                await lock.release()
+            except CallFailed as failure:
+                _log("warning", f"the sweep's lock was not released, and frees itself in time: {failure}")
+
+    async def _swept(self, settings: Settings) -> dict[str, Any]:
         run_dir = self._work / "run"
         until = self._until(settings)
         known = await self._known(run_dir)
         manifest: Path | None = None
         if known is None:
             manifest = await self._manifest(settings)
-        elif "ledger" not in self._event and (over := _is_over(run_dir)) is not None:
+        else:
+            _check_same(settings, known, self._sweep_id)
+        if known is not None and "ledger" not in self._event and (over := _is_over(run_dir)) is not None:
             place = place_of_sweep(self._prefix, self._sweep_id)
             return self._told(run_dir, over, Finished(over.exit_code, (), place), None, _left(run_dir))
-        else:
+        if known is not None:
             settings = replace(known, report=replace(known.report, s3=self._prefix))
         settings = replace(settings, retry=replace(settings.retry, deadline_seconds=self._seconds(until)))
         ledger = Ledger.open(run_dir) if known is not None else Ledger.create(run_dir)
@@ -160,7 +186,7 @@ class _Invocation:
             settings,
             result.exit_code,
             sweep_id=self._sweep_id,
-            outbox=lambda: self._way(settings),
+            outbox=self._way,
             emf=_to_stdout if next_event is None else None,
             notify=next_event is None,
             shown=Path(self._sweep_id),
@@ -194,7 +220,7 @@ class _Invocation:
 
     def _seconds(self, until: datetime | None) -> float:
         """How long this invocation may sweep."""
-        remaining = self._context.get_remaining_time_in_millis() / 1000
+        remaining = self._remaining()
         reserve = self._event.get("reserve_seconds", min(RESERVE_SECONDS, RESERVE_SHARE * remaining))
         seconds = remaining - float(reserve)
         if seconds < LEAST_SECONDS:
@@ -314,10 +340,19 @@ class _Invocation:
             raise UsageError(f"there is no manifest {uri}")
         return path
 
-    def _way(self, settings: Settings | None = None) -> Outbox:
+    def _way(self) -> SharedOutbox:
         if self._outbox is None:
-            self._outbox = aws_outbox(settings or Settings(source=DiscoverySource()), self._sweep_id)
+            way = aws_outbox(Settings(source=DiscoverySource()), self._sweep_id)
+            self._outbox = LambdaOutbox(way, self._remaining)
         return self._outbox
+
+    def _remaining(self) -> float:
+        """Seconds until the invocation is killed."""
+        return self._context.get_remaining_time_in_millis() / 1000
+
+    @staticmethod
+    def _now() -> datetime:
+        return datetime.now(UTC)
 
     # Many shards
 
@@ -376,7 +411,7 @@ class _Invocation:
             settings,
             exit_code,
             sweep_id=self._sweep_id,
-            outbox=lambda: self._way(settings),
+            outbox=self._way,
             emf=_to_stdout,
             shown=Path(self._sweep_id),
         )
@@ -444,6 +479,26 @@ def _taken_up(fetched: Path, run_dir: Path, sweep_id: str) -> Settings | None:
     (run_dir / LEDGER_NAME).unlink()  # nothing was called
     run_dir.rmdir()
     return None
+
+
+def _check_same(asked: Settings, known: Settings, sweep_id: str) -> None:
+    """A sweep id names one sweep: its ledger may say neither more nor less than the event that is to go on with it.
+
+    Raises:
+        UsageError: it says something else.
+    """
+    known = replace(
+        known,
+        report=replace(known.report, s3=asked.report.s3),  # a function may have got another bucket meanwhile
+        retry=replace(known.retry, deadline_seconds=asked.retry.deadline_seconds),  # an invocation has its own
+    )
+    others = [field.name for field in fields(Settings) if getattr(asked, field.name) != getattr(known, field.name)]
+    if others:
+        names = ", ".join("mode" if name == "dry_run" else name for name in others)
+        raise UsageError(
+            f"the sweep {sweep_id} was begun with other settings ({names}): an event that says something else needs"
+            " another sweep_id"
+        )
 
 
 def _is_over(run_dir: Path) -> Result | None:

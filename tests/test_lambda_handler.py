@@ -1,5 +1,6 @@
 """The Lambda function: directly, and through Lambda's own runtime client against a stub of the Runtime API."""
 
+import asyncio
 import json
 import os
 import queue
@@ -9,13 +10,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
-from batch_cancel import lambda_handler
-from batch_cancel.core.errors import AccessStopped, BatchCancelError, InputError, UsageError
+from batch_cancel import lambda_handler, lambda_lock
+from batch_cancel.core.errors import AccessStopped, BatchCancelError, InputError, SweepInUse, UsageError
+from batch_cancel.glue.aws_outbox import AwsOutbox
+from batch_cancel.glue.outbox import S3Place
 from batch_cancel.lambda_handler import handler
 from batch_cancel.simulator.settings import (
     AccessSettings,
@@ -106,9 +110,9 @@ def test_cut_off_three_times_in_a_row_it_finishes_at_the_fourth_event(
     # At two requests a second a place with three runs takes two seconds: the third cancel request leaves after one, and
     # its end is looked for a second later.
     rate = {"rps": 2}
-    event: dict[str, Any] | None = {"sweep": sweep(rate=rate), "yes": True, "reserve_seconds": 1}
+    event: dict[str, Any] | None = {"sweep": sweep(rate=rate), "yes": True, "reserve_seconds": 30}
     answers = []
-    for seconds in (1.3, 1.5, 1.5, 60.0):
+    for seconds in (30.3, 30.5, 30.5, 60.0):
         assert event is not None
         answers.append(handler(event, Context(seconds)))
         event = answers[-1]["next_event"]
@@ -173,20 +177,20 @@ def test_a_shard_sweeps_its_targets_alone_and_tells_nobody(world: World, cloud: 
 @pytest.mark.usefixtures("variables")
 def test_the_sweep_s_own_deadline_is_of_all_invocations_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lambda_handler, "LEAST_SECONDS", 0.1)
-    event = {"sweep": sweep(rate={"rps": 1}, retry={"deadline": "1s"}), "yes": True, "reserve_seconds": 1}
+    event = {"sweep": sweep(rate={"rps": 1}, retry={"deadline": "1s"}), "yes": True, "reserve_seconds": 30}
     answer = handler(event, Context(60))
     assert (answer["exit_code"], answer["next_event"]) == (5, None)
-    cut = handler(event | {"sweep": sweep(rate={"rps": 1}, retry={"deadline": "90s"})}, Context(1.3))
+    cut = handler(event | {"sweep": sweep(rate={"rps": 1}, retry={"deadline": "90s"})}, Context(30.3))
     assert cut["next_event"]["until"]
 
 
 @pytest.mark.usefixtures("variables")
 def test_invocations_that_get_nothing_done_come_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lambda_handler, "LEAST_SECONDS", 0.0)
-    event: dict[str, Any] | None = {"sweep": sweep(), "yes": True, "reserve_seconds": 1}
+    event: dict[str, Any] | None = {"sweep": sweep(), "yes": True, "reserve_seconds": 30}
     for _ in range(lambda_handler.MOST_IDLE + 1):
         assert event is not None
-        event = handler(event, Context(1.0))["next_event"]
+        event = handler(event, Context(30.0))["next_event"]
     assert event is None
 
 
@@ -273,6 +277,74 @@ def test_parts_get_what_the_event_says_for_all(cloud: Cloud) -> None:
             "reserve_seconds": 7,
             "reason": "late",
         }
+
+
+@pytest.mark.usefixtures("variables")
+@pytest.mark.parametrize(
+    ("first", "then", "what"),
+    [
+        ({"yes": True}, {"dry_run": True}, "consent, mode"),
+        ({"dry_run": True}, {"yes": True}, "consent, mode"),
+        ({"yes": True}, {"yes": True, "sweep": sweep(name="other")}, "name"),
+        ({"yes": True}, {"yes": True, "sweep": sweep(source={"manifest": f"s3://{BUCKET}/runs.csv"})}, "source"),
+        ({"yes": True}, {"yes": True, "shard": {"targets": [{"regions": ["us-east-1"]}]}}, "targets"),
+        ({"yes": True}, {"yes": True, "reason": "another"}, "reason"),
+    ],
+)
+def test_an_event_that_says_something_else_under_a_known_id_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch, first: dict[str, Any], then: dict[str, Any], what: str
+) -> None:
+    monkeypatch.setattr(lambda_handler, "LEAST_SECONDS", 0.0)
+    event = {"sweep": sweep(), "sweep_id": "night", "reserve_seconds": 30}
+    cut = handler({**event, **first}, Context(30.0))  # no time for anything
+    assert cut["stop_cause"] == "deadline"
+    before = len(world.log)
+    for ledger in ({}, {"ledger": cut["ledger"]}):
+        with pytest.raises(UsageError, match=rf"begun with other settings \(.*{what}"):
+            handler({**event, **then, **ledger}, Context())
+    assert len(world.log) == before
+    again = handler({**event, **first}, Context())
+    assert (again["exit_code"], again["stop_cause"]) == (0, None)
+
+
+@pytest.mark.usefixtures("variables")
+def test_one_invocation_at_a_time_is_at_a_sweep(world: World, cloud: Cloud) -> None:
+    place = S3Place.of(f"{PREFIX}night/lock.json")
+    notify = {"sns_topic_arn": cloud.topic, "on": ["always"]}
+    event = {"sweep": sweep(notify=notify), "dry_run": True, "sweep_id": "night"}
+    now = datetime.now(UTC)
+    asyncio.run(lambda_lock.take(cloud.outbox(), place, until=now + timedelta(minutes=5), now=lambda: now))
+    with pytest.raises(SweepInUse, match="another invocation"):
+        handler(event, Context())
+    assert not world.log
+    assert cloud.notifications() == []
+    # That one was killed: its time is over.
+    held = json.loads(cloud.objects()["batch-cancel/night/lock.json"])
+    held["until"] = now.isoformat()
+    cloud.client("s3").put_object(Bucket=BUCKET, Key=place.key, Body=json.dumps(held))
+    assert handler(event, Context())["exit_code"] == 0
+    assert json.loads(cloud.objects()["batch-cancel/night/lock.json"])["holder"] == ""
+
+
+class Ending(Context):
+    """Next to nothing is left once the sweep is over."""
+
+    asked = 0
+
+    def get_remaining_time_in_millis(self) -> int:
+        self.asked += 1
+        return 60_000 if self.asked == 1 else 100
+
+
+@pytest.mark.usefixtures("variables")
+def test_an_upload_that_hangs_leaves_time_for_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(AwsOutbox, "put_file", hang)
+    answer = handler({"sweep": sweep(), "dry_run": True}, Ending())
+    assert (answer["exit_code"], answer["reports"]) == (1, None)
+    assert "TimedOut" in answer["delivery_faults"][0]
 
 
 def in_parts(cloud: Cloud, event: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

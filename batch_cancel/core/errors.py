@@ -9,6 +9,7 @@
      +-- GuardrailRefused            3   a cap, an account list or a plan said no; nothing was cancelled
      +-- AccessStopped               4   no credentials, or none that are let in
      +-- RecordLost                  1   the ledger or a report could not be written
+     +-- SweepInUse                  1   another invocation of the function is at the same sweep; nothing was called
     CallFailed                       -   one call to the service failed; the engine decides what it means
 """
 
@@ -98,6 +99,10 @@ class AccessStopped(BatchCancelError):
 
 class RecordLost(BatchCancelError):
     """The ledger or a report cannot be written: full disk, read-only directory. Without a record nothing is sent."""
+
+
+class SweepInUse(BatchCancelError):
+    """Another invocation of the function is at the same sweep. It may be tried again later; nothing was called."""
 
 
 class ErrorKind(Enum):

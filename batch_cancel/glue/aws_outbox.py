@@ -96,21 +96,43 @@ class AwsOutbox:
             )
             await _check(s3, place, len(data), answer, digest)
 
+    async def put_if(self, place: S3Place, data: bytes, content_type: str, *, tag: str | None) -> str | None:
+        """Upload a few bytes by a conditional write (S3 user guide, conditional requests); the new ETag."""
+        condition = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
+        async with self._client("s3", "PutObject") as s3:
+            try:
+                answer = await s3.put_object(
+                    Bucket=place.bucket, Key=place.key, Body=data, ContentType=content_type, **condition
+                )
+            except Exception as error:
+                failure = translate("PutObject", error)
+                if failure.code in _CONDITION_NOT_MET or (tag is not None and failure.code == "NoSuchKey"):
+                    return None
+                raise failure from error
+            return str(answer["ETag"])
+
     async def get_bytes(self, place: S3Place) -> bytes | None:
         """A small object; None where there is none."""
+        found = await self.get_tagged(place)
+        return None if found is None else found[0]
+
+    async def get_tagged(self, place: S3Place) -> tuple[bytes, str] | None:
+        """A small object and its ETag; None where there is none."""
         async with self._client("s3", "GetObject") as s3:
-            body = await _body(s3, place)
-            if body is None:
+            answer = await _answer(s3, place)
+            if answer is None:
                 return None
+            body = answer["Body"]
             async with body:
-                return bytes(await body.read())
+                return bytes(await body.read()), str(answer["ETag"])
 
     async def get_file(self, place: S3Place, path: Path) -> bool:
         """Download an object beside ``path``, and put it there once it is whole."""
         async with self._client("s3", "GetObject") as s3:
-            body = await _body(s3, place)
-            if body is None:
+            answer = await _answer(s3, place)
+            if answer is None:
                 return False
+            body = answer["Body"]
             with _replacing(path) as file:
                 async with body:
                     async for chunk in body.iter_chunks(CHUNK_BYTES):
@@ -199,9 +221,12 @@ async def _check(s3: Any, place: S3Place, size: int, answer: dict[str, Any], dig
         raise _unsound("NotEncrypted", f"{place} was stored without encryption: give the bucket a default encryption")
 
 
-async def _body(s3: Any, place: S3Place) -> Any:  # noqa: ANN401  # botocore's own types
+_CONDITION_NOT_MET = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+
+
+async def _answer(s3: Any, place: S3Place) -> Any:  # noqa: ANN401  # botocore's own types
     try:
-        return (await s3.get_object(Bucket=place.bucket, Key=place.key))["Body"]
+        return await s3.get_object(Bucket=place.bucket, Key=place.key)
     except Exception as error:
         failure = translate("GetObject", error)
         if failure.code in ("NoSuchKey", "404"):

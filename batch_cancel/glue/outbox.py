@@ -62,3 +62,15 @@ class Outbox(Protocol):
     async def publish(self, topic_arn: str, subject: str, messages: Mapping[str, str]) -> None:
         """Publish to an SNS topic: a message for each protocol, ``default`` among them."""
         ...
+
+
+class SharedOutbox(Outbox, Protocol):
+    """One with objects that several may be writing."""
+
+    async def put_if(self, place: S3Place, data: bytes, content_type: str, *, tag: str | None) -> str | None:
+        """A few bytes over the object with this tag, or (None) over nothing; the new tag, or None if it is not so."""
+        ...
+
+    async def get_tagged(self, place: S3Place) -> tuple[bytes, str] | None:
+        """A small object with its tag (ETag), another one whenever it was written; None where there is none."""
+        ...

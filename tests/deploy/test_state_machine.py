@@ -77,9 +77,9 @@ class Functions:
         if number in self._crash and first:
             _fail("Runtime.ExitError", "the process was killed")
         # Cut off before anything could be called: the part goes on at its next event.
-        context = Context(1.05 if number in self._cut and first else 60.0)
+        context = Context(30.05 if number in self._cut and first else 60.0)
         if number in self._cut:
-            event = {**event, "reserve_seconds": 1.0}
+            event = {**event, "reserve_seconds": 30.0}
         try:
             answer = lambda_handler.handler(event, context)
         except BatchCancelError as error:
