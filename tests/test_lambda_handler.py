@@ -344,7 +344,7 @@ def test_an_upload_that_hangs_leaves_time_for_the_answer(monkeypatch: pytest.Mon
     monkeypatch.setattr(AwsOutbox, "put_file", hang)
     answer = handler({"sweep": sweep(), "dry_run": True}, Ending())
     assert (answer["exit_code"], answer["reports"]) == (1, None)
-    assert "TimedOut" in answer["delivery_faults"][0]
+    assert "TimedOut: no answer within 0.1 s, and the function's time runs out" in answer["delivery_faults"][0]
 
 
 def in_parts(cloud: Cloud, event: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

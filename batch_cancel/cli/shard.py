@@ -57,7 +57,7 @@ async def _shard(sweep_file: str, directory: Path, options: dict[str, Any]) -> i
 
     from batch_cancel.execution import aws, aws_outbox, new_sweep_id  # noqa: PLC0415  # --help does without
     from batch_cancel.glue.outbox import S3Place  # noqa: PLC0415
-    from batch_cancel.settings import Endpoint, ManifestSource  # noqa: PLC0415
+    from batch_cancel.settings import Consent, Endpoint, ManifestSource  # noqa: PLC0415
     from batch_cancel.shards import (  # noqa: PLC0415
         ITEMS_NAME,
         SHARDING_NAME,
@@ -71,7 +71,12 @@ async def _shard(sweep_file: str, directory: Path, options: dict[str, Any]) -> i
     settings = load_sweep_file(sweep_file).settings
     if settings.dry_run and options["yes"]:
         raise UsageError(f"{sweep_file} says dry_run: true, so that nothing is cancelled: give --dry-run, not --yes")
-    settings = replace(settings, endpoint=Endpoint(url=options["endpoint_url"]))
+    settings = replace(
+        settings,
+        endpoint=Endpoint(url=options["endpoint_url"]),
+        consent=Consent(yes=options["yes"]),
+        dry_run=options["dry_run"],
+    )
     check_caps(settings, per_shard=options["caps_per_shard"])
     sweep_id = new_sweep_id()
     _make(directory)

@@ -96,6 +96,7 @@ def test_bad_rows_are_all_told_and_nothing_is_written(tmp_path: Path) -> None:
     assert "2 rows left out" in skipped.stderr
     expected = Expected.read((tmp_path / "out" / "sharding.json").read_bytes(), "x")
     assert [row.line for row in expected.rejected] == [2, 3]
+    assert (expected.settings.dry_run, expected.settings.consent.yes) == (False, True)
     assert items(tmp_path) == []
 
 
@@ -115,6 +116,7 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
         assert isinstance(result.exception, UsageError)
         assert said in str(result.exception)
     assert run(tmp_path, sweep, "--dry-run").exit_code == 0
+    assert Expected.read((tmp_path / "out" / "sharding.json").read_bytes(), "x").settings.dry_run
     again = run(tmp_path, sweep, "--dry-run")
     assert isinstance(again.exception, LedgerError)
     assert "not empty" in str(again.exception)
