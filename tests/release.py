@@ -24,7 +24,7 @@ NEEDED = (
     "batch_cancel/report/templates/report.css",
     "batch_cancel/report/templates/report.js",
     "batch_cancel/simulator/drills/demo.yaml",
-    "batch_cancel/lambda_handler.py",
+    "batch_cancel/lambda_handler/__init__.py",
 )
 SECONDS = 600
 LAMBDA_PLATFORM = "aarch64-manylinux_2_28"

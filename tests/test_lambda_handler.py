@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from batch_cancel import lambda_handler, lambda_lock
 from batch_cancel.core.errors import AccessStopped, BatchCancelError, InputError, SweepInUse, UsageError
 from batch_cancel.glue.aws_outbox import AwsOutbox
 from batch_cancel.glue.outbox import S3Place
-from batch_cancel.lambda_handler import handler
+from batch_cancel.lambda_handler import handler, invocation
+from batch_cancel.lambda_handler import lock as locks
 from batch_cancel.simulator.settings import (
     AccessSettings,
     Behaviour,
@@ -105,7 +105,7 @@ def test_a_sweep_answers_with_totals_and_never_rows(world: World, cloud: Cloud) 
 def test_cut_off_three_times_in_a_row_it_finishes_at_the_fourth_event(
     world: World, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lambda_handler, "LEAST_SECONDS", 0.1)
+    monkeypatch.setattr(invocation, "LEAST_SECONDS", 0.1)
     count = active(world)
     # At two requests a second a place with three runs takes two seconds: the third cancel request leaves after one, and
     # its end is looked for a second later.
@@ -176,7 +176,7 @@ def test_a_shard_sweeps_its_targets_alone_and_tells_nobody(world: World, cloud: 
 
 @pytest.mark.usefixtures("variables")
 def test_the_sweep_s_own_deadline_is_of_all_invocations_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lambda_handler, "LEAST_SECONDS", 0.1)
+    monkeypatch.setattr(invocation, "LEAST_SECONDS", 0.1)
     event = {"sweep": sweep(rate={"rps": 1}, retry={"deadline": "1s"}), "yes": True, "reserve_seconds": 30}
     answer = handler(event, Context(60))
     assert (answer["exit_code"], answer["next_event"]) == (5, None)
@@ -186,9 +186,9 @@ def test_the_sweep_s_own_deadline_is_of_all_invocations_together(monkeypatch: py
 
 @pytest.mark.usefixtures("variables")
 def test_invocations_that_get_nothing_done_come_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lambda_handler, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(invocation, "LEAST_SECONDS", 0.0)
     event: dict[str, Any] | None = {"sweep": sweep(), "yes": True, "reserve_seconds": 30}
-    for _ in range(lambda_handler.MOST_IDLE + 1):
+    for _ in range(invocation.MOST_IDLE + 1):
         assert event is not None
         event = handler(event, Context(30.0))["next_event"]
     assert event is None
@@ -294,7 +294,7 @@ def test_parts_get_what_the_event_says_for_all(cloud: Cloud) -> None:
 def test_an_event_that_says_something_else_under_a_known_id_is_refused(
     world: World, monkeypatch: pytest.MonkeyPatch, first: dict[str, Any], then: dict[str, Any], what: str
 ) -> None:
-    monkeypatch.setattr(lambda_handler, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(invocation, "LEAST_SECONDS", 0.0)
     event = {"sweep": sweep(), "sweep_id": "night", "reserve_seconds": 30}
     cut = handler({**event, **first}, Context(30.0))  # no time for anything
     assert cut["stop_cause"] == "deadline"
@@ -313,7 +313,7 @@ def test_one_invocation_at_a_time_is_at_a_sweep(world: World, cloud: Cloud) -> N
     notify = {"sns_topic_arn": cloud.topic, "on": ["always"]}
     event = {"sweep": sweep(notify=notify), "dry_run": True, "sweep_id": "night"}
     now = datetime.now(UTC)
-    asyncio.run(lambda_lock.take(cloud.outbox(), place, until=now + timedelta(minutes=5), now=lambda: now))
+    asyncio.run(locks.take(cloud.outbox(), place, until=now + timedelta(minutes=5), now=lambda: now))
     with pytest.raises(SweepInUse, match="another invocation"):
         handler(event, Context())
     assert not world.log
@@ -441,8 +441,8 @@ def test_the_same_list_on_another_night_is_no_change(cloud: Cloud) -> None:
 
 CLIENT = """
 import runpy
-from batch_cancel import lambda_handler
-lambda_handler.LEAST_SECONDS = 0.1  # however slow the machine, an event with two seconds can begin
+from batch_cancel.lambda_handler import invocation
+invocation.LEAST_SECONDS = 0.1  # however slow the machine, an event with two seconds can begin
 runpy.run_module("awslambdaric", run_name="__main__")
 """
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from batch_cancel import lambda_lock
 from batch_cancel.core.errors import SweepInUse
 from batch_cancel.glue.aws_outbox import AwsOutbox
 from batch_cancel.glue.outbox import S3Place
+from batch_cancel.lambda_handler import lock as locks
 from tests.delivery.conftest import PREFIX, Cloud, _models_are_read_once, cloud, endpoint, server
 
 __all__ = ["_models_are_read_once", "cloud", "endpoint", "server"]  # fixtures
@@ -17,8 +17,8 @@ PLACE = S3Place.of(f"{PREFIX}night/lock.json")
 NOW = datetime(2026, 11, 24, 3, tzinfo=UTC)
 
 
-async def take(outbox: AwsOutbox, now: datetime = NOW) -> lambda_lock.Lock:
-    return await lambda_lock.take(outbox, PLACE, until=now + timedelta(minutes=15), now=lambda: now)
+async def take(outbox: AwsOutbox, now: datetime = NOW) -> locks.Lock:
+    return await locks.take(outbox, PLACE, until=now + timedelta(minutes=15), now=lambda: now)
 
 
 def test_it_has_one_holder_until_it_is_released_or_its_time_is_over(cloud: Cloud) -> None:

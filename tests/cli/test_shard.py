@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from batch_cancel.cli.shard import shard
 from batch_cancel.core.errors import InputError, LedgerError, UsageError
-from batch_cancel.lambda_event import checked
+from batch_cancel.lambda_handler.event import checked
 from batch_cancel.shards import Expected
 from batch_cancel.sweep_file import load_sweep_file
 from tests.delivery.conftest import BUCKET, Cloud, _models_are_read_once, cloud, endpoint, server

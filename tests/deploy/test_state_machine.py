@@ -19,6 +19,7 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda
 
 from batch_cancel import lambda_handler
 from batch_cancel.core.errors import BatchCancelError
+from batch_cancel.lambda_handler import invocation
 from batch_cancel.simulator.settings import Behaviour, Fault, FaultKind, FleetSettings, Limit, WorldSettings
 from batch_cancel.simulator.world import World
 from tests.delivery.conftest import (
@@ -102,7 +103,7 @@ def machine(cloud: Cloud, world: World, tmp_path: Path, monkeypatch: pytest.Monk
     """The state machine in moto, with pauses of a second instead of two and more; its ARN."""
     Path(os.environ["AWS_CONFIG_FILE"]).write_text("[default]\ns3 =\n  addressing_style = path\n")
     monkeypatch.setenv("MOTO_PORT", cloud.url.rpartition(":")[2])  # where the interpreter looks for S3
-    monkeypatch.setattr(lambda_handler, "LEAST_SECONDS", 0.0)
+    monkeypatch.setattr(invocation, "LEAST_SECONDS", 0.0)
     config = requests.get(f"{cloud.url}/moto-api/config", timeout=10).json()
     config["stepfunctions"] = {"execute_state_machine": True}
     requests.post(f"{cloud.url}/moto-api/config", json=config, timeout=10).raise_for_status()

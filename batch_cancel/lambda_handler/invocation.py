@@ -1,27 +1,4 @@
-"""AWS Lambda's way in: an event names a sweep, the answer says what it came to and what is left.
-
-An invocation ends before its time runs out. What is then left is the answer's ``next_event``: invoked with it, the
-function takes the ledger from S3 and goes on, any number of times, as one sweep. An event with a ``sweep_id`` may also
-come twice (events are delivered at least once): the second time there is a ledger, and nothing is done again. One that
-says something else under the same id is refused, and so is one that comes while another invocation is at it
-(:mod:`batch_cancel.lambda_lock`).
-
-::
-
-    {"sweep": {...} | "s3://bucket/sweep.yaml",   a sweep file, written out or in S3
-     "yes": true | "confirm_count": 3,            consent; without it only a dry run is possible
-     "dry_run": true, "reason": "...",            as the flags
-     "sweep_id": "...",                           makes the event repeatable
-     "shard": {"targets": [...]} | {"manifest": "s3://..."},   a part of it (batch_cancel.shards)
-     "reserve_seconds": 60}                       kept for ending: draining calls, reports, uploads
-
-    {"action": "shard", "sweep": ..., "sweep_id": ..., ...}    writes the parts' events to S3
-    {"action": "merge", "sweep": ..., "sweep_id": ...}         makes one report of the parts'
-
-Each invocation has an event loop, clients and a working directory of its own: nothing is carried over a freeze and a
-thaw but the rates that were learned. A sweep that ran answers with its exit code, whatever that is; one that could not
-begin raises, so that Lambda's own retries, alarms and dead-letter queue see it.
-"""
+"""One invocation of the function, from its event to its answer."""
 
 import asyncio
 import json
@@ -34,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from batch_cancel import lambda_lock, shards
+from batch_cancel import shards
 from batch_cancel.core.errors import (
     AccessStopped,
     BatchCancelError,
@@ -50,8 +27,9 @@ from batch_cancel.delivery.upload import place_of_sweep
 from batch_cancel.engine.ending import Result
 from batch_cancel.execution import Finished, aws, aws_outbox, carry_out, finish, new_sweep_id, tell_of_failure
 from batch_cancel.glue.outbox import S3Place, SharedOutbox
-from batch_cancel.lambda_event import checked
-from batch_cancel.lambda_outbox import LambdaOutbox
+from batch_cancel.lambda_handler import lock as locks
+from batch_cancel.lambda_handler.event import checked
+from batch_cancel.lambda_handler.outbox import LambdaOutbox
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
 from batch_cancel.s3_inputs import beside, is_in_s3
 from batch_cancel.settings import Consent, DiscoverySource, ManifestSource, ReportFormat, Settings, Source, from_json
@@ -138,9 +116,9 @@ class _Invocation:
         """One invocation at a time: nobody else can know an id that was made here."""
         if "sweep_id" not in self._event:
             return await self._swept(settings)
-        lock = await lambda_lock.take(
+        lock = await locks.take(
             self._way(),
-            place_of_sweep(self._prefix, self._sweep_id).below(lambda_lock.LOCK_NAME),
+            place_of_sweep(self._prefix, self._sweep_id).below(locks.LOCK_NAME),
             until=self._now() + timedelta(seconds=self._remaining()),
             now=self._now,
         )
