@@ -25,6 +25,7 @@ from batch_cancel.settings import PlanSource, Settings, from_json
 SCHEMA = "batch-cancel/plan/1"
 EXPIRES_AFTER = timedelta(hours=24)
 APPLIED_SUFFIX = ".applied"
+DIGEST_IN_NAME = 12
 
 _RUN_KEYS = (
     "account_id",
@@ -147,8 +148,10 @@ class Plan:
 
     def _marks(self) -> tuple[Path, Path]:
         """Beside the plan, for who looks there; and by its digest, for who made a copy of it."""
-        by_digest = state_file().parent / "applied-plans" / self.digest.removeprefix("sha256:")
-        return self.path.with_name(self.path.name + APPLIED_SUFFIX), by_digest
+        digest = self.digest.removeprefix("sha256:")
+        # By its digest too: the next plan may be saved under the same name.
+        beside = self.path.with_name(f"{self.path.name}.{digest[:DIGEST_IN_NAME]}{APPLIED_SUFFIX}")
+        return beside, state_file().parent / "applied-plans" / digest
 
 
 def settings_for_apply(settings: Settings, source: PlanSource) -> Settings:

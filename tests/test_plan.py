@@ -119,6 +119,16 @@ def test_a_plan_is_good_once_wherever_its_copy_lies(tmp_path: Path) -> None:
     assert play.calls() == asked
 
 
+def test_the_next_plan_may_have_the_same_name(tmp_path: Path) -> None:
+    play = Play()
+    assert applied(play, planned(play, tmp_path / "plan.json")) == 0
+    later = Play()
+    later.clock += 24 * 3600.0
+    plan = planned(later, tmp_path / "plan.json")
+    plan.check_unused()
+    assert (applied(later, plan), later.active()) == (0, 0)
+
+
 def test_a_plan_expires(tmp_path: Path) -> None:
     play = Play()
     plan = planned(play, tmp_path / "plan.json")

@@ -229,6 +229,17 @@ def test_protection_wins_and_names_its_rule() -> None:
     assert all(row.rule and "critical-*" in row.rule for row in spared)
 
 
+def test_a_run_that_does_not_stop_is_waited_for_as_long_as_was_said() -> None:
+    play = Play(world(behaviour=Behaviour(stuck_share=1.0)))
+    play.sweep(settings(verify=Verify(timeout_seconds=40.0)))
+    waits = [
+        (row.confirmed_at - row.requested_at).total_seconds()
+        for row in play.rows()
+        if row.outcome is Outcome.STUCK_STOPPING and row.confirmed_at and row.requested_at
+    ]
+    assert waits and all(40.0 <= wait < 43.0 for wait in waits), waits
+
+
 def test_names_that_cannot_be_listed_protect_everything() -> None:
     play = Play(world(Fault(FaultKind.DENIED, 1.0, operations=("GetMLTransforms",))))
     result = play.sweep(settings(protection=Protection(transform_names=("critical-*",))))

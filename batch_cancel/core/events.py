@@ -150,12 +150,13 @@ class ManifestRead:
 
 @dataclass(frozen=True, slots=True)
 class CallAnswered:
-    """One wire call ended: ``kind`` is None for success. ``seconds`` is the round trip."""
+    """One wire call ended: ``kind`` and ``code`` are None for success. ``seconds`` is the round trip."""
 
     target: Target
     operation: str
     kind: ErrorKind | None
     seconds: float
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

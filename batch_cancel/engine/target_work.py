@@ -142,10 +142,11 @@ class TargetWork:
         elif self._failed_before and not self._failed_already:
             self._failed_before = False
             around.on_event(TargetRecovered(self.target))
+        anything = listing.complete or listing.transforms > 0  # of what nobody could list, there are not "none"
         around.ledger.set_listed(
             self.target_id,
-            transforms=listing.transforms,
-            active_runs=listing.active_runs,
+            transforms=listing.transforms if anything else None,
+            active_runs=listing.active_runs if anything else None,
             complete=listing.complete,
         )
         return listing

@@ -196,7 +196,11 @@ class Verifier:
         if not still_open.runs and not poll.news:
             del self._polls[transform_id]
             return
-        poll.due = asyncio.get_running_loop().time() + poll.interval
+        pause = poll.interval
+        if still_open.first is not None:  # the oldest one's wait ends in between, perhaps
+            ends_in = (self._timeout - (self._now() - still_open.first)).total_seconds()
+            pause = min(pause, max(ends_in, FIRST_POLL_SECONDS))
+        poll.due = asyncio.get_running_loop().time() + pause
         poll.interval = min(LONGEST_POLL_SECONDS, poll.interval * POLL_GROWTH)
 
     def _tell_awaited(self, transform_id: str, still_open: _Open) -> None:

@@ -233,7 +233,7 @@ class Line(Generic[G]):
         pacer.answered(
             sent_at=sent_at, feedback=feedback, retry_after_seconds=failure.retry_after_seconds if failure else None
         )
-        self.on_event(CallAnswered(self.target, operation, kind, now - sent_at))
+        self.on_event(CallAnswered(self.target, operation, kind, now - sent_at, failure.code if failure else None))
         told = self._told_rps.get(operation, 0.0)
         if abs(pacer.rps - told) > 0.05 * told:
             self._told_rps[operation] = pacer.rps

@@ -115,7 +115,7 @@ def headline(document: Document, directory: Path | None = None) -> Headline:
     if open_runs and open_runs == outcomes[Outcome.STOPPING]:
         return Headline(Level.WARN, f"Accepted, not yet seen stopped: {left}")
     if open_runs:
-        return Headline(Level.BAD, f"Not all is stopped: {left}")
+        return Headline(Level.BAD, f"Not all is stopped: {left} {_more(document)}".rstrip())
     if unread_targets(document):
         return Headline(Level.BAD, f"Not complete: {_unread(document)}, so what still runs there is not known.")
     return _clear_headline(document, wanted)
@@ -205,6 +205,8 @@ def discovers(document: Document) -> bool:
 def _dry_run_headline(document: Document) -> Headline:
     facts, outcomes = document.facts, document.whole.outcomes
     text = f"Dry run: {runs(outcomes[Outcome.WOULD_CANCEL])}{_where(document)} would be cancelled; nothing was."
+    if document.targets and not outcomes.total() and all(row.error_code for row in document.targets.values()):
+        return Headline(Level.BAD, "Dry run: nothing could be looked at.")
     if facts.get("finished_at") is None:
         return Headline(Level.BAD, f"{text} It is unfinished: still at work, or killed.")
     if why := refusal(document):

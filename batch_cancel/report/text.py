@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from batch_cancel.core.outcome import NOT_STOPPED
 from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.report.advice import next_steps
 from batch_cancel.report.document import Document
@@ -26,6 +27,7 @@ WIDTH = 80
 MOST_TROUBLES = 12
 """So many causes are written out; the reports have them all."""
 MOST_CAME_BACK = 10
+MOST_NAMED = 10
 _LONGEST_DETAIL = 200
 _LONGEST_ID = 72
 """Ids of AWS Glue are shorter; the API's pattern allows up to 255 characters."""
@@ -55,6 +57,7 @@ def _lines(document: Document, directory: Path, reports: Sequence[Path], width: 
     yield from _wrapped(_printable(headline(document, directory).text), width)
     yield from _outcomes(document, width)
     yield from _headed("What went wrong", _troubles(document), width)
+    yield from _headed("Not seen stopped", _not_stopped(document), width)
     yield from _headed("What came back", _came_back(document), width)
     yield from _headed("In figures", (_printable(words) for words in facts_in_words(document)), width)
     yield from _headed("Next", _steps(document, directory), width)
@@ -93,6 +96,22 @@ def _troubles(document: Document) -> Iterator[str]:
         detail = f" ({_printable(_cut(trouble.detail))})" if trouble.detail else ""
         yield f"{_printable(trouble.place)}: {trouble.what}{detail}"
     if more:
+        yield f"and {more:,} more; the reports have them all"
+
+
+def _not_stopped(document: Document) -> Iterator[str]:
+    """The first runs, by name, that somebody has to look after; those that nobody asked for are no news."""
+    of_interest = [outcome for outcome in NOT_STOPPED if document.whole.outcomes[outcome]]
+    if not of_interest:
+        return
+    for run in islice(document.runs(*of_interest), MOST_NAMED):
+        where = f"{run['account_id'] or 'account not known'}/{run['region']}"
+        transform = run["transform_name"] or run["transform_id"]
+        status = f", {run['status_after']} when last read" if run["status_after"] else ""
+        outcome = run["outcome"].replace("_", " ")
+        yield _printable(f"{_id(run['task_run_id'])} of {_id(transform)} in {where}: {outcome}{status}")
+    more = sum(document.whole.outcomes[outcome] for outcome in of_interest) - MOST_NAMED
+    if more > 0:
         yield f"and {more:,} more; the reports have them all"
 
 

@@ -371,6 +371,12 @@ def test_off_a_terminal_a_line_every_few_seconds_says_where_things_stand() -> No
     assert "\x1b" not in text
 
 
+def test_a_service_that_fails_is_named() -> None:
+    failed = [CallAnswered(HERE, "CancelMLTaskRun", ErrorKind.TRANSIENT, 0.1, "InternalServiceException")] * 8
+    text = pipe_of([*a_sweep(), *failed, CallAnswered(HERE, "Op", ErrorKind.TRANSIENT, 0.1, "Reset")], 6)
+    assert "9 of 30 calls failed (30 %): InternalServiceException and others" in text
+
+
 def test_json_lines_are_json_and_ascii_with_every_number() -> None:
     text = pipe_of([*a_sweep(), Warned("ünïcode" + HOSTILE)], 6, log_format="json")
     documents = [json.loads(line) for line in text.splitlines()]
@@ -646,7 +652,7 @@ def test_when_all_is_asked_the_view_says_what_is_waited_for(terminal: Terminal) 
         for number in range(4):
             watched.tell(OutcomeReached(HERE, key(number), Outcome.STOPPED))
             watched.wait(1)
-        assert screen(terminal)[1].startswith("Waiting for the runs to end · 0:04 · about ")
+        assert screen(terminal)[1].startswith("Reading what became of the runs · 0:04 · about ")
 
 
 def test_an_estimate_counts_down_and_does_not_jump() -> None:

@@ -115,6 +115,9 @@ class Counters:
         self.throttled = 0
         self.cancel_throttled = 0
         self.retries = 0
+        self.failed = 0
+        """Calls without a good answer; throttles are none of them."""
+        self.failure_codes: dict[str, int] = {}
         self.asked = 0
         """Runs whose requests are over, whatever came of them; those that an earlier process asked for left out."""
         self.accepted = 0
@@ -305,6 +308,9 @@ class Counters:
         self.calls += 1
         if event.kind is ErrorKind.THROTTLE:
             self.throttled += 1
+        elif event.kind is ErrorKind.TRANSIENT and event.code is not None:
+            self.failed += 1
+            self.failure_codes[event.code] = self.failure_codes.get(event.code, 0) + 1
         if event.operation == CANCEL:
             self.cancel_calls += 1
             self.cancel_throttled += event.kind is ErrorKind.THROTTLE

@@ -99,7 +99,11 @@ class Status:
         if counters.stop_cause is not None:
             cause = printable(counters.stop_cause).replace("_", " ")
             return f"Stopping ({cause}): calls in flight may end"
+        if counters.phase is Phase.DISCOVER and counters.sweeping_again:
+            return f"A pause before sweep {counters.sweep_number + 1}"
         title = TITLES[counters.phase]
+        if counters.phase is Phase.VERIFY and counters.waits() is None:
+            title = "Reading what became of the runs"
         return f"{title}, sweep {counters.sweep_number}" if counters.sweep_number > 1 else title
 
     def eta_seconds(self) -> float | None:
@@ -113,12 +117,19 @@ class Status:
                 return None  # what is still to be found, nobody knows
             return _left(counters.to_cancel, counters.asked, self._speeds["asked"])
         if phase is Phase.VERIFY:
-            seconds = _left(counters.to_settle, counters.settled, self._speeds["settled"])
-            # The last of those that an --until-clear has found so far are not the last of all.
-            return seconds if seconds is None or seconds >= LEAST_SECONDS or not counters.sweeping_again else None
+            return self._verify_seconds()
         if phase is Phase.DISCOVER:
             return _left(counters.transforms_found, counters.transforms_listed, self._speeds["listed"])
         return None
+
+    def _verify_seconds(self) -> float | None:
+        counters = self.counters
+        waits = counters.waits()
+        if waits is not None and waits.runs >= counters.to_settle - counters.settled:
+            return None  # all that is left has been read and goes on: how long they are waited for is said
+        seconds = _left(counters.to_settle, counters.settled, self._speeds["settled"])
+        # The last of those that an --until-clear has found so far are not the last of all.
+        return seconds if seconds is None or seconds >= LEAST_SECONDS or not counters.sweeping_again else None
 
     def eta(self) -> str | None:
         """The same as words, calm: an estimate stands, and counts down, until a new one differs by a quarter."""
@@ -203,13 +214,18 @@ class Status:
         return " · ".join(says) or None
 
     def friction(self) -> str | None:
-        """What slows the sweep down, where anything did: throttles and retries."""
+        """What slows the sweep down, where anything did: throttles, failures and retries."""
         counters = self.counters
         says = []
+        calls = counted(counters.calls, "call")
         if counters.throttled:
             share = 100 * counters.throttled / max(1, counters.calls)
-            of_calls = f"in {counted(counters.calls, 'call')} ({share:.1f} %)"
-            says.append(f"{counted(counters.throttled, 'throttle')} {of_calls}")
+            says.append(f"{counted(counters.throttled, 'throttle')} in {calls} ({share:.1f} %)")
+        if codes := dict(counters.failure_codes):
+            share = 100 * counters.failed / max(1, counters.calls)
+            most = max(codes, key=lambda code: codes[code])
+            others = " and others" if len(codes) > 1 else ""
+            says.append(f"{counters.failed:,} of {calls} failed ({share:.0f} %): {printable(most)}{others}")
         if counters.retries:
             says.append(counted(counters.retries, "retry", "retries"))
         return " · ".join(says) or None
