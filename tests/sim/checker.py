@@ -151,16 +151,23 @@ class _Checker:
         if set(self.settings.selection.statuses) != {Status.STARTING, Status.RUNNING}:
             return
         listed: dict[tuple[int, str, str, str], float] = {}
+        tried: set[tuple[int, str, str, str]] = set()
+        shut_out: set[int] = set()
         for wire in self.story.wires:
+            if wire.operation == "AssumeRole" and wire.heard != ACCEPTED:
+                shut_out.add(wire.life)
             if wire.operation != LIST_RUNS or wire.status not in ("STARTING", "RUNNING"):
                 continue
             place = (wire.life, wire.account_id, wire.region, str(wire.transform_id))
             if wire.status == "STARTING":
                 listed.pop(place, None)
+                tried.add(place)
                 # Unless another attempt follows, which takes this back; a listing without its list is none.
                 given_up = wire.heard != ACCEPTED or wire.result == "no_echo"
                 if (wire.last_page or given_up) and wire.ended is not None:
                     listed[place] = wire.ended
+            elif wire.life in shut_out and place not in tried:
+                continue  # without keys the first listing ended before it could leave
             elif wire.token is None and listed.get(place, math.inf) > wire.began:
                 self.violated("RUNNING is listed before STARTING was listed to its end", wire)
 
