@@ -374,7 +374,7 @@ def test_off_a_terminal_a_line_every_few_seconds_says_where_things_stand() -> No
 def test_a_service_that_fails_is_named() -> None:
     failed = [CallAnswered(HERE, "CancelMLTaskRun", ErrorKind.TRANSIENT, 0.1, "InternalServiceException")] * 8
     text = pipe_of([*a_sweep(), *failed, CallAnswered(HERE, "Op", ErrorKind.TRANSIENT, 0.1, "Reset")], 6)
-    assert "9 of 30 calls failed (30 %): InternalServiceException and others" in text
+    assert "failed 9 of 30 calls (30 %): InternalServiceException and others" in text
 
 
 def test_json_lines_are_json_and_ascii_with_every_number() -> None:

@@ -214,21 +214,27 @@ class Status:
         return " · ".join(says) or None
 
     def friction(self) -> str | None:
-        """What slows the sweep down, where anything did: throttles, failures and retries."""
+        """What slows the sweep down, where anything did: throttles and retries."""
         counters = self.counters
         says = []
-        calls = counted(counters.calls, "call")
         if counters.throttled:
             share = 100 * counters.throttled / max(1, counters.calls)
-            says.append(f"{counted(counters.throttled, 'throttle')} in {calls} ({share:.1f} %)")
-        if codes := dict(counters.failure_codes):
-            share = 100 * counters.failed / max(1, counters.calls)
-            most = max(codes, key=lambda code: codes[code])
-            others = " and others" if len(codes) > 1 else ""
-            says.append(f"{counters.failed:,} of {calls} failed ({share:.0f} %): {printable(most)}{others}")
+            of_calls = f"in {counted(counters.calls, 'call')} ({share:.1f} %)"
+            says.append(f"{counted(counters.throttled, 'throttle')} {of_calls}")
         if counters.retries:
             says.append(counted(counters.retries, "retry", "retries"))
         return " · ".join(says) or None
+
+    def failures(self) -> str | None:
+        """How many calls had no good answer, and what came most often instead."""
+        counters = self.counters
+        codes = dict(counters.failure_codes)
+        if not codes:
+            return None
+        most = max(codes, key=lambda code: codes[code])
+        share = 100 * counters.failed / max(1, counters.calls)
+        of_calls = f"{counters.failed:,} of {counted(counters.calls, 'call')} ({share:.0f} %)"
+        return f"{of_calls}: {printable(most)}{' and others' if len(codes) > 1 else ''}"
 
     def outcomes(self) -> list[tuple[Outcome, int]]:
         """Outcomes so far, trouble first."""
@@ -255,6 +261,8 @@ class Status:
             parts.append(says)
         if friction := self.friction():
             parts.append(f"slowed by {friction}")
+        if failures := self.failures():
+            parts.append(f"failed {failures}")
         trouble = [f"{n:,} {words(outcome)}" for outcome, n in self.outcomes() if outcome in NOT_STOPPED]
         if trouble:
             parts.append(", ".join(trouble))
@@ -294,6 +302,7 @@ class Status:
             "api_calls": counters.calls,
             "throttled": counters.throttled,
             "retries": counters.retries,
+            "failed": counters.failed,
             "estimated_dpu_hours_stopped": None if (hours := counters.dpu_hours_stopped) is None else round(hours, 2),
             "cancel_rps": round(self._speeds["cancel"].per_second(), 2),
             "busiest_target": busiest[0] if busiest else None,

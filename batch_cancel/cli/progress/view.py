@@ -82,6 +82,8 @@ class View:
             lines.append([(_label("rate"), "dim"), (rate, "")])
         if friction := status.friction():
             lines.append([(_label("slowed by"), "dim"), (friction, "")])
+        if failures := status.failures():
+            lines.append([(_label("failed"), "dim"), (failures, "")])
         lines += self._outcomes(width)
         if estimate := status.estimate():
             lines.append([(_label("estimated"), "dim"), (estimate, ""), (" used by the runs that were stopped", "dim")])
