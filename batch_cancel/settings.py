@@ -5,6 +5,7 @@ None means "not said"; an empty tuple means "none of them", which is never the s
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -138,9 +139,15 @@ class Verify:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """An endpoint for every service, and how its certificate is judged. Unset parts are left to the AWS library."""
+    """An endpoint for every service, and how its certificate is judged. Unset parts are left to the AWS library.
+
+    Attributes:
+        variables: what the environment said of endpoints where there is no ``url``, for who goes on with the sweep;
+            None where nobody looked.
+    """
 
     url: str | None = None
+    variables: Mapping[str, str] | None = None
     ca_bundle: str | None = None
     verify_ssl: bool = True
 

@@ -34,7 +34,7 @@ from batch_cancel.core.events import (
     TargetOpened,
     Warned,
 )
-from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.outcome import NOT_STOPPED, Outcome
 from batch_cancel.core.selection import max_percent_refusal, max_runs_refusal
 from batch_cancel.core.task_run import Target
 from batch_cancel.engine.accounts import Accounts
@@ -143,12 +143,11 @@ class Sweep:
         facts = self._ledger.reader.facts()
         if self._listed and not facts.get("found"):
             raise LedgerError("the list of runs had not been read to its end, and nothing was called: start anew")
-        if self._settings.until_clear and facts.get("exit_code") == 0 and not self._ledger.reader.count("asked"):
-            # It was clear: what has begun since is a matter for another sweep.
+        if self._cleared and not (set(self._ledger.reader.outcomes()) & (NOT_STOPPED | {Outcome.STOPPING})):
             return Result(0, says="this sweep had ended, with nothing left to stop: nothing was called")
         await self._ledger.reopen()
-        await self._ledger.set_facts(finished_at=None, stop_cause=None, exit_code=None, refusal=None, refused_by=None)
         if not self._listed and "left_out" not in facts:  # the targets were never entered to their last
+            await self._unfinish()
             return await self._ended(self._steps(resumed=False))
         self._tell(PhaseBegan(Phase.CONNECT))
         for row in self._ledger.reader.targets():
@@ -159,6 +158,15 @@ class Sweep:
             self._tell_listed()
         self._tell_resumed()
         return await self._ended(self._steps(resumed=True))
+
+    @property
+    def _cleared(self) -> bool:
+        """Whether ``--until-clear`` came to its end: what has begun since is a matter for another sweep."""
+        return bool(self._ledger.reader.facts().get("clear"))
+
+    async def _unfinish(self) -> None:
+        """It goes on: how it ended before is no longer how it ends."""
+        await self._ledger.set_facts(finished_at=None, stop_cause=None, exit_code=None, refusal=None, refused_by=None)
 
     def _tell_resumed(self) -> None:
         count = self._ledger.reader.count
@@ -208,6 +216,7 @@ class Sweep:
         """Enter the targets, as far as it is known whose they are; False where that is known of none."""
         if resumed:
             await self._accounts.check_same(self._works)
+            await self._unfinish()
         else:
             await self._connect()
         await self._accounts.check(self._works)
@@ -470,7 +479,8 @@ class Sweep:
         await self._ledger.set_facts(decided=True)
         begun: set[int] = set()
         unlisted = self._unlisted()
-        discovers = self._settings.until_clear or bool(unlisted)  # a sweep that goes on may have listed everything
+        sweeps_again = self._settings.until_clear and not self._cleared
+        discovers = sweeps_again or bool(unlisted)  # a sweep that goes on may have listed everything
         if discovers:
             self._tell(PhaseBegan(Phase.DISCOVER))
         self._tell(PhaseBegan(Phase.CANCEL))
@@ -490,14 +500,15 @@ class Sweep:
             for work in self._works:  # of an earlier process
                 if reader.count("pending", work.target_id) or reader.count("asked", work.target_id):
                     pending(work)
-            if self._settings.until_clear:
-                await until_clear(
+            if sweeps_again:
+                clear = await until_clear(
                     self._works,
                     self._ledger,
                     lambda number: self._discover(self._works, pending, number),
                     cancelling=self._cancelling,
                     on_event=self._tell,
                 )
+                await self._ledger.set_facts(clear=clear)
             else:
                 await self._discover(unlisted, pending)
             if discovers:

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -486,6 +487,25 @@ def test_until_clear_tells_that_a_target_is_in_trouble_no_more() -> None:
     kinds = [type(event) for event in play.events if isinstance(event, TargetFailed | TargetRecovered)]
     assert kinds == [TargetFailed, TargetRecovered]
     assert counted(play.events).trouble() == []
+
+
+@pytest.mark.parametrize("seed", [8, 11, 12])
+def test_until_clear_is_not_deceived_by_a_run_that_comes_back_behind_its_listing(seed: int) -> None:
+    behaviour = Behaviour(restart_share=1.0, restart_after_seconds=(0.1, 1.0), stopping_seconds=(4.0, 9.0))
+    slow = (Limit(rps=20.0, burst=20.0, operations=("GetMLTaskRuns",)),)
+    fleet = FleetSettings(transforms=60, runs=3)
+    play = Play(WorldSettings(seed=seed, fleet=fleet, behaviour=behaviour, limits=slow))
+    assert (play.sweep(settings(until_clear=True)).exit_code, play.active()) == (0, 0)
+
+
+def test_a_target_that_is_given_up_holds_up_no_listing_of_another() -> None:
+    regions = ("us-east-1", "us-west-2")
+    denied = Fault(FaultKind.DENIED, operations=("CancelMLTaskRun",), regions=regions[:1])
+    play = Play(world(denied, fleet=replace(FLEET, regions=regions), behaviour=Behaviour(stuck_share=0.2)))
+    targets = (TargetSettings(regions=regions),)
+    play.sweep(settings(until_clear=True, targets=targets, verify=Verify(timeout_seconds=300.0)))
+    began = [call.at for call in play.world.log if call.operation == "ListMLTransforms" and call.region == regions[1]]
+    assert max(later - earlier for earlier, later in pairwise(began)) < 60.0
 
 
 def test_a_sweep_until_clear_that_was_clear_is_over_for_good() -> None:

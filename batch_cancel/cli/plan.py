@@ -11,7 +11,7 @@ import click
 from batch_cancel.cli.grouped import GroupedCommand
 from batch_cancel.cli.options import Value, apply_options, plan_options, sweep_options
 from batch_cancel.cli.run import RUNS_DIRECTORY, Execution, execute, new_sweep_id
-from batch_cancel.cli.settings_from import output_from, settings_from, settings_of_plan
+from batch_cancel.cli.settings_from import output_from, restore_endpoints, settings_from, settings_of_plan
 from batch_cancel.core.errors import RecordLost, UsageError
 from batch_cancel.execution import amend
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
@@ -122,6 +122,7 @@ def apply(ctx: click.Context, /, plan_file: Path, **_: object) -> None:
     reviewed.check_unused()
     reviewed.check_fresh(datetime.now(UTC))
     settings, output = settings_of_plan(reviewed.settings, ctx), output_from(ctx)
+    restore_endpoints(settings.endpoint)
     if not settings.dry_run:
         reviewed.check_may_cancel()
     sweep_id = new_sweep_id()

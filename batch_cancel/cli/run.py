@@ -18,7 +18,7 @@ from batch_cancel.cli.consent import consent
 from batch_cancel.cli.grouped import GroupedCommand
 from batch_cancel.cli.options import Value, resume_options, sweep_options
 from batch_cancel.cli.progress import Progress, progress
-from batch_cancel.cli.settings_from import Output, endpoint_from, output_from, renewed, settings_from
+from batch_cancel.cli.settings_from import Output, endpoint_from, output_from, renewed, restore_endpoints, settings_from
 from batch_cancel.cli.signals import exit_code_of, handle_signals, held_signals, say
 from batch_cancel.cli.wording import is_terminal, printable
 from batch_cancel.core.errors import BatchCancelError, InputError, LedgerError, UsageError
@@ -125,6 +125,7 @@ def resume(ctx: click.Context, /, run_dir: Path, **_: object) -> None:
     if "settings" not in facts:
         raise LedgerError(f"{run_dir}: the sweep had not begun, and nothing was called: start a new one")
     settings = renewed(from_json(facts["settings"]), ctx)
+    restore_endpoints(settings.endpoint)
     if not facts.get("decided") and not _consented(settings):
         raise UsageError(
             f"{run_dir}: nobody had consented to it, and there is no terminal to ask on: resume it on a terminal, or"

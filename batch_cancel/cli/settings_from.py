@@ -147,27 +147,41 @@ def endpoint_from(ctx: click.Context) -> Endpoint:
 
 
 def _endpoint(given: Given) -> Endpoint:
+    url = given["endpoint_url"]
     return Endpoint(
-        url=given["endpoint_url"] or _endpoint_for_all(),
+        url=url,
+        variables=None if url else _endpoint_variables(),
         ca_bundle=given["ca_bundle"],
         verify_ssl=not given["no_verify_ssl"],
     )
 
 
-def _endpoint_for_all() -> str | None:
-    """What AWS_ENDPOINT_URL says, to be kept with the sweep: ``resume`` and ``apply`` call what was called before.
+def _endpoint_variables() -> dict[str, str]:
+    """What the environment says of endpoints: ``resume`` and ``apply`` call what was called before."""
+    variables = {name: value for name, value in os.environ.items() if _is_of_endpoints(name)}
+    for name, value in variables.items():
+        if value and name != _IGNORE_ENDPOINTS:
+            try:
+                check_url(value)
+            except UsageError as error:
+                raise UsageError(f"{name}: {error}") from None
+    return variables
 
-    Where single services have endpoints of their own, the AWS libraries sort that out, and the sweep cannot keep it.
-    """
-    of_one = any(name.startswith("AWS_ENDPOINT_URL_") for name in os.environ)
-    ignored = os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true"
-    url = os.environ.get("AWS_ENDPOINT_URL")
-    if of_one or ignored or not url:
-        return None
-    try:
-        return check_url(url)
-    except UsageError as error:
-        raise UsageError(f"AWS_ENDPOINT_URL: {error}") from None
+
+def restore_endpoints(endpoint: Endpoint) -> None:
+    """Let the AWS libraries find the endpoints that they found when the sweep, or the plan, was made."""
+    if endpoint.variables is None:
+        return
+    for name in [name for name in os.environ if _is_of_endpoints(name)]:
+        del os.environ[name]
+    os.environ.update(endpoint.variables)
+
+
+_IGNORE_ENDPOINTS = "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"
+
+
+def _is_of_endpoints(name: str) -> bool:
+    return name in ("AWS_ENDPOINT_URL", _IGNORE_ENDPOINTS) or name.startswith("AWS_ENDPOINT_URL_")
 
 
 def renewed(settings: Settings, ctx: click.Context) -> Settings:

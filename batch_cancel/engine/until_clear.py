@@ -23,8 +23,8 @@ async def until_clear(
     *,
     cancelling: Stop,
     on_event: OnEvent,
-) -> None:
-    """List again and again; what is found is cancelled meanwhile.
+) -> bool:
+    """List again and again; what is found is cancelled meanwhile. Whether it came to a clear end.
 
     Args:
         discover: lists every target once, given the listing's number; whether it found no active run at all.
@@ -38,13 +38,18 @@ async def until_clear(
         await ledger.set_facts(sweeps=number)
         for work in works:
             work.try_again()
+        # A run that stops while others are listed may come back behind the listing: only one that began when nothing
+        # was on its way any more can say that all is clear.
+        settled = all(work.idle for work in works)
         clear = await discover(number)
         await ledger.writer.commit()
         on_event(SweepListed(number))
         if all(work.idle for work in works):
             fruitless += 1
-            if clear or fruitless >= FRUITLESS_SWEEPS:
-                return
+            if clear and settled:
+                return True
+            if fruitless >= FRUITLESS_SWEEPS:
+                return False
         else:
             fruitless = 0
         pause = min(PAUSE_SECONDS[1], PAUSE_GROWTH * pause)
@@ -56,11 +61,13 @@ async def until_clear(
                 while _requests_wait(works, ledger):  # noqa: ASYNC110  # as said
                     await asyncio.sleep(PAUSE_SECONDS[0])
         except Stopped:
-            return
+            return False
+    return False
 
 
 def _requests_wait(works: Sequence[TargetWork], ledger: Ledger) -> bool:
-    """Whether runs are still to be asked, and a target that has such runs is still at work."""
-    return any(ledger.reader.count(state) for state in ("pending", "claimed")) and any(
-        work.stop.cause is None and not work.idle for work in works
+    """Whether a target that is still at work has runs to be asked."""
+    return any(
+        work.stop.cause is None and any(ledger.reader.count(state, work.target_id) for state in ("pending", "claimed"))
+        for work in works
     )

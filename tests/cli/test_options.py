@@ -79,8 +79,9 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
 
 
 def test_the_least_that_can_be_said(run: Run) -> None:
-    assert run("--discover") == Settings(source=DiscoverySource())
-    assert run("--manifest", "runs.csv") == Settings(source=ManifestSource(path="runs.csv"))
+    nothing_said = Endpoint(variables={})
+    assert run("--discover") == Settings(source=DiscoverySource(), endpoint=nothing_said)
+    assert run("--manifest", "runs.csv") == Settings(source=ManifestSource(path="runs.csv"), endpoint=nothing_said)
     assert run.output == Output(
         directory=None, form="text", progress=True, quiet=False, verbose=False, log_format="text", color=True
     )
@@ -151,9 +152,11 @@ def test_of_options_that_exclude_each_other_a_flag_beats_the_environment(run: Ru
     bundle = tmp_path / "ca.pem"
     bundle.write_text("")
     ca = {"BATCH_CANCEL_CA_BUNDLE": str(bundle)}
-    assert run("--discover", "--no-verify-ssl", env=ca).endpoint == Endpoint(verify_ssl=False)
+    assert run("--discover", "--no-verify-ssl", env=ca).endpoint == Endpoint(variables={}, verify_ssl=False)
     off = {"BATCH_CANCEL_NO_VERIFY_SSL": "1"}
-    assert run("--discover", "--ca-bundle", str(bundle), env=off).endpoint == Endpoint(ca_bundle=str(bundle))
+    assert run("--discover", "--ca-bundle", str(bundle), env=off).endpoint == Endpoint(
+        variables={}, ca_bundle=str(bundle)
+    )
     assert "exclude each other" in run.refused("--discover", env=ca | off)
     arn = "arn:aws:iam::222222222222:role/x"
     role = ("--role-name", "y", "--account-id", "1" * 12)
