@@ -192,7 +192,8 @@ class AdaptiveRate:
     CAREFUL_ROUND_TRIPS = 7.0
     CAREFUL_RPS = 50.0
     """Below it each throttle is a larger part of the job, and time is a smaller one."""
-    SLOWEST_DOUBLING_SECONDS = 1.5
+    QUICKEST_DOUBLING_SECONDS, SLOWEST_DOUBLING_SECONDS = 0.03, 1.5
+    """With round trips of a few milliseconds a quicker start is far beyond a small bucket before that is empty."""
     JUDGED_AFTER = 12
     """Answers from the first throttle on: where 2 % are throttled by chance, three in twelve are so once in fifty."""
     LIMIT_HITS = 3
@@ -308,7 +309,7 @@ class AdaptiveRate:
         self._chance.saw(throttled=False, low=True, rps=self._limit_rps)
         if self._idle < 0.5:
             trips = self.CAREFUL_ROUND_TRIPS if self._limit_rps < self.CAREFUL_RPS else self.DOUBLING_ROUND_TRIPS
-            doubling = min(max(trips * self._trip, 0.01), self.SLOWEST_DOUBLING_SECONDS)
+            doubling = min(max(trips * self._trip, self.QUICKEST_DOUBLING_SECONDS), self.SLOWEST_DOUBLING_SECONDS)
             self._limit_rps *= 2.0 ** min(0.5, (now - self._grown_at) / doubling)
         # One answer may have been quick by luck.
         in_flight = min(self.FIRST_IN_FLIGHT, 0.5 + 0.5 * self._accepted)

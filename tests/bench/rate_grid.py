@@ -606,7 +606,8 @@ def short(job: Job) -> Row:
 
 def jobs() -> Iterator[Job]:
     """The issue's own, and their neighbours."""
-    yield Job(World(20, 20), 300, 15.0)
+    for round_trip in (0.002, 0.004, 0.05, QUICK):
+        yield Job(World(20, 20, round_trip), 300, 15.0)
     yield Job(World(20, 20, random_share=0.01), 300, 15.5)
     yield Job(World(100, 50), 1_000)
     yield Job(World(500, 100), 5_000)

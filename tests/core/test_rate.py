@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batch_cancel.core.rate import LEAST_RPS, AdaptiveRate, Feedback, FixedRate, Rate, RetryBudget
-from tests.bench.rate_grid import Client, World, within
+from tests.bench.rate_grid import Client, World, paced_backoff, within
 
 ACCEPTED, THROTTLED, SILENT = Feedback.ACCEPTED, Feedback.THROTTLED, Feedback.SILENT
 
@@ -100,6 +100,14 @@ def test_half_the_limit_is_found_within_three_seconds(limit: float) -> None:
 def test_twice_the_limit_is_found(limit: float, within_seconds: float) -> None:
     client, _ = ran(World(limit, 20, changes=((30.0, 2.0 * limit),)), 30.0 + within_seconds + 5.0)
     assert client.rps(30.0 + within_seconds, 35.0 + within_seconds) >= 0.9 * 2.0 * limit
+
+
+@pytest.mark.parametrize("round_trip", [0.002, 0.004, 0.06])
+def test_three_hundred_calls_at_an_unknown_twenty_a_second_take_fifteen_seconds(round_trip: float) -> None:
+    client = Client(AdaptiveRate(), 50, calls=300, backoff=paced_backoff)
+    World(20, 20, round_trip).run([client], 1)
+    assert client.finished_at <= 15.0
+    assert client.share() <= 6.0
 
 
 @pytest.mark.parametrize("limit", [100, 300])
