@@ -143,7 +143,7 @@ class _Chance:
     throttles in both.
     """
 
-    UNTHROTTLED = 300
+    UNTHROTTLED = 200
     """The belief to begin with: as if so many requests had been seen without a throttle."""
     MEMORY = 600
     """Requests of one half that are remembered, and at high rates those of MEMORY_SECONDS."""
@@ -167,6 +167,44 @@ class _Chance:
             self._high_seen = min(self._high_seen + 1.0, most)
             self._high += (throttled - self._high) / (self._high_seen + self.UNTHROTTLED)
         self.share = max(0.0, self.low - 0.7 * (self._high - self.low))
+
+
+class _Search:
+    """Where the limit may be once something was throttled: how likely each of a ladder of limits is.
+
+    While the bucket is empty a request at rate r is let through with probability L/r, so each answer speaks for some
+    rungs and against others. The rungs at the rate of the first throttle and above stand for chance as well.
+    """
+
+    RUNGS = tuple(2.0 ** (step / 4.0) for step in range(-32, 3))
+    """Times the rate of the first throttle. On loopback the start is at a hundredfold before anything is heard."""
+    HIGHER_LIKELIER = 0.5
+    """The power of a rung that it weighs before anything is known: a few throttles in a row are no hundredth yet."""
+    CHANCE = 0.02
+    """The share that is throttled below the limit. Not zero, or one throttle would rule out whatever lies above."""
+
+    def __init__(self, peak_rps: float) -> None:
+        self._logarithms = [math.log(peak_rps * rung) for rung in self.RUNGS]
+        self._weights = [math.pow(rung, self.HIGHER_LIKELIER) for rung in self.RUNGS]
+
+    def saw(self, *, throttled: bool, sent_rps: float) -> None:
+        """Take in one answer, to a request that left at this rate."""
+        for index, logarithm in enumerate(self._logarithms):
+            share = max(self.CHANCE, 1.0 - math.exp(logarithm) / sent_rps)
+            self._weights[index] *= share if throttled else 1.0 - share
+        total = math.fsum(self._weights)
+        self._weights = [weight / total for weight in self._weights]
+
+    @property
+    def limit_rps(self) -> float:
+        """What the limit hardly exceeds: the mean of its logarithm and one deviation more.
+
+        To begin too high costs a throttle or two, to begin too low costs the seconds of the way up.
+        """
+        pairs = list(zip(self._weights, self._logarithms, strict=True))
+        mean = math.fsum(weight * logarithm for weight, logarithm in pairs)
+        variance = math.fsum(weight * (logarithm - mean) ** 2 for weight, logarithm in pairs)
+        return math.exp(mean + math.sqrt(variance))
 
 
 class AdaptiveRate:
@@ -197,6 +235,8 @@ class AdaptiveRate:
     JUDGED_AFTER = 12
     """Answers from the first throttle on: where 2 % are throttled by chance, three in twelve are so once in fifty."""
     LIMIT_HITS = 3
+    FAR_BELOW = 0.15
+    """A limit below this part of the start's rate: what was accepted came out of the bucket, and bounds the limit."""
     SWING = 0.015
     """How far a probe goes above and below, beside the share that is aimed at."""
     MOST_SHARE = 0.03
@@ -206,6 +246,11 @@ class AdaptiveRate:
     """Unless going at this part of the best rate there was did not help either: then it is not ours to mend."""
     GROWTH_A_ROUND_TRIP = 0.03
     """As long as nothing was heard of the last step."""
+    CALM_SECONDS = 1.5
+    """A service that counts by the second is silent for one; a silence longer than that may be a higher limit."""
+    CALM_RPS_A_SECOND = 50.0
+    """And the faster, the longer: at 500/s it takes ten seconds, since a second or two below such a window's count are
+    no news there, and the answers are many enough to make for haste without."""
     CUT_A_SECOND = 3.0
     """In powers of e: a service that counts by the second throttles a whole half second, and does not mean it."""
 
@@ -227,7 +272,8 @@ class AdaptiveRate:
         self._began_at = self._grown_at = 0.0
         self._accepted = 0
         self._peak_rps = self.rps
-        self._suspect_at = 0.0
+        self._suspect_at = self._cut_at = 0.0
+        self._search = _Search(self.rps)
         self._seen = self._hits = 0
         # Tracking.
         self._aim = self._own_share()
@@ -237,6 +283,8 @@ class AdaptiveRate:
         self._slow = False
         self._surprise = 0.0
         self._missing = 0.0
+        self._proven_rps = math.inf
+        self._throttled_at = 0.0
         self._calm = 0
         self._ceiling_rps = 0.0
         self._room = 1.0
@@ -292,7 +340,8 @@ class AdaptiveRate:
             self._slow = self._limit_rps < self.SLOW * self._best_rps
             most = self.MOST_SHARE_SLOW if self._slow else self.MOST_SHARE
             self._aim = min(self._own_share() + self._chance.share, most)
-            swing = self.SWING + self._aim
+            # Where chance throttles too, only a wider swing tells it from the limit in time.
+            swing = self.SWING + self._aim + self._chance.share
             rps *= 1.0 - swing if self._low else 1.0 + swing
         self.rps = min(max(rps, LEAST_RPS), self._most_rps)
         self._sent.changed(now, self.rps, low=self._low)
@@ -303,7 +352,10 @@ class AdaptiveRate:
             self._peak_rps = self._limit_rps
             self._limit_rps *= 0.4
             self._suspect_at = sent_at
+            self._cut_at = now
             self._seen = self._hits = 1
+            self._search = _Search(self._peak_rps)
+            self._search.saw(throttled=True, sent_rps=self._sent.at(sent_at)[0])
             return
         self._accepted += 1
         self._chance.saw(throttled=False, low=True, rps=self._limit_rps)
@@ -317,15 +369,18 @@ class AdaptiveRate:
         self._grown_at = now
 
     def _judge(self, sent_at: float, now: float, *, throttled: bool) -> None:
-        self._accepted += not throttled
         if throttled:
             self._suspect_at = min(self._suspect_at, sent_at)
         elif sent_at < self._suspect_at:
             return
+        self._accepted += not throttled
         self._seen += 1
         self._hits += throttled
+        self._search.saw(throttled=throttled, sent_rps=self._sent.at(sent_at)[0])
         if self._hits >= self.LIMIT_HITS:
-            self._found(now)
+            self._limit_rps = self._searched(now)
+            if sent_at >= self._cut_at:  # all that left at the start's rates has been heard
+                self._found(now)
         elif self._seen >= self.JUDGED_AFTER:
             for _ in range(self._hits):
                 self._chance.saw(throttled=True, low=True, rps=self._limit_rps)
@@ -333,19 +388,21 @@ class AdaptiveRate:
             self._limit_rps = self._peak_rps
             self._grown_at = now
 
+    def _searched(self, now: float) -> float:
+        limit_rps = self._search.limit_rps
+        if limit_rps > self.FAR_BELOW * self._peak_rps:
+            return limit_rps
+        # All that was accepted came from the bucket's first filling and the limit times the time: a bound on the limit,
+        # and about twice of it if the filling was half. In less than a moment it was nearly all filling (round trips of
+        # a millisecond get that far).
+        return min(limit_rps, 0.45 * self._accepted / max(now - self._began_at, 0.3))
+
     def _found(self, now: float) -> None:
-        share = self._hits / self._seen
-        self._limit_rps = self._peak_rps * max(1.0 - share, 0.35)
-        if share > 0.85:
-            # Far above it. All that was accepted came from the bucket's first filling and the limit times the time: a
-            # bound on the limit, and about twice of it if the filling was half. In less than a moment it was nearly all
-            # filling (round trips of a millisecond get that far).
-            self._limit_rps = min(self._limit_rps, 0.6 * self._accepted / max(now - self._began_at, 0.3))
         self._phase = _Phase.TRACK
         self.limit_found = True
         self._ceiling_rps = self._peak_rps
-        self._surprise = 0.5  # the limit is known by half: the next answers count for much
-        self._stepped_at = now
+        self._surprise = 0.3  # the limit is known by a third: the next answers count for much
+        self._stepped_at = self._throttled_at = now
 
     def _track(self, sent_at: float, now: float, *, throttled: bool) -> None:
         sent_rps, low = self._sent.at(sent_at)
@@ -364,27 +421,38 @@ class AdaptiveRate:
         self._surprise += (surprise - self._surprise) / memory
         self._room = min(1.0, self._room + self.CUT_A_SECOND * (now - self._stepped_at))
         self._stepped_at = now
+        calm = now - self._throttled_at > max(self.CALM_SECONDS, self._limit_rps / self.CALM_RPS_A_SECOND)
         if throttled:
+            self._throttled_at = now
             self._missing = max(0.0, 0.5 * self._missing - 0.5)
             if alone:
                 self._lower_ceiling(sent_rps)
+            if calm and self._proven_rps < self._limit_rps:
+                # The end of a quick way up: half of it back at once.
+                step = min(step, 0.5 * math.log(self._proven_rps / self._limit_rps))
             step = max(step, -self._room)
             self._room += min(step, 0.0)
         elif self._idle < 0.5:
-            step = self._growth(step, aim, memory, pressed=expected > aim)
+            step = self._growth(step, aim, memory, pressed=expected > aim, calm=calm)
         else:
             step = 0.0
         self._limit_rps *= math.exp(step)
 
-    def _growth(self, step: float, aim: float, memory: float, *, pressed: bool) -> float:
+    def _growth(self, step: float, aim: float, memory: float, *, pressed: bool, calm: bool) -> float:
         """What an accepted answer adds: ``step``, and more the longer throttles that were aimed at have not come.
+
+        Many times as much where time has passed without one, too: then the limit is probably another than it was. The
+        sixth power: where one is missing it adds little, since that is luck; where three are, about all that it may.
 
         After a cut that went too deep the way back is quick, as far as where it came from.
         """
         self._missing += aim
+        if self._missing < 1.0:
+            self._proven_rps = self._limit_rps
         if not pressed:
             most = self.GROWTH_A_ROUND_TRIP / (max(self._trip, 0.01) * self._limit_rps)
-            step = min(step * (1.0 + (self._missing / 1.5) ** 3), most)
+            haste = (self._missing / 1.3) ** 6 if calm else (self._missing / 1.5) ** 3
+            step = min(step * (1.0 + haste), most)
         if self._calm > 8 and self._ceiling_rps > self._limit_rps:
             step += 0.1 / memory * math.log(self._ceiling_rps / self._limit_rps)
         return min(step, 0.2)
@@ -397,8 +465,8 @@ class AdaptiveRate:
 
     def _own_share(self) -> float:
         """The share of throttles that this rate aims at where none come by chance; faster callers aim lower."""
-        share: float = 0.014 * (5.0 / self._limit_rps) ** 0.45  # mypy: a float to a power is Any
-        return min(max(share, 0.001), 0.018)
+        share: float = 0.0125 * (5.0 / self._limit_rps) ** 0.45  # mypy: a float to a power is Any
+        return min(max(share, 0.001), 0.014)
 
 
 class RetryBudget:
