@@ -143,7 +143,9 @@ class Sweep:
         facts = self._ledger.reader.facts()
         if self._listed and not facts.get("found"):
             raise LedgerError("the list of runs had not been read to its end, and nothing was called: start anew")
-        if self._cleared and not (set(self._ledger.reader.outcomes()) & (NOT_STOPPED | {Outcome.STOPPING})):
+        left = set(self._ledger.reader.outcomes()) & (NOT_STOPPED | {Outcome.STOPPING})
+        if self._cleared and facts.get("finished_at") is not None and not left:
+            await self._ledger.set_facts(exit_code=0, stop_cause=None)  # it had another if a delivery had failed
             return Result(0, says="this sweep had ended, with nothing left to stop: nothing was called")
         await self._ledger.reopen()
         if not self._listed and "left_out" not in facts:  # the targets were never entered to their last
