@@ -16,7 +16,7 @@ from batch_cancel.values import check_s3
 
 _EXAMPLES = """\b
 Examples:
-  batch-cancel shard configs/cost-control.yaml --yes --out shards/
+  batch-cancel shard configs/cost-control.yaml --yes --caps-per-shard --out shards/
   batch-cancel shard sweep.yaml --dry-run --out shards/ --s3 s3://ops-reports/shards/nightly/
   batch-cancel shard sweep.yaml --yes --out shards/ --slice-runs 2000 --format jsonl
 

@@ -1,6 +1,7 @@
 """``shard``: every place and every row in one part, as events that the function takes."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,6 +108,15 @@ def test_caps_of_the_whole_are_refused_unless_each_part_is_to_have_them(tmp_path
     assert isinstance(result.exception, UsageError)
     assert "of the whole sweep" in str(result.exception)
     assert run(tmp_path, sweep, "--yes", "--caps-per-shard").exit_code == 0
+
+
+def test_the_example_with_the_file_that_comes_along_works(tmp_path: Path) -> None:
+    example = re.search(r"batch-cancel shard configs/(\S+) (.*) --out shards/", shard.epilog or "")
+    assert example is not None
+    sweep = (Path(__file__).parents[2] / "configs" / example[1]).read_text()
+    result = run(tmp_path, f"{sweep}\n{TARGETS}\n", *example[2].split())
+    assert result.exit_code == 0, result.exception
+    assert "6 parts of sweep" in result.stderr
 
 
 def test_what_does_not_go_together(tmp_path: Path) -> None:
