@@ -5,7 +5,7 @@ import shutil
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,12 @@ What the words mean:
   new            active in the last sweep alone
   gone           active earlier, and not in the last sweep, which listed its account and region
                  completely; or the last sweep saw it over, as when it stopped it
+                 (a run that was asked to stop, and whose end nobody saw, is not gone by a listing:
+                 STOPPING runs are in none)
   still running  active in the last sweep and in earlier ones: in how many of them, is said
   newly seen     active in the last sweep; the one before did not list its target completely
   not seen       active earlier; the last sweep could not tell: its listing was not complete, or it
-                 looked at the runs of a manifest or a plan alone
+                 looked at the runs of a manifest or a plan alone, or the run may be STOPPING
 """
 
 
@@ -93,6 +95,7 @@ def _text(comparison: Comparison, *, everything: bool, width: int) -> Iterator[s
     yield ""
     totals = [f"{comparison.totals[change]:,} {WORDS[change]}" for change in Change]
     yield ", ".join(totals) if any(comparison.totals.values()) else "No run was active in any of them."
+    yield from _not_stopped(comparison, width)
     yield from _transforms(comparison, everything=everything, width=width)
     yield from _runs(comparison, everything=everything, width=width)
 
@@ -102,7 +105,8 @@ def _transforms(comparison: Comparison, *, everything: bool, width: int) -> Iter
     if not shown:
         return
     shown.sort(key=_most_changed_first)
-    rows = [_transform(*item) for item in shown[:MOST_SHOWN]]
+    digits = _digits(transform for _, transform in shown[:MOST_SHOWN])
+    rows = [_transform(*item, digits) for item in shown[:MOST_SHOWN]]
     places = {row[-1] for row in rows}
     yield ""
     if len(places) == 1:
@@ -126,15 +130,34 @@ def _runs(comparison: Comparison, *, everything: bool, width: int) -> Iterator[s
             shown[run.change].append(run)
     for change, runs in shown.items():
         if runs:
-            yield ""
-            yield f"{WORDS[change].capitalize()}:"
-            for key, of_transform in itertools.groupby(runs, key=lambda run: run.latest.key[:3]):
-                group = list(of_transform)
-                yield from _table([_place(TransformKey(*key), group[-1].transform_name)], width)
-                yield from _table((_run(run, len(comparison.sweeps)) for run in group), width, "    ")
+            yield from _listed(WORDS[change].capitalize(), runs, len(comparison.sweeps), width)
             yield from _more(comparison.totals[change] - MOST_SHOWN, "run")
     if not everything:
         yield from _unlisted(comparison, reasons, width)
+
+
+def _not_stopped(comparison: Comparison, width: int) -> Iterator[str]:
+    """What somebody has to look at, before all that changed."""
+    shown: list[RunChange] = []
+    count = 0
+    for run in comparison.changes():
+        if run.not_stopped:
+            count += 1
+            if len(shown) < MOST_SHOWN:
+                shown.append(run)
+    if shown:
+        yield from _listed("Still running or STOPPING, although asked to stop", shown, len(comparison.sweeps), width)
+        yield from _more(count - MOST_SHOWN, "run")
+
+
+def _listed(title: str, runs: Sequence[RunChange], sweeps: int, width: int) -> Iterator[str]:
+    """Runs below their transforms."""
+    yield ""
+    yield f"{title}:"
+    for key, of_transform in itertools.groupby(runs, key=lambda run: run.latest.key[:3]):
+        group = list(of_transform)
+        yield from _table([_place(TransformKey(*key), group[-1].transform_name)], width)
+        yield from _table((_run(run, sweeps) for run in group), width, "    ")
 
 
 def _unlisted(comparison: Comparison, reasons: Counter[str], width: int) -> Iterator[str]:
@@ -159,9 +182,22 @@ def _place(key: TransformKey, name: str | None) -> list[str]:
     return [name or "", key.transform_id, f"{key.place}/{key.region}"]
 
 
-def _transform(key: TransformKey, transform: TransformChange) -> list[str]:
-    counts = ", ".join(f"{transform.counts[change]:,} {WORDS[change]}" for change in Change if transform.counts[change])
-    return [counts, *_place(key, transform.transform_name)]
+def _digits(transforms: Iterable[TransformChange]) -> dict[Change, int]:
+    """How wide the numbers of each change are; a change that no transform has is left out."""
+    counts = [transform.counts for transform in transforms]
+    return {
+        change: max(len(f"{each[change]:,}") for each in counts)
+        for change in Change
+        if any(each[change] for each in counts)
+    }
+
+
+def _transform(key: TransformKey, transform: TransformChange, digits: Mapping[Change, int]) -> list[str]:
+    counts = [
+        f"{transform.counts[change]:>{room},} {WORDS[change]}" if transform.counts[change] else ""
+        for change, room in digits.items()
+    ]
+    return [*counts, *_place(key, transform.transform_name)]
 
 
 def _changed(transform: TransformChange) -> bool:

@@ -5,8 +5,9 @@ to stop, when the outcome shows that it was running then. A run that the last sw
 often because it stopped it) is gone if an earlier sweep had it too; else it is new, and its outcome tells the rest.
 
 What a sweep did not look at it cannot tell: a run is gone only where the last sweep listed its target completely or saw
-the run itself over, else it is *not seen*; it is new only where the sweep before listed its target completely or the
-run started after that sweep did, else it is *newly seen*.
+the run itself over, else it is *not seen*. A run that was asked to stop, and whose end nobody saw, is not gone by a
+listing either, because STOPPING runs are in none. It is new only where the sweep before listed its target completely or
+the run started after that sweep did, else it is *newly seen*.
 
 The ledgers are read side by side, in the order of the runs' keys: memory does not grow with the number of runs.
 """
@@ -28,6 +29,7 @@ from typing import Any, NamedTuple, Self, TextIO
 from batch_cancel.core.errors import LedgerError, UsageError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.selection import ACTIVE_STATUSES
+from batch_cancel.core.task_run import Status
 from batch_cancel.ledger import schema
 from batch_cancel.ledger.ledger import LEDGER_NAME
 from batch_cancel.ledger.reader import VERDICT
@@ -52,6 +54,8 @@ _RAN = (Outcome.WOULD_CANCEL, Outcome.STOPPED, Outcome.STOPPING, Outcome.STUCK_S
 _RUNS_ON = (Outcome.FAILED,)
 _OVER = (Outcome.ALREADY_FINISHED, Outcome.NOT_FOUND)
 _SEEN_OVER = (Outcome.STOPPED, Outcome.FINISHED_FIRST, *_OVER)
+_MAY_BE_STOPPING = (Outcome.STUCK_STOPPING, Outcome.STOPPING, Outcome.UNKNOWN)
+_NOT_STOPPED = (*_MAY_BE_STOPPING, Outcome.FAILED, Outcome.DENIED)
 
 
 class Change(StrEnum):
@@ -104,6 +108,16 @@ class Sighting:
             return True
         return False if self.outcome in _OVER else None
 
+    @property
+    def over(self) -> bool:
+        """Whether the sweep knows that the run had ended: a STOPPING one is neither active nor over."""
+        return self.outcome in _SEEN_OVER or (self.active is False and self.status != Status.STOPPING)
+
+    @property
+    def may_be_stopping(self) -> bool:
+        """Whether it can be STOPPING, as far as the sweep knows: then no listing of active runs shows it."""
+        return not self.over and (self.status == Status.STOPPING or self.outcome in _MAY_BE_STOPPING)
+
 
 @dataclass(frozen=True, slots=True)
 class RunChange:
@@ -123,6 +137,12 @@ class RunChange:
     last_seen_at: datetime | None
     transform_name: str | None
     reason: str | None = None
+
+    @property
+    def not_stopped(self) -> bool:
+        """Whether it was asked to stop, in vain as far as is known, and need not be over."""
+        unchanged = self.change in (Change.STILL_RUNNING, Change.NOT_SEEN)
+        return unchanged and self.latest.outcome in _NOT_STOPPED
 
 
 @dataclass(slots=True)
@@ -344,7 +364,7 @@ class Comparison:
         last = len(self.sweeps) - 1
         if seen[-1] != last:
             change, reason = self._since(sightings, seen[-1])
-        elif len(seen) > 1 and sightings[last].outcome in _SEEN_OVER:
+        elif len(seen) > 1 and sightings[last].over:
             change, reason = Change.GONE, None
         elif len(seen) > 1:
             change, reason = Change.STILL_RUNNING, None
@@ -364,13 +384,17 @@ class Comparison:
         """A run that was active, and is not seen so by the last sweep."""
         seen, now = sightings[seen_at], sightings.get(len(self.sweeps) - 1)
         if now is not None:
-            if now.active is False:
+            if now.over:
                 return Change.GONE, None
+            if now.status == Status.STOPPING:
+                return Change.STILL_RUNNING, "STOPPING by now"
             return Change.NOT_SEEN, f"its state was not read ({now.outcome})"
-        later = [sightings[at] for at in sightings if at > seen_at]
-        if seen.outcome in _SEEN_OVER or any(sighting.active is False for sighting in later):
+        since = [sightings[at] for at in sorted(sightings) if at >= seen_at]
+        if any(sighting.over for sighting in since):
             return Change.GONE, None
         reason = self.sweeps[-1].blind_to(seen.key)
+        if reason is None and since[-1].may_be_stopping:
+            reason = "it may be STOPPING, and only STARTING and RUNNING runs are listed"
         return (Change.NOT_SEEN, reason) if reason else (Change.GONE, None)
 
     def _before(self, sightings: Mapping[int, Sighting]) -> tuple[Change, str | None]:

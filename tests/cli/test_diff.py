@@ -305,6 +305,50 @@ def test_what_the_last_sweep_stopped_is_not_called_still_running(sweeps: Sweeps)
     assert re.search("stuck .* there stuck_stopping", text)
 
 
+@pytest.mark.parametrize("outcome", [Outcome.STUCK_STOPPING, Outcome.STOPPING, Outcome.UNKNOWN])
+def test_what_may_be_stopping_is_not_gone_by_a_listing_of_active_runs(sweeps: Sweeps, outcome: Outcome) -> None:
+    sweeps.add(Listing(runs=[run("hangs", outcome=outcome), run("goes", outcome=Outcome.STOPPED)]), mode="cancel")
+    sweeps.add(Listing(runs=[run("comes")]))
+    assert sweeps.changes() == {"hangs": "not_seen", "goes": "gone", "comes": "new"}
+    assert sweeps.reasons()["hangs"] == "it may be STOPPING, and only STARTING and RUNNING runs are listed"
+    text = sweeps.compared().stdout
+    told = text.index("Still running or STOPPING, although asked to stop:")
+    assert told < text.index("hangs") < text.index("By transform") < text.index("New:")
+    sweeps.add(Listing(runs=[run("hangs", status=Status.STOPPED, outcome=Outcome.ALREADY_FINISHED)], listed=False))
+    assert sweeps.changes()["hangs"] == "gone"
+
+
+def test_a_run_that_the_last_sweep_found_stopping_is_not_gone(sweeps: Sweeps) -> None:
+    sweeps.add(Listing(runs=[run("r")], listed=False))
+    sweeps.add(Listing(runs=[run("r", status=Status.STOPPING, outcome=Outcome.EXCLUDED)], listed=False))
+    assert (sweeps.changes(), sweeps.reasons()) == ({"r": "still_running"}, {"r": "STOPPING by now"})
+
+
+@pytest.mark.parametrize("outcome", [Outcome.STUCK_STOPPING, Outcome.FAILED, Outcome.DENIED])
+def test_what_the_last_sweep_could_not_stop_stands_at_the_top_unasked(sweeps: Sweeps, outcome: Outcome) -> None:
+    sweeps.add(Listing(runs=[run("r"), run("other")]))
+    sweeps.add(Listing(runs=[run("r", outcome=outcome), run("other")]), mode="cancel")
+    lines = sweeps.compared().stdout.splitlines()
+    at = lines.index("Still running or STOPPING, although asked to stop:")
+    assert lines[at + 2].split()[0] == "r" and lines[at + 2].endswith(f"there {outcome}")
+    assert "other" not in "\n".join(lines)
+
+
+def test_a_run_that_could_not_be_asked_is_gone_where_a_complete_listing_lacks_it(sweeps: Sweeps) -> None:
+    sweeps.add(Listing(runs=[run("r", outcome=Outcome.DENIED)]), mode="cancel")
+    sweeps.add(Listing())
+    assert sweeps.changes() == {"r": "gone"}
+
+
+def test_numbers_of_transforms_stand_below_one_another(sweeps: Sweeps) -> None:
+    sweeps.add(Listing(runs=[run("old", transform="tfm-2")]))
+    new = [run(f"r{at}", transform="tfm-1") for at in range(12)]
+    sweeps.add(Listing(runs=[*new, run("fresh", transform="tfm-2")]))
+    lines = sweeps.compared().stdout.splitlines()
+    at = lines.index("By transform, in 222222222222/us-east-1:")
+    assert lines[at + 1 : at + 3] == ["  12 new          tfm-1", "   1 new  1 gone  tfm-2"]
+
+
 def test_a_sweep_that_did_not_finish_is_told(sweeps: Sweeps) -> None:
     sweeps.add(Listing())
     sweeps.add(Listing(), finished=False)
