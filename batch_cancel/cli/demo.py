@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,11 +18,14 @@ from urllib.request import urlopen
 import click
 
 from batch_cancel.cli.options import ScenarioName, Value
+from batch_cancel.cli.wording import columns_of, counted, paragraphs
 from batch_cancel.core.errors import BatchCancelError, UsageError
 
 DIRECTORY = Path("batch-cancel-demo")
 PATIENCE_SECONDS = 10
 CANCEL = "CancelMLTaskRun"
+Key = tuple[str, str, str, str]
+"""Account, region, transform and task run."""
 OURS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
 
 _EXAMPLES = """\b
@@ -58,7 +61,8 @@ def demo(scenario: str, out: Path | None) -> None:
     play = find_scenario(scenario)
     directory = out or DIRECTORY / f"{play.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     with _simulator(scenario, play.command) as stage:
-        click.echo(f"{play.name}: {play.story.strip()}\nGoal: {play.goal.strip()}\n", err=True)
+        told = f"{play.name}: {play.story.strip()}\nGoal: {play.goal.strip()}"
+        click.echo(f"{paragraphs(told, columns_of(sys.stderr))}\n", err=True)
         click.echo(f"$ {shlex.join(['batch-cancel', *stage.command])}\n", err=True)
         code = _run_in(stage, [*stage.command, "--out", str(directory)])
         truth = json.load(urlopen(f"{stage.url}/_simulator/truth", timeout=PATIENCE_SECONDS))  # noqa: S310  # ours, http
@@ -67,9 +71,22 @@ def demo(scenario: str, out: Path | None) -> None:
         raise BatchCancelError(f"the sweep left no {report} (exit code {code})")
     agrees = _debrief(truth, json.loads(report.read_text(encoding="utf-8")), code)
     click.echo(f"\nOpen {directory / 'report.html'} in a browser.")
-    click.echo("The simulator has ended with the demo: what stands under Next is for a service that is still there;")
-    click.echo(f"to go on by hand, `batch-cancel simulate --scenario {scenario}` keeps one running.")
+    click.echo(paragraphs(_farewell(directory), columns_of(sys.stdout)))
+    click.echo(f"  {shlex.join(['batch-cancel', 'simulate', '--scenario', scenario])}")
     sys.exit(0 if agrees else 1)
+
+
+def _farewell(directory: Path) -> str:
+    """What became of the simulator; of what stands under Next only where something does."""
+    from batch_cancel.report.advice import next_steps  # noqa: PLC0415  # --help needs none of it
+    from batch_cancel.report.files import opened  # noqa: PLC0415
+
+    with opened(directory) as document:
+        advised = any(True for _ in next_steps(document, directory))
+    ended = "The simulator has ended with the demo"
+    if advised:
+        ended += ": what stands under Next is for a service that is still there"
+    return f"{ended}. One that keeps running, to go on by hand:"
 
 
 def _run_in(stage: Stage, arguments: list[str]) -> int:
@@ -128,17 +145,16 @@ def _debrief(truth: dict[str, Any], report: dict[str, Any], code: int) -> bool:
         for run in report["runs"]
         if not _is_true(
             run["outcome"],
-            states.get((run["account_id"] or home, run["region"], run["transform_id"], run["task_run_id"])),
+            states.get(_key(run, home)),
         )
     ]
     calls = Counter[str]()
     for entry in truth["calls"]:
         if entry["operation"] == CANCEL:
             calls[entry["result"]] += entry["count"]
-    active = sum(run["status"] in ("STARTING", "RUNNING") for run in states.values())
-    spared = sum(run["outcome"] == "excluded" for run in report["runs"])
     click.echo("\nHow it went, by the simulator's own truth")
-    click.echo(f"  Exit code {code}; {active:,} runs are still active there, {spared:,} of them spared by a rule.")
+    spared = {_key(run, home) for run in report["runs"] if run["outcome"] == "excluded"}
+    click.echo(f"  Exit code {code}; {_left(states, spared)}.")
     throttled = calls.get("ThrottlingException", 0)
     click.echo(f"  {calls.total():,} cancel requests arrived, {throttled:,} of them throttled.")
     told = len(report["runs"])
@@ -146,6 +162,20 @@ def _debrief(truth: dict[str, Any], report: dict[str, Any], code: int) -> bool:
     for run in wrong[:10]:
         click.echo(f"    not so: {run['transform_id']} {run['task_run_id']}: {run['outcome']}")
     return not wrong
+
+
+def _left(states: Mapping[Key, dict[str, Any]], spared: Collection[Key]) -> str:
+    """What has not ended in the simulator: ``12 runs are STARTING or RUNNING there (10 ...), 5 are STOPPING``."""
+    active = {key for key, run in states.items() if run["status"] in ("STARTING", "RUNNING")}
+    stopping = sum(run["status"] == "STOPPING" for run in states.values())
+    text = f"{counted(len(active), 'run')} {'is' if len(active) == 1 else 'are'} STARTING or RUNNING there"
+    if by_rule := len(active & set(spared)):
+        text += f" ({by_rule:,} spared by a rule)"
+    return f"{text}, {stopping:,} {'is' if stopping == 1 else 'are'} STOPPING"
+
+
+def _key(run: Mapping[str, Any], home: str) -> Key:
+    return run["account_id"] or home, run["region"], run["transform_id"], run["task_run_id"]
 
 
 ENDED_BY_ITSELF = frozenset({"SUCCEEDED", "FAILED", "TIMEOUT"})

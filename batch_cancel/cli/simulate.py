@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import shlex
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,6 +15,7 @@ import click
 from batch_cancel.cli.grouped import GroupedCommand, GroupedOption
 from batch_cancel.cli.options import ScenarioName
 from batch_cancel.cli.signals import SIGNALS, say
+from batch_cancel.cli.wording import columns_of, paragraphs
 from batch_cancel.core.duration import parse_duration
 from batch_cancel.core.errors import UsageError
 from batch_cancel.core.wording import did_you_mean, quoted
@@ -39,6 +42,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 S = TypeVar("S")
 W = TypeVar("W", bound=StrEnum)
 
+_OF_CANCELLING = ("--yes", "--until-clear")
+"""Flags that say nothing to a dry run, or do not go with one."""
 MOST_RUNS = 1_000_000
 FIRST_REGIONS = ("us-east-1", "eu-west-1", "us-west-2", "eu-central-1", "ap-southeast-2", "ap-northeast-1")
 
@@ -175,23 +180,32 @@ def _greeting(world: "World", url: str, play: "Scenario") -> str:
     now = world.now()
     runs = [run.status(now) for _, _, run in world.runs()]
     fleet = world.settings.fleet
-    story = f"{play.name}: {play.story.strip()}\nGoal: {play.goal.strip()}\n\n" if play.story else ""
+    told = f"{play.name}: {play.story.strip()}\nGoal: {play.goal.strip()}"
+    story = f"{paragraphs(told, columns_of(sys.stdout))}\n\n" if play.story else ""
     active = sum(status.active for status in runs)
     return (
         f"{story}"
         f"Simulated Glue, STS and Organizations at {url}\n"
         f"{_count(len(fleet.accounts), 'account')} x {_count(len(fleet.regions), 'region')}, "
         f"{_count(sum(1 for _ in world.transforms()), 'transform')}, {_count(len(runs), 'task run')}, "
-        f"{active:,} of them active. Ctrl-C ends it.\n\n"
+        f"{active:,} of them active.\nCtrl-C ends it.\n\n"
         f"In another terminal:\n\n"
         f"  export AWS_ENDPOINT_URL={url}\n"
         f"  export AWS_ACCESS_KEY_ID={KEY_PREFIX}{fleet.accounts[0]}\n"
         f"  export AWS_SECRET_ACCESS_KEY=simulated\n"
         f"  export AWS_DEFAULT_REGION={fleet.regions[0]}\n\n"
-        f"  batch-cancel run --discover --dry-run\n"
+        f"{_looking_first(play.command)}"
         f"  {play.command}\n"
         f"  curl {url}/_simulator/truth\n"
     )
+
+
+def _looking_first(command: str) -> str:
+    """The same command as an audit, which looks where it looks; nothing where it is none that cancels."""
+    words = shlex.split(command)
+    if words[:2] != ["batch-cancel", "run"] or "--dry-run" in words:
+        return ""
+    return f"  {shlex.join([*(word for word in words if word not in _OF_CANCELLING), '--dry-run'])}\n"
 
 
 def _count(number: int, word: str) -> str:

@@ -8,6 +8,8 @@ from typing import TextIO
 
 from batch_cancel.core.duration import format_duration
 
+_WIDEST = 100
+
 
 def printable(text: str) -> str:
     r"""Text from outside on one line, harmless: controls, line ends, bidi marks and lone surrogates as ``\x1b``.
@@ -103,6 +105,11 @@ def wrapped(text: str, columns: int) -> str:
     return textwrap.fill(
         text, max(20, columns - 1), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )
+
+
+def paragraphs(text: str, columns: int) -> str:
+    """Text of several lines, each wrapped by itself, and nowhere so wide that it is hard to read."""
+    return "\n".join(wrapped(line, min(columns, _WIDEST)) for line in text.splitlines())
 
 
 def rate(per_second: float) -> str:

@@ -2,9 +2,11 @@
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.request import urlopen
@@ -13,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from batch_cancel.cli import simulate as module
+from batch_cancel.cli.run import run
 from batch_cancel.cli.simulate import parse_accounts, parse_fault, parse_latency, parse_regions, parse_span, simulate
 from batch_cancel.core.errors import UsageError
 from batch_cancel.simulator.scenarios import find_scenario, scenario_names
@@ -164,6 +167,18 @@ def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_what_it_suggests_to_look_at_first_is_what_the_scenario_is_about(name: str) -> None:
+    play = find_scenario(name)
+    printed = module._greeting(World(play.world, now=time.time), "http://127.0.0.1:1", play)
+    suggested = [shlex.split(line) for line in printed.splitlines() if line.startswith("  batch-cancel ")]
+    assert suggested[-1] == shlex.split(play.command)
+    assert suggested[0][-1] == "--dry-run"
+    assert set(suggested[-1]) - set(suggested[0]) <= {"--yes", "--until-clear"}
+    assert not [line for line in printed.splitlines() if len(line) > 80 and not line.startswith("  batch-cancel ")]
+    assert run.make_context("run", suggested[0][2:]).params["dry_run"]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
