@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 720, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 30
+WIDTH, HEIGHT = 560, 230
+"""Of the picture in its own units, which the page scales: a telephone's stylesheet makes the letters larger."""
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 28, 34
+_LINE = 20
 _INNER_WIDTH = WIDTH - _LEFT - _RIGHT
 _INNER_HEIGHT = HEIGHT - _TOP - _BOTTOM
 MOST_BUCKETS = 72
@@ -53,7 +55,7 @@ def timeline(buckets: Sequence[Bucket], label: str) -> Markup:
     step = buckets[1].start_seconds - buckets[0].start_seconds if len(buckets) > 1 else 1.0
     total_seconds = buckets[-1].start_seconds + step
     highest = max(max(bucket.height, bucket.limit or 0.0) for bucket in buckets)
-    top = nice_ceiling(1.12 * highest)  # room for the unit's name
+    top = nice_ceiling(highest)
     column = _INNER_WIDTH / len(buckets)
     gap = 0.0 if column < 3 else min(2.0, column * 0.15)
     parts = [_grid(top, "requests/s")]
@@ -86,7 +88,7 @@ def histogram(bins: Sequence[Bin], marks: Sequence[tuple[float, str]], label: st
             Markup('<line class="mark" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(
                 _number(x), _TOP, _TOP + _INNER_HEIGHT
             )
-            + _text(x + (-5 if anchor == "end" else 5), _TOP + 12 + 15 * row, name, anchor, "note")
+            + _text(x + (-5 if anchor == "end" else 5), _TOP + 14 + _LINE * row, name, anchor, "note")
         )
     parts.append(_axis([(0.0, seconds_text(low)), (0.5, seconds_text((low + high) / 2)), (1.0, seconds_text(high))]))
     return _svg(parts, label)
@@ -148,7 +150,7 @@ def _grid(top: float, unit: str) -> Markup:
         )
         name = f"{top * share:,.3g}" if top < 1000 else f"{top * share:,.0f}"
         parts.append(_text(_LEFT - 8, y + 4, name, "end"))
-    parts.append(_text(_LEFT + 4, _TOP + 10, unit, "start", "unit"))
+    parts.append(_text(_LEFT, _TOP - 10, unit, "start"))  # above all that is drawn, so that nothing meets it
     return Markup().join(parts)
 
 

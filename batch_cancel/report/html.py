@@ -26,6 +26,7 @@ from batch_cancel.report.csv import FORMULA_STARTS
 from batch_cancel.report.document import ACCEPTED, READING, RUN_FIELDS, TROUBLE_FIRST, Document, TransformPart, explains
 from batch_cancel.report.story import (
     MAY_RUN,
+    Trouble,
     calls_in_words,
     came_back_in_words,
     counted,
@@ -112,7 +113,7 @@ def write_html(document: Document, directory: Path, out: TextIO) -> None:
         document=document,
         facts=dict.fromkeys(_FACTS) | document.facts,
         headline=headline(document, directory),
-        troubles=_first(troubles(document), MOST_TROUBLES),
+        troubles=_first(((trouble, _to_runs(trouble)) for trouble in troubles(document)), MOST_TROUBLES),
         steps=list(next_steps(document, directory)),
         came_back=came_back_in_words(document),
         back=_first(document.came_back(), MOST_CAME_BACK),
@@ -323,6 +324,12 @@ def _transform_bars(document: Document) -> dict[str, Any]:
         for part in parts[:MOST_TRANSFORMS]
     ]
     return {"items": bars, "more": len(parts) - len(bars)}
+
+
+def _to_runs(trouble: Trouble) -> str | None:
+    """The address of a trouble's runs in the table; None where it is one of something else, as of a whole target."""
+    outcome = trouble.what.rpartition(" ")[2]
+    return f"#outcome={outcome}&target={_address(trouble.place)}" if outcome in frozenset(Outcome) else None
 
 
 def _address(text: str) -> str:

@@ -234,12 +234,23 @@ def test_a_link_brings_the_same_view_back(open_page: Open) -> None:
 
 def test_charts_lead_to_their_runs(open_page: Open) -> None:
     page = open_page("full")
-    page.get_by_role("link", name="stuck stopping").click()
+    page.get_by_role("link", name="stuck stopping", exact=True).click()
     wait_for(page, "1 of 43 runs")
     page.get_by_role("link", name="dedupe-customers").click()
     wait_for(page, "6 of 43 runs")
     page.go_back()
     wait_for(page, "1 of 43 runs")
+
+
+def test_what_went_wrong_leads_to_its_runs(open_page: Open) -> None:
+    page = open_page("full")
+    wrong = page.locator(".troubles")
+    wrong.get_by_role("link", name="222222222222/us-east-1 1 stuck stopping").click()
+    wait_for(page, "1 of 43 runs")
+    assert outcomes(page) == ["stuck stopping"]
+    assert page.input_value("#target") == "222222222222/us-east-1"
+    assert wrong.get_by_text("222222222222/eu-west-1").count() == 1  # a target that was not read has no runs to show
+    assert wrong.get_by_role("link", name="222222222222/eu-west-1").count() == 0
 
 
 def test_a_link_that_makes_no_sense_shows_everything(open_page: Open) -> None:
@@ -408,12 +419,14 @@ def test_a_single_sweep_needs_no_filter_for_it(open_page: Open) -> None:
     assert page.locator("#back").count() == 0
 
 
+@pytest.mark.parametrize("width", [1280, 1440])
 @pytest.mark.parametrize("name", ["full", "back"])
-def test_a_laptops_screen_shows_every_column_that_is_there(open_page: Open, name: str) -> None:
+def test_a_laptops_screen_shows_every_column(open_page: Open, name: str, width: int) -> None:
     page = open_page(name)
+    page.set_viewport_size({"width": width, "height": 900})
     inside = page.locator("#explorer .scroll.table").bounding_box()
     assert inside is not None
-    for heading in ("started_on", "status", "stopped_after_seconds"):
+    for heading in ("task_type", "started_on", "status", "stopped_after_seconds", "estimated_dpu_hours"):
         box = page.locator(f"th[data-sort={heading}]").bounding_box()
         assert box is not None
         assert box["x"] + box["width"] <= inside["x"] + inside["width"]
@@ -477,6 +490,23 @@ def test_a_telephone_shows_the_ids_of_a_run(open_page: Open) -> None:
     for at in (2, 3):
         box = page.locator("#runs tbody tr").first.locator("td").nth(at).locator(".id").bounding_box()
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
+
+
+def test_a_telephone_needs_no_scrolling_sideways(open_page: Open) -> None:
+    page = open_page("full")
+    page.set_viewport_size({"width": 390, "height": 844})
+    for box in (page.locator(".chart").first, page.locator(".cards"), page.locator(".cards td").last):
+        found = box.bounding_box()
+        assert found is not None and found["x"] >= 0 and found["x"] + found["width"] <= 390
+    assert page.locator(".scroll:has(.cards)").evaluate("it => it.scrollWidth <= it.clientWidth")
+    assert faults(page) == []
+
+
+def test_paper_without_backgrounds_shows_the_sign_of_the_headline(open_page: Open) -> None:
+    page = open_page("full")
+    page.emulate_media(media="print")
+    ink = page.locator(".verdict .sign").evaluate("it => getComputedStyle(it).color")
+    assert ink == page.locator(".verdict").evaluate("it => getComputedStyle(it).color") != "rgb(255, 255, 255)"
 
 
 def test_paper_has_every_run_with_its_whole_ids(open_page: Open) -> None:

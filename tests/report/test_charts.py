@@ -76,6 +76,18 @@ def test_marks_stay_inside_the_picture(value: float) -> None:
     assert len(rects(svg, "good")) == 1
 
 
+def test_the_unit_stands_above_all_that_is_drawn() -> None:
+    """At the left edge the names of marks would be printed over it."""
+    bins = [Bin(0, 5, 3), Bin(5, 10, 1)]
+    svgs = histogram(bins, [(0.1, "half"), (0.2, "95 %")], "h"), timeline([Bucket(0, 9, 0, 0), Bucket(1, 1, 0, 0)], "t")
+    for svg, unit in zip(svgs, ("runs", "requests/s"), strict=True):
+        root = ET.fromstring(svg)  # noqa: S314  # our own
+        texts = {each.text: float(each.get("y", "0")) for each in root.iter("text")}
+        drawn = [float(each.get("y", each.get("y1", "0"))) for each in root.iter() if each.tag in ("rect", "line")]
+        assert 0 < texts[unit] < min(drawn)
+        assert all(y - texts[unit] >= 18 for text, y in texts.items() if text in ("half", "95 %"))
+
+
 def test_a_bar_is_as_wide_as_its_share_and_never_unseen() -> None:
     def width(share: float) -> str:
         return str(re.findall(r'width="([^"]*)"', bar(share, "good"))[-1])

@@ -132,11 +132,16 @@
   const number = (amount, digits) => amount === null ? "–"
     : amount.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   const when = (moment) => moment === null ? "–" : new Date(moment).toISOString().slice(0, 16).replace("T", " ");
+  // A type breaks at its underscores, so that its column can be narrow.
+  const broken = (text) => {
+    const parts = text.split("_").flatMap((part, index) => index ? ["_", document.createElement("wbr"), part] : [part]);
+    return element("bdi", "", ...parts);
+  };
   // An id is cut in its middle: its two ends tell it from its neighbours. The unfolded row has it whole, and paper too.
   let printing = false;
   const middle = (text) => {
     const characters = Array.from(text);
-    return printing ? text : characters.length <= 22 ? text : `${characters.slice(0, 12).join("")}…${characters.slice(-9).join("")}`;
+    return printing ? text : characters.length <= 18 ? text : `${characters.slice(0, 10).join("")}…${characters.slice(-7).join("")}`;
   };
   const clipped = (text, kind) => {
     const made = element("span", kind, shown(kind === "id" ? middle(text) : text));
@@ -180,7 +185,7 @@
       transform,
       element("td", "", clipped(get(row, "task_run_id"), "id")),
       trouble,
-      element("td", "roomy", shown(get(row, "task_type") ?? "–")),
+      element("td", "roomy type", broken(get(row, "task_type") ?? "–")),
       element("td", "nowrap started", when(row[at.started_on])),
       status,
       element("td", "num", number(get(row, "stopped_after_seconds"), 1)),
