@@ -72,7 +72,7 @@ def demo(scenario: str, out: Path | None) -> None:
     agrees = _debrief(truth, json.loads(report.read_text(encoding="utf-8")), code)
     click.echo(f"\nOpen {directory / 'report.html'} in a browser.")
     click.echo(paragraphs(_farewell(directory), columns_of(sys.stdout)))
-    click.echo(f"  {shlex.join(['batch-cancel', 'simulate', '--scenario', scenario])}")
+    click.echo(f"    {shlex.join(['batch-cancel', 'simulate', '--scenario', scenario])}")
     sys.exit(0 if agrees else 1)
 
 
@@ -154,7 +154,8 @@ def _debrief(truth: dict[str, Any], report: dict[str, Any], code: int) -> bool:
             calls[entry["result"]] += entry["count"]
     click.echo("\nHow it went, by the simulator's own truth")
     spared = {_key(run, home) for run in report["runs"] if run["outcome"] == "excluded"}
-    click.echo(f"  Exit code {code}; {_left(states, spared)}.")
+    click.echo(f"  It ended with exit code {code}.")
+    click.echo(f"  {_left(states, spared)}.")
     throttled = calls.get("ThrottlingException", 0)
     click.echo(f"  {calls.total():,} cancel requests arrived, {throttled:,} of them throttled.")
     told = len(report["runs"])

@@ -33,12 +33,12 @@ def report(**outcomes: str) -> dict[str, Any]:
         (
             {"a": "RUNNING", "b": "STARTING", "c": "STOPPING", "d": "STOPPED", "e": "SUCCEEDED"},
             {"a": "excluded", "b": "failed", "c": "stuck_stopping", "d": "stopped", "e": "finished_first"},
-            "Exit code 1; 2 runs are STARTING or RUNNING there (1 spared by a rule), 1 is STOPPING.",
+            "  2 runs are STARTING or RUNNING there (1 spared by a rule), 1 is STOPPING.",
         ),
         (
             {"a": "STOPPING", "b": "STOPPING"},
             {"a": "stuck_stopping", "b": "stopping"},
-            "Exit code 1; 0 runs are STARTING or RUNNING there, 2 are STOPPING.",
+            "  0 runs are STARTING or RUNNING there, 2 are STOPPING.",
         ),
     ],
 )
