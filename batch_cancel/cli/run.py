@@ -18,6 +18,7 @@ from batch_cancel.cli.consent import consent
 from batch_cancel.cli.grouped import GroupedCommand
 from batch_cancel.cli.options import Value, resume_options, sweep_options
 from batch_cancel.cli.progress import Progress, progress
+from batch_cancel.cli.progress.log import Level, Record, as_json
 from batch_cancel.cli.settings_from import Output, endpoint_from, output_from, renewed, restore_endpoints, settings_from
 from batch_cancel.cli.signals import exit_code_of, handle_signals, held_signals, say
 from batch_cancel.cli.wording import is_terminal, printable
@@ -177,7 +178,7 @@ def _failure_told(execution: Execution) -> Iterator[None]:
         yield
     except BatchCancelError as error:
         for fault in asyncio.run(tell_of_failure(execution.settings, execution.sweep_id, error)):
-            click.echo(f"batch-cancel: {printable(fault)}", err=True)
+            _tell(execution.output, fault)
         raise
 
 
@@ -222,7 +223,7 @@ def execute(
             if execution.signum is not None and not came:
                 came.append(execution.signum)  # the next one is the second
             if result.says:
-                click.echo(f"batch-cancel: {result.says}", err=True)
+                _tell(execution.output, result.says)
             return _conclude(execution, result, came, farewell=farewell)
 
 
@@ -295,14 +296,14 @@ def _conclude(execution: Execution, result: Result, came: Sequence[int], *, fare
     try:
         say(text)
     except BatchCancelError as error:  # a full disk: the reports have the result, and the code that this ends with
-        click.echo(f"batch-cancel: error: {printable(str(error))}", err=True)
+        _tell(output, str(error))
         code = code or error.exit_code
         if code != finished.exit_code:
             asyncio.run(amend(directory, execution.settings, code))
     if finished.place is not None and not output.quiet:
-        click.echo(f"batch-cancel: copies of the reports and the ledger are in {finished.place}/", err=True)
+        _tell(output, f"copies of the reports and the ledger are in {finished.place}/", Level.INFO)
     for fault in finished.faults:
-        click.echo(f"batch-cancel: {printable(fault)}", err=True)
+        _tell(output, fault)
     return code
 
 
@@ -312,7 +313,7 @@ async def _finish(execution: Execution, result: Result, came: Sequence[int], far
 
     def interrupted(signum: int) -> None:
         execution.signum = signum
-        click.echo("batch-cancel: interrupted; the reports stay here", err=True)
+        _tell(execution.output, "interrupted; the reports stay here", Level.WARNING)
         stop.request(StopCause.INTERRUPTED)
 
     interrupted_already = bool(came)
@@ -328,6 +329,14 @@ async def _finish(execution: Execution, result: Result, came: Sequence[int], far
             stop=stop,
             interrupted_code=lambda: exit_code_of(execution.signum or 2),
         )
+
+
+def _tell(output: Output, says: str, level: Level = Level.ERROR) -> None:
+    """A sentence on standard error besides the progress, in the form that the log has."""
+    if output.log_format == "json":
+        click.echo(as_json(Record(level, "told", {"message": says}, says), datetime.now(UTC)), err=True)
+    else:
+        click.echo(f"batch-cancel: {printable(says)}", err=True)
 
 
 def _emf_writer(target: str) -> Callable[[Sequence[str]], None]:
