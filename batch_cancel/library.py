@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from batch_cancel.core.errors import BatchCancelError, LedgerError
+from batch_cancel.core.errors import BatchCancelError, LedgerError, UsageError
 from batch_cancel.core.events import Event, OnEvent
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.execution import aws, carry_out, finish, new_sweep_id, tell_of_failure
@@ -72,8 +72,9 @@ async def run_sweep(
         directory: the run directory; it must hold no ledger yet.
         on_event: is called in the event loop with everything that happens: it must be quick and must not raise.
         ask: asks before anything is cancelled, where ``settings.consent`` says nothing.
-        stop: ``stop.request(StopCause.INTERRUPTED)`` ends it calmly: calls in flight end, reports are written. To
-            cancel the task instead leaves at once; :func:`resume_sweep` mends that.
+        stop: ``stop.request(StopCause.INTERRUPTED)`` ends it calmly: calls in flight end, reports are written and
+            delivered. Once the sweep is over it ends the delivery instead; what is undelivered then stands in
+            ``faults``, and the exit code is 130. To cancel the task leaves at once; :func:`resume_sweep` mends that.
         service: instead of AWS.
 
     Raises:
@@ -116,6 +117,8 @@ async def resume_sweep(
         raise LedgerError(f"{directory}: the sweep had not begun, and nothing was called: start a new one")
     before = from_json(facts["settings"])
     changed = change(before)
+    if not isinstance(changed, Settings):
+        raise UsageError(f"change has to return the settings, and returned {type(changed).__name__}")
     settings = replace(before, rate=changed.rate, retry=changed.retry, verify=changed.verify)
     check_pace(settings)
     ledger = Ledger.open(directory)
@@ -173,6 +176,7 @@ async def _swept(settings: Settings, ledger: Ledger, sweep_id: str, around: _Aro
         assert around.ask is not None  # noqa: S101  # it is not called otherwise
         return await around.ask(Found(ledger.reader.count("pending"), ledger.reader.count("excluded")))
 
+    stop = around.stop
     try:
         result = await carry_out(
             settings,
@@ -182,12 +186,18 @@ async def _swept(settings: Settings, ledger: Ledger, sweep_id: str, around: _Aro
             resumed=resumed,
             on_event=around.on_event,
             ask=ask_about_it if around.ask else None,
-            stop=around.stop,
+            stop=Stop(stop),  # which may end for reasons of its own, and then the caller's can still end the delivery
         )
     except BatchCancelError as error:
         await tell_of_failure(settings, sweep_id, error)
         raise
-    finished = await finish(ledger.directory, settings, result.exit_code, sweep_id=sweep_id)
+    finished = await finish(
+        ledger.directory,
+        settings,
+        result.exit_code,
+        sweep_id=sweep_id,
+        stop=stop if stop.cause is None else None,  # a sweep that was stopped is delivered all the same
+    )
     return Swept(
         finished.exit_code,
         result.stop_cause,

@@ -4,16 +4,21 @@ A slip in them would otherwise be an empty sweep, one that never calls anything,
 cancelled. What a part can say of itself it says where it is made (:class:`~batch_cancel.core.selection.Selection`).
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import is_dataclass
+from datetime import timedelta
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from batch_cancel.core.errors import UsageError
 from batch_cancel.settings import (
     Guardrails,
+    ManifestFormat,
     ManifestSource,
     Notify,
     Report,
     Settings,
+    Source,
     TargetSettings,
 )
 from batch_cancel.values import (
@@ -47,7 +52,9 @@ def check_settings(settings: Settings) -> None:
     Raises:
         UsageError: naming the attribute.
     """
+    _check_kind("settings", settings, Settings)
     _check_modes(settings)
+    _check_source(settings.source)
     for number, target in enumerate(settings.targets):
         _check_target(f"targets[{number}]", target)
     _check_selection(settings)
@@ -71,6 +78,8 @@ def check_pace(settings: Settings) -> None:
     Raises:
         UsageError: naming the attribute.
     """
+    for name in ("rate", "retry", "verify"):
+        _check_kind(name, getattr(settings, name), get_type_hints(Settings)[name])
     _one("rate.rps", settings.rate.rps, positive)
     _one("rate.max_concurrency", settings.rate.max_concurrency, _whole(1, MOST_CONCURRENT))
     _one("retry.max_attempts", settings.retry.max_attempts, _whole(1, MOST_ATTEMPTS))
@@ -96,6 +105,13 @@ def _check_modes(settings: Settings) -> None:
         raise UsageError("until_clear has to see the runs end: it needs verify.wait")
 
 
+def _check_source(source: Source) -> None:
+    if not isinstance(source, ManifestSource):
+        return
+    _one("source.path", source.path, check_text)
+    _one("source.format", source.format, ManifestFormat)
+
+
 def _check_target(name: str, target: TargetSettings) -> None:
     _one(f"{name}.profile", target.profile, check_text)
     _one(f"{name}.role_arn", target.role_arn, check_role_arn)
@@ -103,7 +119,10 @@ def _check_target(name: str, target: TargetSettings) -> None:
     _one(f"{name}.external_id", target.external_id, check_external_id)
     _each(f"{name}.accounts", target.accounts, check_account)
     _each(f"{name}.organization_units", target.organization_units, check_text)
-    if target.regions != "all":
+    if target.regions is not None and "all" in target.regions:
+        if target.regions != "all" and len(target.regions) > 1:
+            raise UsageError(f"{name}.regions: all stands alone: it is every region")
+    else:
         _each(f"{name}.regions", target.regions, check_region)
     several = target.accounts is not None or target.organization_units is not None
     if several and target.role_name is None:
@@ -164,8 +183,6 @@ def _one(name: str, value: T | None, check: Callable[[T], object]) -> None:
 def _each(name: str, values: Iterable[str] | None, check: Callable[[str], object]) -> None:
     if values is None:
         return
-    if isinstance(values, str):
-        raise UsageError(f"{name}: {values!r} is text where a tuple belongs: write ({values!r},)")
     for value in values:
         _one(name, value, check)
 
@@ -180,3 +197,82 @@ def _whole(least: int, most: int | None = None) -> Callable[[Any], None]:
             raise UsageError(f"{number} is more than {most:,}")
 
     return check
+
+
+# -- types, for those who have no type checker ------------------------------------------------------------------------
+
+
+def _check_kind(name: str, value: object, kind: Any) -> None:  # noqa: ANN401  # an annotation
+    """Refuse what a type checker would refuse in a settings class; a list will do for a tuple, an enum's word for it.
+
+    Values are shown only where they are text for a tuple: an address may hold a password.
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        _check_kind(name, value, _meant(name, value, inner))
+    elif origin is tuple:
+        _check_tuple(name, value, inner[0])
+    elif origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise _misfit(name, value, "a mapping of keys to tuples of values")
+        for key, values in value.items():
+            _check_kind(f"{name}: a key", key, inner[0])
+            _check_kind(f"{name}[{key!r}]", values, inner[1])
+    elif origin is Literal:
+        if value not in inner:
+            raise _misfit(name, value, " or ".join(map(repr, inner)))
+    elif isinstance(kind, type) and is_dataclass(kind):
+        _check_fields(name, value, kind)
+    elif not _is(value, kind):
+        raise _misfit(name, value, _NAMES.get(kind, kind.__name__))
+
+
+def _check_fields(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise _misfit(name, value, kind.__name__)
+    for field, wanted in get_type_hints(kind).items():
+        _check_kind(field if kind is Settings else f"{name}.{field}", getattr(value, field), wanted)
+
+
+def _check_tuple(name: str, values: object, kind: Any) -> None:  # noqa: ANN401  # an annotation
+    if isinstance(values, str):
+        raise UsageError(f"{name}: {values!r} is text where a tuple belongs: give a tuple of values, ({values!r},)")
+    if not isinstance(values, tuple | list):
+        raise _misfit(name, values, "a tuple of values")
+    for number, value in enumerate(values):
+        _check_kind(f"{name}[{number}]", value, kind)
+
+
+def _meant(name: str, value: object, kinds: tuple[Any, ...]) -> Any:  # noqa: ANN401  # annotations
+    """Which of several kinds a value is to be."""
+    for kind in kinds:
+        if get_origin(kind) is Literal and isinstance(value, str) and value in get_args(kind):
+            return kind
+        if isinstance(kind, type) and get_origin(kind) is None and isinstance(value, kind):
+            return kind
+    [*others] = [kind for kind in kinds if kind is not NoneType and get_origin(kind) is not Literal]
+    if len(others) > 1:
+        raise _misfit(name, value, " or ".join(kind.__name__ for kind in others))
+    return others[0]
+
+
+_NAMES: Mapping[type, str] = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    timedelta: "a timedelta",
+}
+
+
+def _is(value: object, kind: type) -> bool:
+    if isinstance(value, bool) or kind is bool:  # which Python takes for a number
+        return kind is bool and isinstance(value, bool)
+    if kind is float:
+        return isinstance(value, int | float)
+    return isinstance(value, str if issubclass(kind, str) else kind)  # whether it is an enum's word is asked later
+
+
+def _misfit(name: str, value: object, wanted: str) -> UsageError:
+    found = value if value is None or isinstance(value, bool | int | float) else type(value).__name__
+    return UsageError(f"{name}: {found} stands where {wanted} belongs")

@@ -195,6 +195,10 @@ def test_sweep_files_are_settings(tmp_path: Path) -> None:
         ),
         ({"endpoint": batch_cancel.Endpoint(url="http://me:secret@h")}, "password"),
         ({"until_clear": True}, "until_clear needs consent.yes"),
+        ({"targets": (batch_cancel.TargetSettings(regions=("all", "us-east-1")),)}, "all stands alone"),
+        ({"source": batch_cancel.ManifestSource(path="")}, "source.path: is empty"),
+        ({"source": batch_cancel.ManifestSource(path="x", format="cvs")}, "source.format"),  # type: ignore[arg-type]  # as above
+        ({"selection": batch_cancel.Selection(statuses=("SUCCEEDED",))}, "selection.statuses"),  # type: ignore[arg-type]  # as above
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused_before_anything_is_called(
@@ -206,6 +210,104 @@ def test_settings_that_cannot_be_meant_are_refused_before_anything_is_called(
     assert "secret" not in str(caught.value)
     assert not world.log
     assert not (tmp_path / "run").exists()
+
+
+SLIPS: list[tuple[dict[str, Any], str]] = [  # what a type checker would say, had it been asked
+    ({"selection": {"tags": {"env": "dev"}}}, r"selection.tags\['env'\]: 'dev' is text .* give a tuple of values"),
+    ({"protection": {"tags": {"env": "production"}}}, r"protection.tags\['env'\]: .* tuple of values"),
+    ({"selection": {"tags": ("env", "dev")}}, "selection.tags: tuple stands where a mapping"),
+    ({"selection": {"transform_ids": "tfm-1"}}, "selection.transform_ids: .* tuple of values"),
+    ({"selection": {"transform_names": "dedupe-*"}}, "selection.transform_names: .* tuple of values"),
+    ({"selection": {"statuses": "RUNNING"}}, "selection.statuses: .* tuple of values"),
+    ({"selection": {"statuses": None}}, "selection.statuses: None"),
+    ({"selection": {"task_types": "EVALUATION"}}, "selection.task_types: .* tuple of values"),
+    ({"selection": {"older_than": "6h"}}, "selection.older_than: str stands where a timedelta"),
+    ({"selection": {"older_than": "6h", "newer_than": "2d"}}, "selection.older_than"),
+    ({"protection": {"transforms": "critical-*"}}, "protection.transforms: .* tuple of values"),
+    ({"protection": None}, "protection: None stands where Protection belongs"),
+    ({"guardrails": {"allow_accounts": "222222222222"}}, "guardrails.allow_accounts: .* tuple of values"),
+    ({"guardrails": {"max_errors": 5}}, "guardrails.max_errors: 5 stands where MaxErrors belongs"),
+    ({"guardrails": {"max_runs": True}}, "guardrails.max_runs: True stands where a whole number"),
+    ({"report": {"formats": "json"}}, "report.formats: .* tuple of values"),
+    ({"notify": {"sns_topic_arn": f"arn:aws:sns:us-east-1:{'1' * 12}:t", "on": "failure"}}, "notify.on: .* tuple of"),
+    ({"consent": {"yes": "no"}}, "consent.yes: str stands where True or False belongs"),
+    ({"dry_run": "false"}, "dry_run: str stands where True or False belongs"),
+    ({"rate": {"rps": True}}, "rate.rps: True stands where a number belongs"),
+    ({"verify": {"timeout_seconds": "15m"}}, "verify.timeout_seconds: str"),
+    ({"source": "discovery"}, "source: str stands where ManifestSource or DiscoverySource"),
+    ({"source": {"path": 5}}, "source.path: 5 stands where text belongs"),
+    ({"targets": batch_cancel.TargetSettings()}, "targets: TargetSettings stands where a tuple of values belongs"),
+    ({"targets": ({"accounts": "222222222222"},)}, r"targets\[0\]"),
+    ({"endpoint": "http://me:secret@h"}, "endpoint: str stands where Endpoint belongs"),
+    ({"reason": 5}, "reason: 5 stands where text belongs"),
+]
+CLASSES: dict[str, type] = {
+    "selection": batch_cancel.Selection,
+    "protection": batch_cancel.Protection,
+    "guardrails": batch_cancel.Guardrails,
+    "report": batch_cancel.Report,
+    "notify": batch_cancel.Notify,
+    "consent": batch_cancel.Consent,
+    "rate": batch_cancel.Rate,
+    "verify": batch_cancel.Verify,
+    "source": batch_cancel.ManifestSource,
+}
+
+
+@pytest.mark.parametrize(("slip", "said"), SLIPS)
+def test_a_value_of_another_type_is_refused_by_the_name_of_its_attribute(
+    world: World, tmp_path: Path, slip: dict[str, Any], said: str
+) -> None:
+    changes = {name: CLASSES[name](**value) if isinstance(value, dict) else value for name, value in slip.items()}
+    with pytest.raises(batch_cancel.UsageError, match=said) as caught:
+        asyncio.run(batch_cancel.run_sweep(replace(settings(), **changes), tmp_path / "run", ask=_nobody))
+    assert "secret" not in str(caught.value)
+    assert not world.log
+    assert not (tmp_path / "run").exists()
+
+
+def test_lists_and_words_will_do_for_tuples_and_enums(world: World, tmp_path: Path) -> None:
+    loose: dict[str, Any] = {
+        "selection": batch_cancel.Selection(statuses=("RUNNING", "STARTING")),  # type: ignore[arg-type]  # that is it
+        "targets": [batch_cancel.TargetSettings(regions=("all",))],
+        "report": batch_cancel.Report(formats=["json"]),  # type: ignore[arg-type]  # as above
+        "verify": batch_cancel.Verify(timeout_seconds=60),
+    }
+    swept = asyncio.run(batch_cancel.run_sweep(replace(settings(dry_run=True), **loose), tmp_path / "run"))
+    assert [path.name for path in swept.reports] == ["report.json"]
+    assert len(list(batch_cancel.read_runs(tmp_path / "run", batch_cancel.Outcome.WOULD_CANCEL))) == active(world) > 0
+
+
+def test_a_stop_ends_a_delivery_that_hangs(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = batch_cancel.Stop()
+
+    async def hang(*_: object) -> None:
+        asyncio.get_running_loop().call_soon(stop.request, batch_cancel.StopCause.INTERRUPTED)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("batch_cancel.glue.aws_outbox.AwsOutbox.put_file", hang)
+    copied = replace(
+        settings(consent=batch_cancel.Consent(yes=True)), report=batch_cancel.Report(s3="s3://ops-reports/x/")
+    )
+    swept = asyncio.run(batch_cancel.run_sweep(copied, tmp_path / "run", stop=stop))
+    assert (swept.exit_code, swept.stop_cause, swept.copies) == (130, None, None)
+    assert len(swept.faults) > 0
+    assert batch_cancel.read_report(tmp_path / "run")["exit_code"] == 130
+    assert active(world) == 0
+
+
+def test_what_a_change_returns_is_looked_at_before_anything_goes_on(world: World, tmp_path: Path) -> None:
+    asyncio.run(batch_cancel.run_sweep(settings(dry_run=True), tmp_path / "run"))
+    before = len(world.log)
+    forgotten: Any = lambda before: None  # noqa: E731
+    with pytest.raises(batch_cancel.UsageError, match="change has to return the settings"):
+        asyncio.run(batch_cancel.resume_sweep(tmp_path / "run", change=forgotten))
+    slip: Any = {"rps": "5"}
+    with pytest.raises(batch_cancel.UsageError, match=r"rate\.rps: str"):
+        asyncio.run(
+            batch_cancel.resume_sweep(tmp_path / "run", change=lambda old: replace(old, rate=batch_cancel.Rate(**slip)))
+        )
+    assert len(world.log) == before
 
 
 async def _nobody(found: batch_cancel.Found) -> bool:

@@ -48,11 +48,14 @@ class Selection:
     newer_than: timedelta | None = None
 
     def __post_init__(self) -> None:
-        if not all(status.active for status in self.statuses):
-            wrong = next(status for status in self.statuses if not status.active)
-            raise UsageError(not_active(wrong))
-        if self.older_than is not None and self.newer_than is not None and self.older_than >= self.newer_than:
-            raise UsageError(ages_exclude(self.older_than, self.newer_than))
+        """Judge what can be judged; that every attribute is of its type is asked where settings are checked."""
+        statuses = self.statuses if isinstance(self.statuses, tuple) else ()
+        for status in statuses:
+            if isinstance(status, Status) and not status.active:
+                raise UsageError(not_active(status))
+        older, newer = self.older_than, self.newer_than
+        if isinstance(older, timedelta) and isinstance(newer, timedelta) and older >= newer:
+            raise UsageError(ages_exclude(older, newer))
 
     @property
     def needs_names(self) -> bool:
