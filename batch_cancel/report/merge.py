@@ -1,8 +1,8 @@
 """Many sweeps' records made into one: the ledgers of shards, or reports where only those were kept.
 
 The result is a run directory like any other, from which every report is made; it is not to be gone on with. A run that
-several parts know stands in it once, with the verdict that claims most of what was seen (:data:`STRENGTH`). A part that
-is missing is a target in trouble: a merged report is complete only if every part is there and is complete itself.
+several parts know stands in it once, with the verdict that what they saw together supports (:func:`verdict`). A part
+that is missing is a target in trouble: a merged report is complete only if every part is there and complete itself.
 
 Reports hold no capacities, so what comes from them has no estimates; and their counts of calls are known as sums alone.
 """
@@ -20,6 +20,7 @@ from typing import Any
 
 from batch_cancel.core.errors import InputError, LedgerError, Problem, RecordLost, UsageError
 from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.task_run import Status
 from batch_cancel.ledger import schema
 from batch_cancel.ledger.ledger import LEDGER_NAME
 from batch_cancel.ledger.reader import VERDICT, LedgerReader, RejectedRow
@@ -50,40 +51,61 @@ STRENGTH = (
     Outcome.NOT_ATTEMPTED,
 )
 """Which verdict of two stays: what was seen goes before what was not, an end before a beginning, and what may have been
-sent before what never was. A merged report says nothing of a run that no part says of it: so a run that one part asked
-for, and that another saw ended, is ``already_finished`` and not ``stopped``, with the requests of both."""
+sent before what never was. Only what one part asked for, and another saw ended, takes both to tell: :func:`verdict`."""
+
+_ENDED = (Outcome.STOPPED, Outcome.FINISHED_FIRST, Outcome.ALREADY_FINISHED)
+"""Seen ended."""
+_MAY_HAVE_STOPPED = (
+    *(Outcome.STOPPED, Outcome.FINISHED_FIRST, Outcome.STOPPING, Outcome.STUCK_STOPPING),
+    Outcome.UNKNOWN,  # an attempt nobody knows of, after which the run is seen ended, was accepted
+)
+"""Of whoever has one of these, the request counts as accepted once the run is seen ended after it."""
 
 CAUSES = ("interrupted", "deadline", "max_errors", "credentials", "guardrail")
 INTERRUPTED_CODES = (130, 143)
 STOPPED_EARLY = 5
 
+_SIGHTING = ("execution_time_seconds", "status_after", "confirmed_at")
+"""Of the part that was the first to see the run ended; where none did, of the part whose verdict stays."""
 _VERDICT_COLUMNS = (
-    *("task_type", "started_on", "status_before", "execution_time_seconds", "rule", "labels", "priority"),
-    *("sweep_number", "returns", "accepted", "accepted_at", "tainted", "refusal", "status_after", "confirmed_at"),
-    *("error_code", "error_message", "request_id"),
+    *("task_type", "started_on", "status_before", "rule", "labels", "priority", "sweep_number", "returns"),
+    *("accepted_at", "tainted", "refusal", "error_code", "error_message", "request_id"),
 )
 """Of the part whose verdict stays. What is left of a run's columns adds up: its requests were all made."""
-_RUN_COLUMNS = ", ".join(("transform_id", "task_run_id", "requested_at", "attempts", "throttled", *_VERDICT_COLUMNS))
+_RUN_COLUMNS = ", ".join(
+    ("transform_id", "task_run_id", "requested_at", "attempts", "throttled", *_SIGHTING, *_VERDICT_COLUMNS)
+)
 _COPIED = ", ".join(f"r.{name}" for name in _RUN_COLUMNS.split(", "))
-_TAKEN = ("state", "outcome", *_VERDICT_COLUMNS)
 
 
-def _ranked(table: str) -> str:
-    return f"rank({', '.join(f'{table}.{name}' for name in ('outcome', *_VERDICT_COLUMNS))})"
+def _of_both(function: str, *columns: str) -> str:
+    return f"{function}({', '.join(f'{table}.{name}' for table in ('runs', 'excluded') for name in columns)})"
 
 
 MERGE_RUNS = f"""
-INSERT INTO runs (target_id, state, outcome, {_RUN_COLUMNS})
-SELECT p.whole_id, CASE WHEN r.state = 'excluded' THEN 'excluded' ELSE 'done' END, {VERDICT}, {_COPIED}
+INSERT INTO runs (target_id, state, outcome, accepted, {_RUN_COLUMNS})
+SELECT p.whole_id, CASE WHEN r.state = 'excluded' THEN 'excluded' ELSE 'done' END, {VERDICT},
+    CASE WHEN EXISTS (SELECT 1 FROM part.sweep WHERE key = 'merged') THEN r.accepted
+         ELSE {VERDICT} IN ({", ".join(f"'{outcome}'" for outcome in _MAY_HAVE_STOPPED)}) END, {_COPIED}
 FROM part.runs r JOIN temp.places p ON p.part_id = r.target_id WHERE true ORDER BY r.id
 ON CONFLICT (target_id, transform_id, task_run_id) DO UPDATE SET
-    ({", ".join(_TAKEN)}) = (
-        WITH other (stays) AS MATERIALIZED (SELECT {_ranked("runs")} <= {_ranked("excluded")})
-        SELECT {", ".join(f"iif(stays, runs.{name}, excluded.{name})" for name in _TAKEN)} FROM other
+    (outcome, state, accepted, requested_at, {", ".join((*_SIGHTING, *_VERDICT_COLUMNS))}) = (
+        WITH whole (sighted, stays, verdict) AS MATERIALIZED (SELECT
+            {_of_both("sighted", "outcome", *_SIGHTING, *_VERDICT_COLUMNS)},
+            {_of_both("stays", "outcome", *_SIGHTING, *_VERDICT_COLUMNS)},
+            {_of_both("verdict", "outcome", "accepted", "requested_at", *_SIGHTING)}
+        )
+        SELECT verdict, iif(verdict = 'excluded', 'excluded', 'done'), max(runs.accepted, excluded.accepted),
+            CASE WHEN runs.accepted = excluded.accepted
+                 THEN coalesce(min(runs.requested_at, excluded.requested_at), runs.requested_at, excluded.requested_at)
+                 WHEN runs.accepted THEN runs.requested_at ELSE excluded.requested_at END,
+            {", ".join(f"iif(sighted, runs.{name}, excluded.{name})" for name in _SIGHTING)},
+            {", ".join(f"iif(stays, runs.{name}, excluded.{name})" for name in _VERDICT_COLUMNS)}
+        FROM whole
     ),
-    requested_at = coalesce(min(runs.requested_at, excluded.requested_at), runs.requested_at, excluded.requested_at),
     attempts = runs.attempts + excluded.attempts, throttled = runs.throttled + excluded.throttled
 """  # noqa: S608  # constants
+"""``accepted`` of a merged run: its request counts as accepted if it is seen ended, and ``requested_at`` is its."""
 MERGE_ATTEMPTS = """
 INSERT INTO attempts (run_id, number, intent_at, sent_at, ended_at, class, error_code, http_status, request_id)
 SELECT w.id,
@@ -193,7 +215,8 @@ def _merge(parts: Sequence[Path], path: Path, folder: Path, sweep_id: str, besid
     whole = sqlite3.connect(f"{path.resolve().as_uri()}", uri=True, isolation_level=None)
     try:
         whole.row_factory = sqlite3.Row
-        whole.create_function("rank", -1, _rank, deterministic=True)
+        for function in (sighted, stays, verdict):
+            whole.create_function(function.__name__, -1, function, deterministic=True)
         facts: list[dict[str, Any]] = []
         rows = 0
         ledgers = [(_ledger_of(part, folder / f"{number}.db"), part) for number, part in enumerate(parts)]
@@ -295,9 +318,66 @@ def _account_of(role_arn: str | None) -> str | None:
     return role_arn.split(":")[4] if role_arn else None
 
 
-def _rank(outcome: str, *columns: object) -> str:
-    """What is smaller stays. Of equal verdicts one stays as well, whichever part came first."""
-    return f"{STRENGTH.index(Outcome(outcome)):02} {json.dumps(columns)}"
+# -- one run of two parts ---------------------------------------------------------------------------------------------
+#
+# Whatever two parts say of a run is joined so that neither their order nor any earlier merge has a say: every value is
+# the least by some order, and the verdict is made of such values. These are functions of SQL: the columns of the one
+# part, then those of the other.
+
+
+def sighted(*columns: object) -> bool:
+    """Whether the first's sighting of the run stays: of an end the earliest one, else that of the verdict."""
+    one, other = _halves(columns)
+    if one[0] in _ENDED and other[0] in _ENDED:
+        return _sighting_key(one) <= _sighting_key(other)
+    return stays(*columns)
+
+
+def stays(*columns: object) -> bool:
+    """Whether what else the first part says of the run stays: one that saw it end, and without an error, before all."""
+    one, other = _halves(columns)
+    return _verdict_key(one) <= _verdict_key(other)
+
+
+def verdict(*columns: Any) -> str:  # noqa: ANN401  # SQL's values
+    """The outcome that both together support.
+
+    A run that is seen ended after a request that was, or may have been, accepted was stopped by that, or ended by
+    itself although it was asked for; one that is seen ended before it had ended already. Where a moment or the status
+    is not known that cannot be told, and the stronger of the two verdicts stays: it is one that a part could see.
+    """
+    halves = _halves(columns)
+    strongest = min((half[0] for half in halves), key=lambda outcome: STRENGTH.index(Outcome(outcome)))
+    # An end's moment and status are the earliest sighting's; the request's is the first that may have been accepted.
+    ends = [half for half in halves if half[0] in _ENDED]
+    asked_at = min((half[2] for half in halves if half[1] and half[2] is not None), default=None)
+    if not ends or asked_at is None:
+        return str(strongest)
+    *_, status, seen_at = min(ends, key=lambda half: _sighting_key((half[0], *half[3:])))
+    if seen_at is None:
+        return str(strongest)
+    if seen_at < asked_at or status is None or not Status(status).ended:
+        return Outcome.ALREADY_FINISHED
+    return Outcome.STOPPED if status == Status.STOPPED else Outcome.FINISHED_FIRST
+
+
+def _halves(columns: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+    return columns[: len(columns) // 2], columns[len(columns) // 2 :]
+
+
+def _sighting_key(told: Sequence[Any]) -> tuple[Any, ...]:
+    """Of an outcome and a sighting: by its moment, where that is known."""
+    _, seconds, status, seen_at, *_ = told
+    return seen_at is None, seen_at or 0.0, status or "~", json.dumps(seconds)
+
+
+def _verdict_key(told: Sequence[Any]) -> tuple[Any, ...]:
+    """By the verdict's strength; those that saw the end are equals, for joining makes one of the other."""
+    outcome, columns = told[0], told[1 + len(_SIGHTING) :]
+    if outcome not in _ENDED:
+        return STRENGTH.index(Outcome(outcome)), False, json.dumps(told[1:])
+    of_verdict = dict(zip(_VERDICT_COLUMNS, columns, strict=True))
+    return 0, of_verdict["error_code"] is not None, json.dumps(columns)
 
 
 # -- the facts of the whole -------------------------------------------------------------------------------------------
@@ -526,7 +606,7 @@ class _Report:
     def _add_run_to(self, target_id: int, run: Any) -> None:  # noqa: ANN401
         outcome = Outcome(run["outcome"])
         self._ledger.execute(
-            f"INSERT INTO runs (target_id, state, outcome, {_RUN_COLUMNS}) VALUES ({', '.join('?' * 26)})",  # noqa: S608
+            f"INSERT INTO runs (target_id, state, outcome, {_RUN_COLUMNS}) VALUES ({', '.join('?' * 25)})",  # noqa: S608
             (
                 target_id,
                 "excluded" if outcome is Outcome.EXCLUDED else "done",
@@ -536,21 +616,20 @@ class _Report:
                 _seconds(run["requested_at"]),
                 run["attempts"],
                 run["throttled"],
+                None,
+                run["status_after"],
+                _seconds(run["confirmed_at"]),
                 run["task_type"],
                 _seconds(run["started_on"]),
                 run["status_before"],
-                None,
                 run["rule"],
                 json.dumps(run["labels"], ensure_ascii=False) if run["labels"] else None,
                 0,
                 run.get("sweep_number") or 1,
                 0,
-                int(outcome in _ACCEPTED),
                 None,
                 0,
                 None,
-                run["status_after"],
-                _seconds(run["confirmed_at"]),
                 run["error_code"],
                 run["error_message"],
                 run["request_id"],
@@ -575,9 +654,6 @@ class _Report:
                 (next(iter(self._targets.values()))[0], operation, second, calls, throttled, retries),
             )
             throttled = retries = 0
-
-
-_ACCEPTED = (Outcome.STOPPED, Outcome.FINISHED_FIRST, Outcome.STOPPING, Outcome.STUCK_STOPPING)
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401  # JSON

@@ -216,6 +216,44 @@ def test_of_two_verdicts_one_stays_with_the_requests_of_both(tmp_path: Path, one
         assert run_["requested_at"].startswith("2026-11-25T00:00:20")
 
 
+AT = "2026-11-25T00:00:{:02}Z"
+
+
+@pytest.mark.parametrize("asked", ["stopping", "stuck_stopping", "unknown", "stopped", "finished_first"])
+@pytest.mark.parametrize(
+    ("seen_at", "status", "whole"),
+    [
+        (30, "STOPPED", "stopped"),
+        (30, "SUCCEEDED", "finished_first"),
+        (30, "FAILED", "finished_first"),
+        (30, "TIMEOUT", "finished_first"),
+        (10, "STOPPED", "already_finished"),  # it had ended before we asked
+        (10, "SUCCEEDED", "already_finished"),
+    ],
+)
+def test_what_one_part_asked_for_and_another_saw_ended_is_told_by_its_moments(
+    tmp_path: Path, asked: str, seen_at: int, status: str, whole: str
+) -> None:
+    seen_by_both = {"stopped": "STOPPED", "finished_first": "SUCCEEDED"}.get(asked)
+    one: dict[str, Any] = {"outcome": asked, "requested_at": AT.format(20), "request_id": "ours"}
+    if seen_by_both:
+        one |= {"status_after": seen_by_both, "confirmed_at": AT.format(40)}
+    other = {"outcome": "already_finished", "status_after": status, "confirmed_at": AT.format(seen_at)}
+    parts = [written(tmp_path, "a", [one]), written(tmp_path, "b", [other])]
+    for name, order in (("ab", parts), ("ba", parts[::-1])):
+        [run_] = runs_of(merged(tmp_path, name, *order))
+        assert (run_["outcome"], run_["status_after"]) == (whole, status)
+        assert (run_["confirmed_at"][:19], run_["requested_at"][:19]) == (AT.format(seen_at)[:19], AT.format(20)[:19])
+
+
+@pytest.mark.parametrize("asked", ["failed", "denied", "invalid", "not_found", "not_attempted", "excluded"])
+def test_what_nobody_s_request_can_have_stopped_had_ended(tmp_path: Path, asked: str) -> None:
+    one = written(tmp_path, "a", [{"outcome": asked, "requested_at": AT.format(20)}])
+    seen = {"outcome": "already_finished", "status_after": "STOPPED", "confirmed_at": AT.format(30)}
+    [run_] = runs_of(merged(tmp_path, "whole", one, written(tmp_path, "b", [seen])))
+    assert run_["outcome"] == "already_finished"
+
+
 def test_every_outcome_has_its_strength_and_what_may_be_sent_goes_before_what_never_was() -> None:
     assert sorted(STRENGTH) == sorted(Outcome)
     may_be_sent = {Outcome.STOPPED, Outcome.STOPPING, Outcome.UNKNOWN, Outcome.FAILED, Outcome.STUCK_STOPPING}
@@ -233,13 +271,14 @@ RUNS = st.fixed_dictionaries(
         "attempts": st.integers(0, 3),
         "throttled": st.integers(0, 3),
         "requested_at": st.sampled_from([None, "2026-11-25T00:00:01.000Z", "2026-11-25T00:00:02.000Z"]),
-        "status_after": st.sampled_from([None, "STOPPED", "RUNNING"]),
+        "confirmed_at": st.sampled_from([None, *(f"2026-11-25T00:00:0{second}.500Z" for second in range(3))]),
+        "status_after": st.sampled_from([None, "STOPPED", "SUCCEEDED", "RUNNING"]),
         "error_code": st.sampled_from([None, "Throttled"]),
     }
 )
 
 
-@hypothesis_settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@hypothesis_settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(told=st.lists(st.lists(RUNS, max_size=2, unique_by=lambda run: run["task_run_id"]), min_size=3, max_size=3))
 def test_the_order_of_parts_changes_nothing_and_nothing_stops_by_it(told: list[list[dict[str, Any]]]) -> None:
     with TemporaryDirectory() as name:
@@ -251,7 +290,12 @@ def test_the_order_of_parts_changes_nothing_and_nothing_stops_by_it(told: list[l
         assert runs_of(merged(folder, "a-bc", merged(folder, "bc", b, c), a)) == whole
     for run_ in whole:
         of_parts = [one for runs in told for one in runs if one["task_run_id"] == run_["task_run_id"]]
-        assert run_["outcome"] in {one["outcome"] for one in of_parts}
+        said = {one["outcome"] for one in of_parts}
+        if run_["outcome"] in ("stopped", "finished_first"):  # somebody asked, and somebody saw the end
+            assert said & {"stopped", "finished_first", "stopping", "stuck_stopping", "unknown"}
+            assert said & {"stopped", "finished_first", "already_finished"}
+        else:
+            assert run_["outcome"] in said or said & {"stopped", "finished_first"}
         assert run_["attempts"] == sum(one["attempts"] for one in of_parts)
 
 
