@@ -214,7 +214,7 @@ def _check_kind(name: str, value: object, kind: Any) -> None:  # noqa: ANN401  #
         _check_tuple(name, value, inner[0])
     elif origin is Mapping:
         if not isinstance(value, Mapping):
-            raise _misfit(name, value, "a mapping of keys to tuples of values")
+            raise _misfit(name, value, "a mapping")
         for key, values in value.items():
             _check_kind(f"{name}: a key", key, inner[0])
             _check_kind(f"{name}[{key!r}]", values, inner[1])

@@ -11,7 +11,8 @@ import click
 from batch_cancel.cli.grouped import GroupedCommand
 from batch_cancel.cli.options import Value, apply_options, plan_options, sweep_options
 from batch_cancel.cli.run import RUNS_DIRECTORY, Execution, execute, new_sweep_id
-from batch_cancel.cli.settings_from import output_from, restore_endpoints, settings_from, settings_of_plan
+from batch_cancel.cli.settings_from import output_from, restore_endpoints, settings_of_plan
+from batch_cancel.cli.settings_in_s3 import settings_wherever
 from batch_cancel.core.errors import RecordLost, UsageError
 from batch_cancel.execution import amend
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
@@ -60,7 +61,7 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
             f"--plan-out {plan_out}: {'is a directory' if path.is_dir() else 'there is no such directory'}"
         )
     replaced = " (it replaces the one that was there)" if path.exists() else ""
-    asked_for, output = settings_from(ctx), output_from(ctx)
+    asked_for, output = settings_wherever(ctx), output_from(ctx)
     settings, only_for_review = replace(asked_for, dry_run=True), asked_for.dry_run_only
     if settings.until_clear:
         raise UsageError("--until-clear is for run: a plan names its runs beforehand")

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,10 +19,11 @@ from batch_cancel.cli.grouped import GroupedCommand
 from batch_cancel.cli.options import Value, resume_options, sweep_options
 from batch_cancel.cli.progress import Progress, progress
 from batch_cancel.cli.progress.log import Level, Record, as_json
-from batch_cancel.cli.settings_from import Output, endpoint_from, output_from, renewed, restore_endpoints, settings_from
+from batch_cancel.cli.settings_from import Output, output_from, renewed, restore_endpoints
+from batch_cancel.cli.settings_in_s3 import settings_wherever
 from batch_cancel.cli.signals import exit_code_of, handle_signals, held_signals, say
 from batch_cancel.cli.wording import is_terminal, printable
-from batch_cancel.core.errors import BatchCancelError, InputError, LedgerError, UsageError
+from batch_cancel.core.errors import BatchCancelError, LedgerError, UsageError
 from batch_cancel.core.private_file import private
 from batch_cancel.engine.ending import Result
 from batch_cancel.execution import (
@@ -36,10 +37,9 @@ from batch_cancel.execution import (
     tell_of_failure,
 )
 from batch_cancel.glue.api import Service
-from batch_cancel.glue.outbox import S3Place
 from batch_cancel.ledger.ledger import Ledger
-from batch_cancel.s3_inputs import beside, fetch, is_in_s3
-from batch_cancel.settings import DiscoverySource, ManifestSource, Settings, from_json
+from batch_cancel.s3_inputs import fetch, is_in_s3
+from batch_cancel.settings import ManifestSource, Settings, from_json
 from batch_cancel.stop import Stop, StopCause
 from batch_cancel.sweep import Ask
 
@@ -95,7 +95,7 @@ def run(ctx: click.Context, /, **_: object) -> None:
     decision and makes read calls only.
     """
     with _failure_counted(ctx.params["emf"]):
-        settings, output = _settings(ctx), output_from(ctx)
+        settings, output = settings_wherever(ctx), output_from(ctx)
     with _failure_counted(output.emf, settings.name):
         _check_consent(settings)
     sweep_id = new_sweep_id()
@@ -134,27 +134,6 @@ def resume(ctx: click.Context, /, run_dir: Path, **_: object) -> None:
         )
     execution = Execution(run_dir, facts["sweep_id"], settings, output, listed=bool(facts.get("found")))
     sys.exit(execute(execution, Ledger.open, resumed=True))
-
-
-def _settings(ctx: click.Context) -> Settings:
-    """What the arguments say, wherever the sweep file stands: containers have none on their own disk."""
-    named: str | None = ctx.params["sweep_file"]
-    if named is None or not is_in_s3(named):
-        return settings_from(ctx)
-    with tempfile.TemporaryDirectory(prefix="batch-cancel-") as folder:
-        endpoint = endpoint_from(ctx)
-        outbox = aws_outbox(Settings(source=DiscoverySource(), endpoint=endpoint), new_sweep_id())
-        path = asyncio.run(fetch(outbox, named, Path(folder)))
-        ctx.params["sweep_file"] = str(path)
-        try:
-            settings = settings_from(ctx)
-        except InputError as error:
-            raise InputError([replace(problem, source=named) for problem in error.problems]) from None
-    source = settings.source
-    if isinstance(source, ManifestSource) and source.path.startswith(f"{folder}/"):
-        uri = beside(S3Place.of(named), source.path.removeprefix(f"{folder}/"))
-        return replace(settings, source=replace(source, path=uri))
-    return settings
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import click
 
 from batch_cancel.cli.options import Value
 from batch_cancel.core.errors import InputError, Problem
+from batch_cancel.glue.outbox import SCHEME
 from batch_cancel.manifest import ManifestRow, read_manifest
 from batch_cancel.settings import DiscoverySource, ManifestFormat
 
@@ -79,6 +80,9 @@ def schema() -> None:
 
 
 def _examine(file: str, chosen: ManifestFormat | None) -> Finding:
+    if file.startswith(SCHEME):
+        sentence = "is in S3, and validate calls nothing: copy it here first (aws s3 cp), or try run --dry-run"
+        return _refused(Finding(file, "file"), InputError([Problem(file, sentence)]))
     try:
         if chosen is None and file.lower().endswith((".yaml", ".yml")) and not _is_yaml_manifest(file):
             return _examine_scenario(file) if _is_scenario(file) else _examine_sweep_file(file)

@@ -101,6 +101,13 @@ def test_names_from_outside_cannot_move_the_cursor(tmp_path: Path) -> None:
     assert "\x1b" not in check(runs).output
 
 
+def test_what_is_in_s3_is_not_called_missing() -> None:
+    for name in ("s3://ops-reports/nightly.yaml", "s3://ops-reports/runs.csv"):
+        result = CliRunner().invoke(validate, [name])
+        assert result.exit_code == 2
+        assert f"{name}: is in S3, and validate calls nothing: copy it here first" in result.output
+
+
 def test_the_schema_is_json() -> None:
     document = json.loads(CliRunner().invoke(schema).output)
     assert document["properties"]["guardrails"]["description"]

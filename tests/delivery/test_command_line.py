@@ -32,9 +32,9 @@ def world(cloud: Cloud) -> Iterator[World]:
         yield world
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str, name: str = "run") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "batch_cancel", "run", *arguments],
+        [sys.executable, "-m", "batch_cancel", name, *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(Path.cwd())},
         stdin=subprocess.DEVNULL,
@@ -129,6 +129,26 @@ def test_a_list_that_a_sweep_file_in_s3_names_is_in_s3_too(
     assert (len(told["runs"]), told["totals"]["rejected"], told["source"]["path"]) == (2, 1, uri)
 
 
+def test_a_plan_is_made_of_a_sweep_file_in_s3_and_its_list(cloud: Cloud, world: World, tmp_path: Path) -> None:
+    [first, *_] = [
+        f"{transform.transform_id},{run_.task_run_id}"
+        for *_, transform in world.transforms()
+        for run_ in transform.runs
+        if run_.status(time.time()).active
+    ]
+    s3 = cloud.client("s3")
+    s3.put_object(Bucket=BUCKET, Key="sweeps/a.yaml", Body=json.dumps({"source": {"manifest": "runs.csv"}}).encode())
+    s3.put_object(Bucket=BUCKET, Key="sweeps/runs.csv", Body=f"transform_id,task_run_id\n{first}\n".encode())
+    place = f"s3://{BUCKET}/sweeps/a.yaml"
+    done = run(tmp_path, place, "--plan-out", "plan.json", "--region", "us-east-1", name="plan")
+    assert (done.returncode, "names 1 run to cancel" in done.stderr) == (0, True), done.stderr
+    before = active(world)
+    done = run(tmp_path, "plan.json", "--yes", name="apply")
+    assert (done.returncode, active(world)) == (0, before - 1), done.stderr
+    done = run(tmp_path, f"s3://{BUCKET}/none.yaml", "--plan-out", "other.json", name="plan")
+    assert (done.returncode, f"s3://{BUCKET}/none.yaml: there is no such file" in done.stderr) == (2, True)
+
+
 def test_how_a_sweep_file_in_s3_is_reached_is_as_the_flags_say(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Endpoint] = []
 
@@ -136,7 +156,7 @@ def test_how_a_sweep_file_in_s3_is_reached_is_as_the_flags_say(cloud: Cloud, mon
         asked.append(settings.endpoint)
         raise UsageError("enough")
 
-    monkeypatch.setattr("batch_cancel.cli.run.aws_outbox", refuse)
+    monkeypatch.setattr("batch_cancel.cli.settings_in_s3.aws_outbox", refuse)
     CliRunner().invoke(command, ["s3://b/sweep.yaml", "--yes", "--no-verify-ssl", "--endpoint-url", "http://x:1"])
     assert asked == [Endpoint(url="http://x:1", verify_ssl=False)]
 
