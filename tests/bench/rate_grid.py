@@ -724,6 +724,15 @@ random 87 to 98 % used after the first minute and 85 to 98 % in it, 5 to 10/s in
 half of 500/s called by others 3 to 4 % throttled. From 50/s on a cell is a single run. How three instances share is
 chance, mostly: over ten seeds the least had 46, 67 and 63 % of its third, give or take 5.
 
+What was tried where a bar is missed. *Sharing*: aims drawn towards equal parts by an instance's own rate, a capped
+share of throttles taken for chance, larger gains, growth given back in part or whole: all within the noise of ten
+seeds. Cuts of AIMD's size whenever company is likely were not tried. *Growth*: steeper at every silence, it costs a
+point of throttles everywhere and fixed windows a quarter of their use; given back in full, it loses 5 to 10/s.
+*Start*: a ramp that doubles in 2.5 round trips costs 6 % throttled on loopback; a longer memory of answers costs 20 to
+2/s. *2 % thrown at random at 20/s*: learning chance from 120 answers instead of 200 meets it, and costs short jobs,
+company and the start at a small burst. *5/s, burst 100*: some 18 calls are under way when the burst is used up,
+whatever comes then. *Round trips of 1.5 s*: the ramp alone takes a tenth of the first minute.
+
 """
 
 

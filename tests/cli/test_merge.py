@@ -9,7 +9,6 @@ from contextlib import closing
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -29,6 +28,7 @@ from batch_cancel.report.merge import REPORT_SCHEMA, STRENGTH, exit_code_of_all,
 from batch_cancel.settings import Consent, Cost, ReportFormat, Settings, TargetSettings
 from batch_cancel.shards import Part, Sharding
 from batch_cancel.simulator.settings import FleetSettings, WorldSettings
+from tests.scratch import scratch
 from tests.sweeps import Play, settings
 
 ACCOUNTS = ("111111111111", "222222222222", "333333333333")
@@ -278,11 +278,10 @@ RUNS = st.fixed_dictionaries(
 )
 
 
-@hypothesis_settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@hypothesis_settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(told=st.lists(st.lists(RUNS, max_size=2, unique_by=lambda run: run["task_run_id"]), min_size=3, max_size=3))
 def test_the_order_of_parts_changes_nothing_and_nothing_stops_by_it(told: list[list[dict[str, Any]]]) -> None:
-    with TemporaryDirectory() as name:
-        folder = Path(name)
+    with scratch() as folder:
         a, b, c = (written(folder, name, runs) for name, runs in zip("abc", told, strict=True))
         whole = runs_of(merged(folder, "abc", a, b, c))
         assert runs_of(merged(folder, "cba", c, b, a)) == whole

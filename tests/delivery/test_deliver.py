@@ -410,17 +410,17 @@ def test_a_signal_ends_the_delivery_and_the_reports_stand(cloud: Cloud) -> None:
     assert json.loads((play.directory / "report.json").read_text())["exit_code"] == 130
 
 
-@hypothesis_settings(deadline=None, max_examples=30)
+@hypothesis_settings(deadline=None, max_examples=12)
 @given(
     letter=st.sampled_from(["x", '"', "\\", "\n", "\x01", "é", "\ud800", "😀"]),
-    length=st.sampled_from([10, 9_000, 70_000, 300_000]),
-    number=st.integers(0, 60),
+    length=st.sampled_from([10, 9_000, 300_000]),
+    number=st.integers(0, 20),
 )
 def test_messages_are_no_longer_than_sns_takes(letter: str, length: int, number: int) -> None:
     text = letter * length
     _, told = failure(text, text, text, 2, began=False)
     assert message_bytes(told) <= MOST_BYTES < 262_144
-    targets = [{"account_id": text, "error": {"code": text, "message": text}}] * min(number, 50)
+    targets = [{"account_id": text, "error": {"code": text, "message": text}}] * number
     told = _fitting(
         "s", [text] * number, {"name": text, "reason": text, "incomplete_targets": targets, text: {text: 1}}
     )
