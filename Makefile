@@ -21,7 +21,7 @@ demo: setup
 
 # Without a browser the tests that need one are left out, and pytest says how many.
 test: setup
-	$(BIN)/python -m pytest -n 4 --dist worksteal
+	$(BIN)/python -m pytest -n 6 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .
