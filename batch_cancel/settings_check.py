@@ -250,7 +250,7 @@ def _meant(name: str, value: object, kinds: tuple[Any, ...]) -> Any:  # noqa: AN
             return kind
         if isinstance(kind, type) and get_origin(kind) is None and isinstance(value, kind):
             return kind
-    [*others] = [kind for kind in kinds if kind is not NoneType and get_origin(kind) is not Literal]
+    others = [kind for kind in kinds if kind is not NoneType and get_origin(kind) is not Literal]
     if len(others) > 1:
         raise _misfit(name, value, " or ".join(kind.__name__ for kind in others))
     return others[0]

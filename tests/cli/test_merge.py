@@ -23,8 +23,9 @@ from batch_cancel.core.errors import InputError, LedgerError, UsageError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
 from batch_cancel.ledger.reader import RejectedRow
+from batch_cancel.report.as_ledger import REPORT_SCHEMA
 from batch_cancel.report.files import opened, write_reports
-from batch_cancel.report.merge import REPORT_SCHEMA, STRENGTH, exit_code_of_all, merge
+from batch_cancel.report.merge import STRENGTH, exit_code_of_all, merge
 from batch_cancel.settings import Consent, Cost, ReportFormat, Settings, TargetSettings
 from batch_cancel.shards import Part, Sharding
 from batch_cancel.simulator.settings import FleetSettings, WorldSettings
