@@ -416,6 +416,11 @@ def test_a_denied_account_stops_no_other() -> None:
     assert result.exit_code == 1
     left = {account for account, _, run in play.world.runs() if run.status(play.now()).active}
     assert left == {ACCOUNTS[1]}
+    reader = play.reader()
+    counts = {row.target.account_id: (row.transforms, row.active_runs) for row in reader.targets()}
+    reader.close()
+    assert counts.pop(ACCOUNTS[1]) == (None, None)  # nobody could look: that is not "none"
+    assert all(None not in told for told in counts.values())
 
 
 def test_a_manifest_names_accounts_and_regions() -> None:

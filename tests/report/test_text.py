@@ -100,6 +100,27 @@ def test_a_target_that_was_not_read_is_never_clean(tmp_path: Path) -> None:
     assert text.startswith("Not complete: 1 target was not read to the end, so what still runs there is not known.")
 
 
+def test_what_was_not_seen_stopped_is_named_and_what_was_not_asked_for_is_not(tmp_path: Path) -> None:
+    outcomes = [Outcome.STUCK_STOPPING, STOPPED, Outcome.NOT_ATTEMPTED, *[FAILED] * 12]
+    lines = summary_of(tmp_path, *outcomes).splitlines()
+    start = lines.index("Not seen stopped")
+    told = [line.strip() for line in lines[start + 1 : lines.index("", start)]]
+    assert told[0].startswith("0 of t in ") and told[0].endswith("stuck stopping")
+    assert not any(line.startswith(("1 of t", "2 of t")) for line in told)
+    assert told[-1] == "and 3 more; the reports have them all"
+
+
+def test_a_dry_run_that_could_look_at_nothing_counts_nothing(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger, mode="dry-run", exit_code=4)
+        ledger.set_target_error(await add_target(ledger, complete=False), "NoCredentialsError", "none")
+
+    reader = LedgerReader(build(tmp_path / "run", fill) / "ledger.db")
+    text = text_summary(reader, Path("x"))
+    reader.close()
+    assert text.startswith("Dry run: nothing could be looked at.")
+
+
 def test_a_dry_run_that_saw_too_little_says_so(tmp_path: Path) -> None:
     text = " ".join(summary_of(tmp_path, Outcome.WOULD_CANCEL, complete=False, mode="dry-run").split())
     assert text.startswith(
