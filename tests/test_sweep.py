@@ -174,6 +174,19 @@ def test_readings_that_fail_for_a_while_use_up_none_of_a_run_s_attempts() -> Non
     assert {row.attempts for row in play.rows()} == {2}
 
 
+@pytest.mark.parametrize(
+    ("kind", "code"), [(FaultKind.DENIED, "AccessDeniedException"), (FaultKind.INVALID, "InvalidInputException")]
+)
+def test_a_run_that_cannot_be_read_back_names_what_kept_it_from_being_read(kind: FaultKind, code: str) -> None:
+    lost = Fault(FaultKind.DROP, operations=("CancelMLTaskRun",))
+    blind = Fault(kind, operations=("GetMLTaskRun",))
+    play = Play(world(lost, blind, fleet=FleetSettings(transforms=1, runs=6)))
+    play.sweep(manifest_of(play))
+    assert set(play.outcomes()) == {Outcome.UNKNOWN}
+    assert {row.error_code for row in play.rows()} == {code}
+    assert all("could not be read back" in (row.error_message or "") for row in play.rows())
+
+
 def test_a_run_that_glue_does_not_know_is_not_found() -> None:
     play = Play()
     chosen = manifest_of(play, "no-such-transform,tr-1")
