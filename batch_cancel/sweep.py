@@ -455,6 +455,9 @@ class Sweep:
         self._to_cancel = self._to_cancel or reader.count_runs() - reader.count("excluded")
         self._tell(PhaseBegan(Phase.CANCEL, reader.count("pending")))
         self._tell(PhaseBegan(Phase.VERIFY, reader.count("asked")))
+        for work in self._works:
+            if work not in works:
+                await work.tell_if_given_up()
         async with task_group() as group:
             for work in works:
                 work.prepare()

@@ -526,6 +526,26 @@ def test_a_target_that_is_given_up_holds_up_no_listing_of_another() -> None:
     assert max(later - earlier for earlier, later in pairwise(began)) < 60.0
 
 
+@pytest.mark.parametrize("from_manifest", [False, True])
+def test_the_view_leaves_out_what_was_given_up_with_its_target(from_manifest: bool) -> None:  # a parameter
+    regions = ("us-east-1", "us-west-2")
+    denied = Fault(FaultKind.DENIED, operations=("CancelMLTaskRun",), regions=regions[:1])
+    play = Play(world(denied, fleet=replace(FLEET, regions=regions, runs=80)))
+    chosen = settings(targets=(TargetSettings(regions=regions),))
+    if from_manifest:
+        rows = [f"{run.transform_id},{run.task_run_id},{region}" for _, region, run in play.world.runs()]
+        path = play.directory.parent / "runs.csv"
+        path.write_text("\n".join(["transform_id,task_run_id,region", *rows]) + "\n", encoding="utf-8")
+        chosen = replace(chosen, source=ManifestSource(path=str(path)))
+    play.sweep(chosen)
+    counters = counted(play.events)
+    left = play.outcomes()[Outcome.NOT_ATTEMPTED]
+    assert left > 0
+    assert counters.to_cancel is not None
+    assert counters.will_be_asked == counters.asked == counters.to_cancel - left
+    assert counters.will_be_settled == counters.settled
+
+
 def test_a_sweep_until_clear_that_was_clear_is_over_for_good() -> None:
     play = Play()
     until_clear = settings(until_clear=True)

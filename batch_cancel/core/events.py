@@ -88,6 +88,20 @@ class TargetFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetGivenUp:
+    """No more is sent to a target while the sweep goes on elsewhere.
+
+    Attributes:
+        unasked: runs there that will not be asked for.
+        unsettled: runs there that were asked for, and will not be read again.
+    """
+
+    target: Target
+    unasked: int
+    unsettled: int
+
+
+@dataclass(frozen=True, slots=True)
 class TargetRecovered:
     """``--until-clear``: a target that was in trouble has been listed to its end after all."""
 
@@ -264,6 +278,7 @@ Event = (
     | TargetOpened
     | TargetIdentified
     | TargetFailed
+    | TargetGivenUp
     | TargetRecovered
     | PlaceFailed
     | TransformsFound

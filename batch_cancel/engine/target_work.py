@@ -11,6 +11,7 @@ from batch_cancel.core.events import (
     OnEvent,
     RunsFound,
     TargetFailed,
+    TargetGivenUp,
     TargetIdentified,
     TargetRecovered,
     TransformsDescribed,
@@ -262,6 +263,16 @@ class TargetWork:
             self.stop.request(StopCause.CREDENTIALS)  # no client, no request
         finally:
             self.all_asked.set()
+        await self.tell_if_given_up()
+
+    async def tell_if_given_up(self) -> None:
+        """What is left undone here, where the sweep goes on elsewhere."""
+        around = self._around
+        if self.stop.cause is None or around.cancelling.cause is not None:
+            return
+        await around.ledger.writer.commit()
+        count = around.ledger.reader.count
+        around.on_event(TargetGivenUp(self.target, count("pending", self.target_id), count("asked", self.target_id)))
 
     def _count_error(self, outcome: Outcome) -> None:
         if outcome in ERRORS:

@@ -40,6 +40,7 @@ from batch_cancel.core.events import (
     SweepListed,
     SweepStarted,
     TargetFailed,
+    TargetGivenUp,
     TargetIdentified,
     TargetOpened,
     TargetRecovered,
@@ -684,6 +685,28 @@ def test_an_estimate_is_given_up_when_the_last_few_are_stuck() -> None:
     assert watched.progress._status.eta() is None
 
 
+def test_an_estimate_leaves_out_the_runs_of_a_target_that_was_given_up() -> None:
+    watched = Watched(None)
+    watched.tell(PhaseBegan(Phase.CANCEL, 1_000), PhaseBegan(Phase.VERIFY))
+    for number in range(80):
+        watched.tell(*asked(number))
+        watched.wait(0.125)
+    status = watched.progress._status
+    assert status.eta() == "about 1m55s left"
+    watched.tell(TargetGivenUp(THERE, 760, 40))
+    watched.wait(0.25)
+    assert status.eta() == "about 21s left"
+    for number in range(80, 240):
+        watched.tell(*asked(number))
+        watched.wait(0.125)
+    assert status.title() == "Reading what became of the runs"  # nothing that is left to be asked for ever will be
+    assert "240 of 1,000 runs asked" in {line.name: line.says for line in status.phase_lines()}["cancel"]
+    for number in range(100):
+        watched.tell(OutcomeReached(HERE, key(number), Outcome.STOPPED))
+        watched.wait(0.125)
+    assert status.eta() == "about 45s left"  # another 100, as slowly as in the last 45 seconds
+
+
 def test_no_estimate_while_nobody_can_know() -> None:
     watched = Watched(None)
     watched.tell(PhaseBegan(Phase.DISCOVER), PhaseBegan(Phase.CANCEL), *listed("tfm-1", 100))
@@ -713,6 +736,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Awaited, targets, st.just("t"), st.integers(0, 5), st.integers(0, 5), st.just(3.0), st.just(9.0)),
     st.builds(Resumed, *[st.integers(0, 5)] * 5),
     st.builds(TargetIdentified, targets),
+    st.builds(TargetGivenUp, targets, st.integers(0, 9), st.integers(0, 9)),
     st.builds(TargetRecovered, targets),
     st.builds(PlaceFailed, st.text(max_size=5), st.text(max_size=5), st.text(max_size=5)),
     st.builds(OutcomeReached, targets, st.just(key(1)), outcomes),

@@ -28,6 +28,7 @@ from batch_cancel.core.events import (
     SweepListed,
     SweepStarted,
     TargetFailed,
+    TargetGivenUp,
     TargetIdentified,
     TargetOpened,
     TargetRecovered,
@@ -103,6 +104,7 @@ class Counters:
         """Those that were opened, by name."""
         self._names: dict[Place, str] = {}
         self._troubles: dict[Place | str, tuple[str, str, str]] = {}
+        self._given_up: dict[Place, TargetGivenUp] = {}
         self._waits: dict[TransformPlace, Wait] = {}
         self._sweep_listed = False
         self.transforms_found = 0
@@ -137,6 +139,7 @@ class Counters:
             TargetOpened: self._target_opened,
             TargetIdentified: self._target_identified,
             TargetFailed: self._target_failed,
+            TargetGivenUp: self._target_given_up,
             TargetRecovered: self._target_recovered,
             PlaceFailed: self._place_failed,
             RunsFound: self._runs_found,
@@ -169,9 +172,9 @@ class Counters:
     def phase(self) -> Phase | None:
         """The phase that people would name if asked: the furthest one under way, verification only when it is alone."""
         running = [phase for phase, state in list(self.phases.items()) if not state.ended]
-        if self.all_asked or (self.sweep_number > 1 and self.asked >= (self.to_cancel or 0)):
+        if self.all_asked or (self.sweep_number > 1 and self.asked >= (self.will_be_asked or 0)):
             running = [phase for phase in running if phase is not Phase.CANCEL or Phase.VERIFY not in running]
-        if self.listing_over and Phase.VERIFY in running and self.settled < self.to_settle:
+        if self.listing_over and Phase.VERIFY in running and self.settled < self.will_be_settled:
             running = [phase for phase in running if phase is not Phase.DISCOVER]  # until the next listing begins
         for phase in (Phase.REPORT, Phase.CANCEL, Phase.DISCOVER, Phase.VERIFY, Phase.CONNECT):
             if phase in running:
@@ -192,7 +195,7 @@ class Counters:
     @property
     def all_asked(self) -> bool:
         """Whether every run that is known has been asked for, and no listing can bring more: they are seen to end."""
-        total = self.to_cancel
+        total = self.will_be_asked
         return total is not None and self.asked >= total and self.listing_over
 
     @property
@@ -223,6 +226,18 @@ class Counters:
         if earlier is None:
             earlier = self.resumed.to_read if self.resumed is not None else 0
         return self.asked + earlier
+
+    @property
+    def will_be_asked(self) -> int | None:
+        """Those to cancel without the ones that were given up with their target; None where nothing is known."""
+        unasked = sum(left.unasked for left in list(self._given_up.values()))
+        return None if self.to_cancel is None else max(self.asked, self.to_cancel - unasked)
+
+    @property
+    def will_be_settled(self) -> int:
+        """Those that were asked for, without the ones that were given up with their target."""
+        unsettled = sum(left.unsettled for left in list(self._given_up.values()))
+        return max(self.settled, self.to_settle - unsettled)
 
     @property
     def settled(self) -> int:
@@ -284,6 +299,9 @@ class Counters:
 
     def _target_failed(self, event: TargetFailed) -> None:
         self._troubles.setdefault(_place(event.target), (str(event.target), event.code, event.message))
+
+    def _target_given_up(self, event: TargetGivenUp) -> None:
+        self._given_up[_place(event.target)] = event
 
     def _target_recovered(self, event: TargetRecovered) -> None:
         self._troubles.pop(_place(event.target), None)

@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Any
 
 from batch_cancel.cli.progress.status import Status, words
-from batch_cancel.cli.wording import cause, printable, rate, took
+from batch_cancel.cli.wording import cause, counted, printable, rate, took
 from batch_cancel.core.events import (
     Accepted,
     CallAnswered,
@@ -26,6 +26,7 @@ from batch_cancel.core.events import (
     SweepBegan,
     SweepStarted,
     TargetFailed,
+    TargetGivenUp,
     TargetIdentified,
     TargetOpened,
     TargetRecovered,
@@ -84,6 +85,7 @@ class Records:
             TargetOpened: _target_opened,
             TargetIdentified: self._target_identified,
             TargetFailed: self._target_failed,
+            TargetGivenUp: _target_given_up,
             TargetRecovered: _target_recovered,
             PlaceFailed: _place_failed,
             CallAnswered: _call_answered,
@@ -105,7 +107,7 @@ class Records:
             *(SweepBegan, Resumed, PhaseBegan, PhaseEnded, SweepStarted),
             *(TargetIdentified, TargetRecovered, Warned),
         }
-        often = {TargetOpened, CallAnswered, Retrying, RateChanged, Accepted}
+        often = {TargetOpened, TargetGivenUp, CallAnswered, Retrying, RateChanged, Accepted}
         left_out: set[type[Any]] = set()
         if least > Level.DEBUG:
             left_out |= often
@@ -204,6 +206,14 @@ def _sweep_began(event: SweepBegan) -> Record:
 def _target_opened(event: TargetOpened) -> Record:
     target = str(event.target)
     return Record(Level.DEBUG, "target_opened", {"target": target}, f"{printable(target)}: connected")
+
+
+def _target_given_up(event: TargetGivenUp) -> Record:
+    fields = {"target": str(event.target), "unasked": event.unasked, "unsettled": event.unsettled}
+    left = f"{counted(event.unasked, 'run')} not asked for, {event.unsettled:,} not read again"
+    return Record(
+        Level.DEBUG, "target_given_up", fields, f"{printable(str(event.target))}: given up: {left}", counted=True
+    )
 
 
 def _target_recovered(event: TargetRecovered) -> Record:

@@ -115,7 +115,7 @@ class Status:
         if phase is Phase.CANCEL:
             if not counters.listing_over:
                 return None  # what is still to be found, nobody knows
-            return _left(counters.to_cancel, counters.asked, self._speeds["asked"])
+            return _left(counters.will_be_asked, counters.asked, self._speeds["asked"])
         if phase is Phase.VERIFY:
             return self._verify_seconds()
         if phase is Phase.DISCOVER:
@@ -125,9 +125,9 @@ class Status:
     def _verify_seconds(self) -> float | None:
         counters = self.counters
         waits = counters.waits()
-        if waits is not None and waits.runs >= counters.to_settle - counters.settled:
+        if waits is not None and waits.runs >= counters.will_be_settled - counters.settled:
             return None  # all that is left has been read and goes on: how long they are waited for is said
-        seconds = _left(counters.to_settle, counters.settled, self._speeds["settled"])
+        seconds = _left(counters.will_be_settled, counters.settled, self._speeds["settled"])
         # The last of those that an --until-clear has found so far are not the last of all.
         return seconds if seconds is None or seconds >= LEAST_SECONDS or not counters.sweeping_again else None
 
@@ -200,7 +200,7 @@ class Status:
             return f"{rate(per_second)} calls" if per_second else None
         says = []
         targets = len(counters.cancel_calls_by_place)
-        asking = counters.asked < (counters.to_cancel or 0)
+        asking = counters.asked < (counters.will_be_asked or 0)
         if asking:  # otherwise there is nobody to ask for just now
             at = f"at {counted(targets, 'target')}" if targets > 1 else "asked"
             says.append(f"{rate(self._speeds['cancel'].per_second())} {at}")
