@@ -5,13 +5,19 @@ import signal
 import sys
 from types import FrameType
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 def main() -> None:
     """The console script. A signal ends it with 130 or 143 and a word, though it has hardly begun.
 
-    So the command line is imported only when the handlers stand. A signal that was ignored stays ignored.
+    So the command line is imported only when the handlers stand. A signal that was ignored stays ignored. One that
+    comes to ``resume`` waits until there is a sweep to interrupt: its run directory has reports, which say how it ended
+    (:func:`batch_cancel.cli.signals.held_signals` lets it in).
     """
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    if sys.argv[1:2] == ["resume"]:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    for signum in SIGNALS:
         if signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, _leave)
     from batch_cancel.cli import main as command_line  # noqa: PLC0415  # as said

@@ -71,7 +71,6 @@ class Execution:
     """What a sweep needs from the command line while it runs.
 
     Attributes:
-        listed: an earlier process has read its list to the end.
         manifest: where a list that is in S3 stands on this machine.
         signum: the signal that ended it.
     """
@@ -80,7 +79,6 @@ class Execution:
     sweep_id: str
     settings: Settings
     output: Output
-    listed: bool = False
     manifest: Path | None = None
     signum: int | None = None
 
@@ -132,7 +130,7 @@ def resume(ctx: click.Context, /, run_dir: Path, **_: object) -> None:
             f"{run_dir}: nobody had consented to it, and there is no terminal to ask on: resume it on a terminal, or"
             " start a new sweep with --yes or --confirm-count N"
         )
-    execution = Execution(run_dir, facts["sweep_id"], settings, output, listed=bool(facts.get("found")))
+    execution = Execution(run_dir, facts["sweep_id"], settings, output)
     sys.exit(execute(execution, Ledger.open, resumed=True))
 
 
@@ -140,7 +138,7 @@ def resume(ctx: click.Context, /, run_dir: Path, **_: object) -> None:
 def _list_here(execution: Execution) -> Iterator[None]:
     """Inside, a list that is in S3 stands in a file of this machine."""
     source = execution.settings.source
-    if execution.listed or not isinstance(source, ManifestSource) or not is_in_s3(source.path):
+    if not isinstance(source, ManifestSource) or not is_in_s3(source.path):
         yield
         return
     with tempfile.TemporaryDirectory(prefix="batch-cancel-") as folder:
@@ -192,11 +190,14 @@ def execute(
         BatchCancelError: it could not even begin, or its record could not be kept.
     """
     settings, sweep_id = execution.settings, execution.sweep_id
-    with _failure_counted(execution.output.emf, settings.name), _list_here(execution):
-        # Its libraries take half a second, in which a signal may come: until then no ledger stands.
-        service = service or aws(settings, sweep_id)
+    list_here = nullcontext() if resumed else _list_here(execution)  # it stands in the ledger, or is no more wanted
+    with _failure_counted(execution.output.emf, settings.name), list_here:
+        # Its libraries take half a second, in which a signal may come: a sweep that is new leaves nothing.
+        if not resumed:
+            service = service or aws(settings, sweep_id)
         farewell = f"batch-cancel: left at once; `batch-cancel report {execution.directory}` writes the reports"
         with held_signals(farewell=farewell) as came:
+            service = service or aws(settings, sweep_id)
             with _failure_told(execution):
                 result = asyncio.run(_carry_out(execution, open_ledger, service, came, resumed=resumed))
             if execution.signum is not None and not came:

@@ -61,7 +61,7 @@ def held_signals(*, farewell: str = "") -> Iterator[list[int]]:
     """Inside, the first signal is noted and no more; a second leaves at once.
 
     For what must not be cut in two: a ledger that is made, reports that are written. :func:`handle_signals` takes over
-    while a sweep is at work.
+    while a sweep is at work. A signal that had to wait until now (:mod:`batch_cancel.__main__`) is the first.
 
     Args:
         farewell: a sentence for standard error when a second signal leaves.
@@ -79,6 +79,7 @@ def held_signals(*, farewell: str = "") -> Iterator[list[int]]:
 
     for signum in handled:
         signal.signal(signum, hear)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)
     try:
         yield came
     finally:

@@ -241,33 +241,50 @@ def test_a_report_that_cannot_be_written_is_in_the_others_exit_code(endpoint: En
     assert report_of(endpoint.folder)["exit_code"] == 1
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_in_the_first_moments_has_its_code_and_leaves_no_half_ledger(
-    endpoint: Endpoint, signum: int, code: int
-) -> None:
+def signalled_at_import(
+    endpoint: Endpoint, signum: int, place: str, *arguments: str
+) -> "subprocess.CompletedProcess[str]":
+    """The program, with a signal in the moment in which it imports a module."""
     program = (
         "import os, signal, sys\n"
         "from batch_cancel.__main__ import main\n"
         "from importlib.abc import MetaPathFinder\n"
         "class AtImport(MetaPathFinder):\n"
         "    def find_spec(self, name, path, target=None):\n"
-        f"        if name == os.environ['PLACE']: os.kill(os.getpid(), {int(signum)})\n"
+        f"        if name == {place!r}: os.kill(os.getpid(), {int(signum)})\n"
         "sys.meta_path.insert(0, AtImport())\n"
         "main()\n"
     )
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=endpoint.folder,
+        env=endpoint.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_first_moments_has_its_code_and_leaves_no_half_ledger(
+    endpoint: Endpoint, signum: int, code: int
+) -> None:
     for place in ("click", "batch_cancel.cli.run", "aiobotocore"):
-        done = subprocess.run(
-            [sys.executable, "-c", program, "run", "--discover", "--yes", "--out", "out"],
-            cwd=endpoint.folder,
-            env=endpoint.environment | {"PLACE": place},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = signalled_at_import(endpoint, signum, place, "run", "--discover", "--yes", "--out", "out")
         assert (done.returncode, done.stderr) == (code, "batch-cancel: interrupted\n"), place
         assert not (endpoint.folder / "out").exists()
     assert not endpoint.world.log
+
+
+def test_a_signal_in_the_first_moments_of_a_resume_is_in_its_reports(slow: Endpoint) -> None:
+    assert slow.run("run", "--discover", "--yes", "--rps", "20", "--deadline", "1s", "--out", "out").returncode == 5
+    for place, signum, code in (("click", signal.SIGINT, 130), ("aiobotocore", signal.SIGTERM, 143)):
+        done = signalled_at_import(slow, signum, place, "resume", "out")
+        report = report_of(slow.folder)
+        assert (done.returncode, report["exit_code"], report["stop_cause"]) == (code, code, "interrupted"), place
+        assert "batch-cancel resume out" in done.stdout
+    assert slow.active()
 
 
 def test_a_signal_while_the_ledger_is_made_is_an_interruption(endpoint: Endpoint) -> None:
