@@ -23,6 +23,9 @@ from batch_cancel.settings import Settings
 from batch_cancel.stop import Stop
 from batch_cancel.sweep import Ask, Sweep
 
+LAST_WORD_SECONDS = 15.0
+"""For copies that are made anew after a signal, because they say another exit code."""
+
 MakeOutbox = Callable[[], Outbox]
 
 
@@ -123,8 +126,9 @@ async def finish(
         emf: takes the lines of CloudWatch's embedded metric format; may raise OSError.
         notify: False where the sweep goes on elsewhere.
         shown: what the reports' commands call the run directory, where it will not stay.
-        stop: ends the delivery; where that left something undelivered, the exit code is ``interrupted_code()``. It is
-            not the sweep's own: a sweep that was stopped is delivered all the same.
+        stop: ends the delivery; where that left something undelivered, the exit code is ``interrupted_code()``, also in
+            copies that had been made by then. It is not the sweep's own: a sweep that was stopped is delivered all the
+            same.
         delivery_seconds: for a delivery; large files get more.
 
     Raises:
@@ -141,7 +145,7 @@ async def finish(
     place: S3Place | None = None
     faults: list[str] = []
 
-    async def deliver_all(*, notify: bool) -> None:
+    async def deliver_all(*, notify: bool, stop: Stop | None, seconds: float) -> None:
         nonlocal place
         if wanted(settings):
             way = outbox() if outbox else aws_outbox(settings, sweep_id)
@@ -154,7 +158,7 @@ async def finish(
                 exit_code=exit_code,
                 notify=notify,
                 stop=stop,
-                seconds=delivery_seconds,
+                seconds=seconds,
             )
             place = delivered.place
             faults.extend(delivered.faults)
@@ -167,10 +171,12 @@ async def finish(
         if code != exit_code:
             exit_code = code
             await amend(directory, settings, exit_code, shown)
-            if place is not None and not interrupted:
-                await deliver_all(notify=False)
+            if place is not None and interrupted:  # S3 has just answered: it is another that was waited for
+                await deliver_all(notify=False, stop=None, seconds=min(LAST_WORD_SECONDS, delivery_seconds))
+            elif place is not None:
+                await deliver_all(notify=False, stop=stop, seconds=delivery_seconds)
 
-    await deliver_all(notify=notify)
+    await deliver_all(notify=notify, stop=stop, seconds=delivery_seconds)
     await amend_if_not_well()
     if emf is not None and (fault := _emit(directory, emf)):
         faults.append(fault)

@@ -410,6 +410,48 @@ def test_a_signal_ends_the_delivery_and_the_reports_stand(cloud: Cloud) -> None:
     assert json.loads((play.directory / "report.json").read_text())["exit_code"] == 130
 
 
+class Unheard(Mute):
+    """Files are taken, and nobody hears of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.objects: dict[str, bytes] = {}
+
+    async def put_file(self, place: S3Place, path: Path, content_type: str) -> None:
+        self.objects[str(place).rpartition("/")[2]] = await asyncio.to_thread(path.read_bytes)
+
+
+def test_a_signal_while_only_the_notification_hangs_is_in_the_copies_too() -> None:
+    play, unheard = Play(), Unheard()
+    wanted = settings(
+        report=Report(s3=PREFIX), notify=Notify(sns_topic_arn="arn:aws:sns:us-east-1:1:t", on=("always",))
+    )
+    code = play.sweep(wanted).exit_code
+
+    async def main() -> Finished:
+        stop = Stop()
+        finishing = finish(
+            play.directory,
+            wanted,
+            code,
+            sweep_id=SWEEP_ID,
+            outbox=lambda: unheard,
+            stop=stop,
+            interrupted_code=lambda: 143,
+        )
+        task = asyncio.create_task(finishing)
+        await unheard.first.wait()
+        assert json.loads(unheard.objects["report.json"])["exit_code"] == 0
+        stop.request(StopCause.INTERRUPTED)
+        return await task
+
+    finished = asyncio.run(main())
+    assert (finished.exit_code, unheard.begun) == (143, ["publish"])
+    assert finished.place is not None
+    assert json.loads(unheard.objects["report.json"])["exit_code"] == 143
+    assert unheard.objects == {path.name: path.read_bytes() for path in play.directory.glob("[!.]*")}
+
+
 @hypothesis_settings(deadline=None, max_examples=12)
 @given(
     letter=st.sampled_from(["x", '"', "\\", "\n", "\x01", "é", "\ud800", "😀"]),
