@@ -168,7 +168,9 @@ class Sweep:
 
     async def _unfinish(self) -> None:
         """It goes on: how it ended before is no longer how it ends."""
-        await self._ledger.set_facts(finished_at=None, stop_cause=None, exit_code=None, refusal=None, refused_by=None)
+        resumed_at = [*(self._ledger.reader.facts().get("resumed_at") or ()), _text(self._now())]
+        ended = dict.fromkeys(("finished_at", "stop_cause", "exit_code", "refusal", "refused_by"))
+        await self._ledger.set_facts(resumed_at=resumed_at, **ended)
 
     def _tell_resumed(self) -> None:
         count = self._ledger.reader.count

@@ -25,6 +25,7 @@ from batch_cancel.core.events import (
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.selection import Protection, Selection
 from batch_cancel.report.document import summary
+from batch_cancel.report.text import text_summary
 from batch_cancel.settings import (
     Consent,
     Guardrails,
@@ -212,6 +213,32 @@ def test_without_waiting_accepted_runs_are_stopping() -> None:
     play = Play()
     assert play.sweep(settings(verify=Verify(wait=False))).exit_code == 0
     assert set(play.outcomes()) == {Outcome.STOPPING}
+
+
+def test_times_to_stop_with_a_pause_in_which_nobody_looked_say_so() -> None:
+    play = Play()
+    play.sweep(settings(verify=Verify(wait=False)))
+    assert PAUSES not in text_of(play)  # nobody has seen any stop yet
+    play.clock += 3600.0
+    assert play.resume(settings()).exit_code == 0
+    assert PAUSES in text_of(play)
+    whole = Play()
+    whole.sweep(settings())
+    whole.clock += 3600.0
+    whole.resume(settings())
+    assert "From request to" in text_of(whole) and PAUSES not in text_of(whole)  # all had been seen before
+
+
+PAUSES = "Pauses before a resume, in which nobody looked, are part of these times."
+
+
+def text_of(play: Play) -> str:
+    """What standard output would have, a space for each line's end."""
+    reader = play.reader()
+    try:
+        return " ".join(text_summary(reader, play.directory).split())
+    finally:
+        reader.close()
 
 
 def test_with_many_faults_every_verdict_is_true() -> None:

@@ -21,6 +21,8 @@ from batch_cancel.manifest.rows import NotText
 
 REPORT_SCHEMA = "batch-cancel/report/1"
 
+_OPTIONAL_FACTS = ("refusal", "refused_by", "sweeps", "left_out")
+"""Additions to the contract's fields."""
 _RUN_COLUMNS = (
     "transform_id, task_run_id, requested_at, attempts, throttled, execution_time_seconds, status_after, confirmed_at,"
     " task_type, started_on, status_before, rule, labels, priority, sweep_number, returns, accepted_at, tainted,"
@@ -96,7 +98,8 @@ class _Report:
             raise InputError([Problem(self._source, f"is not a report.json ({REPORT_SCHEMA}) of batch-cancel")])
         self._add_calls()
         kept = ("sweep_id", "tool_version", "name", "reason", "mode", "started_at", "finished_at", "stop_cause")
-        facts = {key: self._facts.get(key) for key in (*kept, "exit_code", "source", "refusal", "sweeps")}
+        facts = {key: self._facts.get(key) for key in (*kept, "exit_code", "source", *_OPTIONAL_FACTS)}
+        facts["left_out"] = [dict(account) for account in facts["left_out"] or ()]
         facts["duplicates"] = self._facts["totals"]["duplicates"]
         self._ledger.executemany(
             "INSERT INTO sweep VALUES (?, ?)", [(key, json.dumps(value)) for key, value in facts.items()]
@@ -117,7 +120,7 @@ class _Report:
                 target["account_id"],
                 target["region"],
                 target["identity_arn"],
-                int(target["complete"] or bool(error)),
+                int(target["complete"] or (bool(error) and not self._unlisted(target))),
                 target["transforms"],
                 target["active_runs"],
                 error.get("code"),
@@ -126,6 +129,11 @@ class _Report:
         )
         ids = self._targets.setdefault((target["account_id"], target["region"]), [])
         ids.append(int(cursor.lastrowid or 0))
+
+    def _unlisted(self, target: Any) -> bool:  # noqa: ANN401
+        """Whether its trouble kept even its transforms from being listed; a report tells that by their number."""
+        source = self._facts.get("source")
+        return isinstance(source, dict) and source.get("kind") == "discovery" and target["transforms"] is None
 
     def _add_run(self, run: Any) -> None:  # noqa: ANN401
         """Enter a run; one that stands there already gets a target of its own, and is merged as any other.
@@ -166,7 +174,7 @@ class _Report:
                 json.dumps(run["labels"], ensure_ascii=False) if run["labels"] else None,
                 0,
                 run.get("sweep_number") or 1,
-                0,
+                run.get("returns") or 0,
                 None,
                 0,
                 None,

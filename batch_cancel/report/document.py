@@ -6,7 +6,7 @@ A ledger may be unfinished (its process was killed, or is still at work): what i
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -122,6 +122,7 @@ class Document:
         whole: sums over all runs; ``by_target`` and ``by_transform`` (those of known capacity) over parts.
         causes: why runs are in trouble, most pressing first.
         seconds_to_stop: of every stopped run, from our request to the reading that showed it, in ascending order.
+        paused: whether some of these contain a pause between two processes, in which nobody looked.
         sweeps: how many runs each sweep of ``--until-clear`` found.
         active_again, started_meanwhile: of the runs that later sweeps found and did not leave alone, how many had
             their verdict before, and how many were new.
@@ -139,6 +140,7 @@ class Document:
         self.by_transform: dict[tuple[int, str], TransformPart] = {}
         self.causes: list[Cause] = []
         self.seconds_to_stop: array[float] = array("d")
+        self.paused = False
         self.sweeps: Counter[int] = Counter()
         self.active_again = self.started_meanwhile = 0
         self.claimed = reader.count("claimed") if self.facts.get("finished_at") is None else 0
@@ -245,7 +247,6 @@ class Document:
     def _head(self) -> dict[str, Any]:
         facts, calls = self.facts, self.reader.call_totals()
         rejected = self.reader.rejected_count()
-        refusal = facts.get("refusal")
         return {
             "schema": SCHEMA,
             "tool_version": facts.get("tool_version"),
@@ -275,7 +276,8 @@ class Document:
             },
             "rejected": None,  # may be long: filled in, or written row by row, by whoever asks
             "sweeps": facts.get("sweeps", 1),
-            "refusal": refusal,
+            "refusal": facts.get("refusal"),
+            "refused_by": facts.get("refused_by"),
             "digest": self.digest,
             "left_out": self.left_out,
         }
@@ -318,6 +320,7 @@ class Document:
         """One pass over all runs for everything that is summed up."""
         causes: dict[tuple[int, Outcome, str | None], Cause] = {}
         to_stop = array("d")
+        resumed_at = [moment for text in self.facts.get("resumed_at") or () if (moment := _moment(text))]
         for row in self.reader.runs():
             estimated, at_most = self._cost(row)
             parts = [self.whole, self.by_target[row.target_id]]
@@ -336,6 +339,7 @@ class Document:
                 self.started_meanwhile += row.returns == 0
             if (seconds := _stopped_after(row)) is not None:
                 to_stop.append(seconds)
+                self.paused = self.paused or _lies_between(resumed_at, row.requested_at, row.confirmed_at)
             if row.outcome in TROUBLE:
                 explained = explains(row.outcome, row.error_message)
                 code, message = (row.error_code, row.error_message) if explained else (None, None)
@@ -399,6 +403,11 @@ def _stopped_after(row: RunRow) -> float | None:
     if row.outcome is not Outcome.STOPPED or row.confirmed_at is None or row.requested_at is None:
         return None
     return round(max(0.0, (row.confirmed_at - row.requested_at).total_seconds()), 3)
+
+
+def _lies_between(moments: Sequence[datetime], begin: datetime | None, end: datetime | None) -> bool:
+    """Whether one of the moments does."""
+    return begin is not None and end is not None and any(begin < moment < end for moment in moments)
 
 
 def _settings(facts: Mapping[str, Any]) -> dict[str, Any]:

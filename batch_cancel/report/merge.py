@@ -79,7 +79,9 @@ MERGE_RUNS = f"""
 INSERT INTO runs (target_id, state, outcome, accepted, {_RUN_COLUMNS})
 SELECT p.whole_id, CASE WHEN r.state = 'excluded' THEN 'excluded' ELSE 'done' END, {VERDICT},
     CASE WHEN EXISTS (SELECT 1 FROM part.sweep WHERE key = 'merged') THEN r.accepted
-         ELSE {VERDICT} IN ({", ".join(f"'{outcome}'" for outcome in _MAY_HAVE_STOPPED)}) END, {_COPIED}
+         ELSE {VERDICT} IN ({", ".join(f"'{outcome}'" for outcome in _MAY_HAVE_STOPPED)})
+              OR {VERDICT} = '{Outcome.ALREADY_FINISHED}' AND coalesce(r.confirmed_at < r.requested_at, 0) END,
+    {_COPIED}
 FROM part.runs r JOIN temp.places p ON p.part_id = r.target_id WHERE true ORDER BY r.id
 ON CONFLICT (target_id, transform_id, task_run_id) DO UPDATE SET
     (outcome, state, accepted, requested_at, {", ".join((*_SIGHTING, *_VERDICT_COLUMNS))}) = (
@@ -98,7 +100,11 @@ ON CONFLICT (target_id, transform_id, task_run_id) DO UPDATE SET
     ),
     attempts = runs.attempts + excluded.attempts, throttled = runs.throttled + excluded.throttled
 """  # noqa: S608  # constants
-"""``accepted`` of a merged run: its request counts as accepted if it is seen ended, and ``requested_at`` is its."""
+"""``accepted`` of a merged run: its request counts as accepted if it is seen ended, and ``requested_at`` is its.
+
+A run that was seen ended before its own request is of an earlier merge, of which a report is left: it was one part's
+accepted request, and another's sighting. No verdict hangs on it, for its end comes before that request.
+"""
 MERGE_ATTEMPTS = """
 INSERT INTO attempts (run_id, number, intent_at, sent_at, ended_at, class, error_code, http_status, request_id)
 SELECT w.id,
@@ -385,6 +391,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "sweeps": (int,),
     "source": (dict,),
     "left_out": (list,),
+    "resumed_at": (list,),
+    "refused_by": (str,),
     "settings": (str,),
 }
 """What each fact is, where it is there: a report or a ledger may have been edited."""
@@ -444,6 +452,7 @@ def _facts(parts: Sequence[dict[str, Any]], sweep_id: str, besides: Besides | No
         "duplicates": sum(told.get("duplicates") or 0 for told in facts) + again,
         "refusal": refused.get("refusal"),
         "refused_by": refused.get("refused_by"),
+        "resumed_at": [moment for told in facts for moment in told.get("resumed_at") or ()],
         "sweeps": max((told.get("sweeps") or 1 for told in facts), default=1),
         "left_out": [
             *(gap for told in facts for gap in told.get("left_out") or []),

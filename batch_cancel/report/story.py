@@ -320,6 +320,8 @@ def facts_in_words(document: Document) -> Iterator[str]:
     if seconds:
         half, most = seconds[len(seconds) // 2], seconds[min(len(seconds) - 1, len(seconds) * 95 // 100)]
         yield f"From request to the reading that showed STOPPED: half within {half:.1f} s, 95 % within {most:.1f} s."
+        if document.paused:
+            yield "Pauses before a resume, in which nobody looked, are part of these times."
     yield from cost_in_words(document)
 
 

@@ -26,7 +26,8 @@ from batch_cancel.ledger.reader import RejectedRow
 from batch_cancel.report.as_ledger import REPORT_SCHEMA
 from batch_cancel.report.files import opened, write_reports
 from batch_cancel.report.merge import STRENGTH, exit_code_of_all, merge
-from batch_cancel.settings import Consent, Cost, ReportFormat, Settings, TargetSettings
+from batch_cancel.report.story import troubles
+from batch_cancel.settings import Consent, Cost, Guardrails, ReportFormat, Settings, TargetSettings
 from batch_cancel.shards import Part, Sharding
 from batch_cancel.simulator.settings import FleetSettings, WorldSettings
 from tests.scratch import scratch
@@ -297,6 +298,45 @@ def test_the_order_of_parts_changes_nothing_and_nothing_stops_by_it(told: list[l
         else:
             assert run_["outcome"] in said or said & {"stopped", "finished_first"}
         assert run_["attempts"] == sum(one["attempts"] for one in of_parts)
+
+
+def test_a_merged_report_keeps_the_first_accepted_request_of_a_run_that_had_ended_before(tmp_path: Path) -> None:
+    asked = written(tmp_path, "a", [{"outcome": "stopping", "requested_at": AT.format(20)}])
+    seen = {"outcome": "already_finished", "status_after": "STOPPED", "confirmed_at": AT.format(10)}
+    refused = written(tmp_path, "b", [seen | {"requested_at": AT.format(9)}])
+    later = {"outcome": "stopped", "status_after": "STOPPED", "requested_at": AT.format(30)}
+    parts = (asked, refused, written(tmp_path, "c", [later | {"confirmed_at": AT.format(40)}]))
+    in_one_go = merged(tmp_path, "abc", *parts)
+    report(earlier := merged(tmp_path, "ab", *parts[:2]))
+    for whole in (in_one_go, merged(tmp_path, "ab-c", earlier / "report.json", parts[2])):
+        [run_] = runs_of(whole)
+        assert (run_["outcome"], run_["requested_at"]) == ("already_finished", "2026-11-25T00:00:20.000Z")
+
+
+def test_of_reports_as_of_ledgers_the_whole_has_refusal_guardrail_closed_accounts_and_what_came_back(
+    tmp_path: Path,
+) -> None:
+    refused = part(tmp_path, 0, guardrails=Guardrails(max_runs=0))
+    closed = [{"account_id": "444444444444", "code": "AccountClosed", "message": "left out: it is CLOSED"}]
+    _facts(refused, left_out=closed)
+    with closing(sqlite3.connect(refused / LEDGER_NAME)) as connection, connection:
+        connection.execute("UPDATE runs SET returns = 1, sweep_number = 2")
+    told = report(refused)
+    assert (told["stop_cause"], told["refused_by"]) == ("guardrail", "max_runs")
+    for name, path in (("of-ledger", refused), ("of-report", refused / "report.json")):
+        whole = report(merged(tmp_path, name, path))
+        assert {key: whole[key] for key in ("refusal", "refused_by", "left_out")} == {
+            key: told[key] for key in ("refusal", "refused_by", "left_out")
+        }
+        assert {run_["returns"] for run_ in whole["runs"]} == {1}
+
+
+def test_a_target_that_nobody_could_list_is_not_said_to_have_been_by_its_report(tmp_path: Path) -> None:
+    target = {"account_id": ACCOUNTS[0], "region": "us-east-1", "identity_arn": None, "complete": False}
+    error = {"error": {"code": "AccessDenied", "message": "AssumeRole: no"}, "transforms": None, "active_runs": None}
+    closed = written(tmp_path, "a", [], exit_code=4, targets=[target | error])
+    with opened(merged(tmp_path, "whole", closed)) as document:
+        assert [trouble.what for trouble in troubles(document)] == ["not read to the end"]
 
 
 def test_a_run_that_a_report_has_twice_stands_in_the_whole_once(tmp_path: Path) -> None:
