@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from batch_cancel.cli.failure import say_failure
 from batch_cancel.core.errors import BatchCancelError
 from batch_cancel.version import __version__
 
@@ -76,13 +77,13 @@ def main() -> None:
         code = batch_cancel.main(prog_name="batch-cancel", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
-        error.show()
+        say_failure(error, error.format_message(), error.exit_code)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("batch-cancel: interrupted", err=True)
         sys.exit(130)
     except BatchCancelError as error:
-        _say_error(str(error))
+        say_failure(error, str(error), error.exit_code)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # whoever read our output has had enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -90,13 +91,6 @@ def main() -> None:
     except Exception as error:  # our own mistake: never a traceback for a user at three in the morning
         if os.environ.get("BATCH_CANCEL_DEBUG"):
             raise
-        name = type(error).__name__
-        _say_error(f"internal error: {name}: {error} (set BATCH_CANCEL_DEBUG=1 for the traceback, and report it)")
+        told = f"internal error: {type(error).__name__}: {error}"
+        say_failure(error, f"{told} (set BATCH_CANCEL_DEBUG=1 for the traceback, and report it)", 1)
         sys.exit(1)
-
-
-def _say_error(message: str) -> None:
-    from batch_cancel.cli.wording import printable  # noqa: PLC0415  # --help does without
-
-    for line in message.splitlines() or [""]:
-        click.echo(f"batch-cancel: error: {printable(line)}", err=True)

@@ -10,7 +10,8 @@ import click
 
 from batch_cancel.cli.grouped import GroupedCommand
 from batch_cancel.cli.options import Value, apply_options, plan_options, sweep_options
-from batch_cancel.cli.run import RUNS_DIRECTORY, Execution, execute, new_sweep_id
+from batch_cancel.cli.progress.log import Level
+from batch_cancel.cli.run import RUNS_DIRECTORY, Execution, execute, new_sweep_id, tell
 from batch_cancel.cli.settings_from import output_from, restore_endpoints, settings_of_plan
 from batch_cancel.cli.settings_in_s3 import settings_wherever
 from batch_cancel.core.errors import RecordLost, UsageError
@@ -69,7 +70,7 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
     directory = output.directory or RUNS_DIRECTORY / sweep_id
     code = execute(Execution(directory, sweep_id, settings, output), Ledger.create, resumed=False)
     if code not in (0, 1):
-        click.echo(f"batch-cancel: no plan was saved (exit code {code})", err=True)
+        tell(output, f"no plan was saved (exit code {code})")
         sys.exit(code)
     from batch_cancel.plan import EXPIRES_AFTER, write_plan  # noqa: PLC0415  # with the reports, after the calls
 
@@ -95,10 +96,8 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
         if only_for_review
         else f"review it, then: batch-cancel apply {path}"
     )
-    click.echo(
-        f"batch-cancel: {path} names {count:,} run{'' if count == 1 else 's'} to cancel{incomplete}{replaced}; {then}",
-        err=True,
-    )
+    names = f"{path} names {count:,} run{'' if count == 1 else 's'} to cancel"
+    tell(output, f"{names}{incomplete}{replaced}; {then}", Level.WARNING if incomplete else Level.INFO)
     sys.exit(code)
 
 

@@ -43,7 +43,7 @@ from batch_cancel.settings import ManifestSource, Settings, from_json
 from batch_cancel.stop import Stop, StopCause
 from batch_cancel.sweep import Ask
 
-__all__ = ["RUNS_DIRECTORY", "Execution", "execute", "new_sweep_id", "resume", "run"]
+__all__ = ["RUNS_DIRECTORY", "Execution", "execute", "new_sweep_id", "resume", "run", "tell"]
 
 RUNS_DIRECTORY = Path("batch-cancel-runs")
 
@@ -155,7 +155,7 @@ def _failure_told(execution: Execution) -> Iterator[None]:
         yield
     except BatchCancelError as error:
         for fault in asyncio.run(tell_of_failure(execution.settings, execution.sweep_id, error)):
-            _tell(execution.output, fault)
+            tell(execution.output, fault)
         raise
 
 
@@ -203,7 +203,7 @@ def execute(
             if execution.signum is not None and not came:
                 came.append(execution.signum)  # the next one is the second
             if result.says:
-                _tell(execution.output, result.says)
+                tell(execution.output, result.says)
             return _conclude(execution, result, came, farewell=farewell)
 
 
@@ -276,14 +276,14 @@ def _conclude(execution: Execution, result: Result, came: Sequence[int], *, fare
     try:
         say(text)
     except BatchCancelError as error:  # a full disk: the reports have the result, and the code that this ends with
-        _tell(output, str(error))
+        tell(output, str(error))
         code = code or error.exit_code
         if code != finished.exit_code:
             asyncio.run(amend(directory, execution.settings, code))
     if finished.place is not None and not output.quiet:
-        _tell(output, f"copies of the reports and the ledger are in {finished.place}/", Level.INFO)
+        tell(output, f"copies of the reports and the ledger are in {finished.place}/", Level.INFO)
     for fault in finished.faults:
-        _tell(output, fault)
+        tell(output, fault)
     return code
 
 
@@ -293,7 +293,7 @@ async def _finish(execution: Execution, result: Result, came: Sequence[int], far
 
     def interrupted(signum: int) -> None:
         execution.signum = signum
-        _tell(execution.output, "interrupted; the reports stay here", Level.WARNING)
+        tell(execution.output, "interrupted; the reports stay here", Level.WARNING)
         stop.request(StopCause.INTERRUPTED)
 
     interrupted_already = bool(came)
@@ -311,7 +311,7 @@ async def _finish(execution: Execution, result: Result, came: Sequence[int], far
         )
 
 
-def _tell(output: Output, says: str, level: Level = Level.ERROR) -> None:
+def tell(output: Output, says: str, level: Level = Level.ERROR) -> None:
     """A sentence on standard error besides the progress, in the form that the log has."""
     if output.log_format == "json":
         click.echo(as_json(Record(level, "told", {"message": says}, says), datetime.now(UTC)), err=True)

@@ -8,6 +8,8 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -355,6 +357,44 @@ def test_quiet_is_quiet_and_json_lines_are_json(endpoint: Endpoint) -> None:
     lines = [json.loads(line) for line in endpoint.run(*arguments).stderr.splitlines()]
     assert "max-runs allows 1" in lines[-1]["fields"]["message"]  # what is said after the sweep is no exception
     assert all(line["event"] for line in lines)
+    planned = endpoint.run("plan", "--discover", "--log-format", "json", "--plan-out", "plan.json", "--out", "planned")
+    last = json.loads(planned.stderr.splitlines()[-1])
+    assert last["level"] == "info" and "review it, then: batch-cancel apply plan.json" in last["fields"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "kind", "says"),
+    [
+        ("run --discover --log-format json --no-such-option", "", "NoSuchOption", "--no-such-option"),
+        ("run --discover --max-runs=-1 --log-format=json", "", "BadParameter", "less than 1"),
+        ("run --discover --log-format json", "", "UsageError", "--confirm-count"),
+        ("run bad.yaml --yes", "json", "InputError", "bad.yaml:2"),
+        ("run --log-format json --log-format text --discover", "json", None, "--confirm-count"),
+        ("run --log-format xml --discover", "json", None, "'xml' is not one of"),
+    ],
+)
+@pytest.mark.usefixtures("in_an_empty_place")
+def test_where_the_log_is_json_a_failure_is_a_line_of_it(
+    arguments: str, variable: str, kind: str | None, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCH_CANCEL_LOG_FORMAT", variable or "text")
+    monkeypatch.setattr("sys.argv", ["batch-cancel", *arguments.split()])
+    Path("bad.yaml").write_text("version: 1\nslect: {older_than: 6h}\n", encoding="utf-8")
+    with pytest.raises(SystemExit) as ended, redirect_stderr(StringIO()) as told:
+        main()
+    assert ended.value.code == 2
+    if kind is None:
+        assert says in told.getvalue() and not told.getvalue().startswith("{")
+        return
+    line = json.loads(told.getvalue())
+    assert (line["level"], line["event"]) == ("error", "failed")
+    assert (line["fields"]["type"], line["fields"]["exit_code"]) == (kind, 2)
+    assert says in line["fields"]["message"]
+
+
+@pytest.fixture
+def in_an_empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 def test_the_sweep_id_is_in_the_user_agent_and_no_secret_is_anywhere(endpoint: Endpoint) -> None:
