@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 from batch_cancel.cli.progress.counters import Counters
+from batch_cancel.cli.progress.status import Status
 from batch_cancel.core.errors import AccessStopped, InputError, LedgerError, UsageError
 from batch_cancel.core.events import (
     Awaited,
@@ -16,6 +17,7 @@ from batch_cancel.core.events import (
     OutcomeReached,
     Phase,
     PhaseEnded,
+    RateChanged,
     Resumed,
     SweepStarted,
     TargetFailed,
@@ -239,6 +241,15 @@ def text_of(play: Play) -> str:
         return " ".join(text_summary(reader, play.directory).split())
     finally:
         reader.close()
+
+
+@pytest.mark.parametrize("kind", [FaultKind.INTERNAL, FaultKind.UNAVAILABLE, FaultKind.APPLIED_500])
+def test_a_service_that_only_fails_is_not_said_to_have_a_request_limit(kind: FaultKind) -> None:
+    play = Play(world(Fault(kind, operations=("CancelMLTaskRun",))))
+    play.sweep(settings())
+    paces = [event for event in play.events if isinstance(event, RateChanged)]
+    assert paces and not any(event.limit_found for event in paces)
+    assert "limit near" not in (Status(counted(play.events), 0.0).rate() or "")
 
 
 def test_with_many_faults_every_verdict_is_true() -> None:
