@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -93,11 +94,23 @@ def _run_in(stage: Stage, arguments: list[str]) -> int:
     """The sweep as a user would start it; it has the terminal."""
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
     nowhere = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
-    return subprocess.run(  # noqa: S603  # this program, with the arguments of a scenario
-        [sys.executable, "-m", "batch_cancel", *arguments],
-        env=environment | nowhere | stage.variables,
-        check=False,
-    ).returncode
+    command = [sys.executable, "-m", "batch_cancel", *arguments]
+    with subprocess.Popen(command, env=environment | nowhere | stage.variables) as sweep, _signals_for(sweep):  # noqa: S603  # this program, with the arguments of a scenario
+        return sweep.wait()
+
+
+@contextmanager
+def _signals_for(sweep: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Inside, signals are the sweep's to end by. A terminal sends it Ctrl-C itself; SIGTERM is handed on."""
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda _signum, _frame: None),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda signum, _frame: sweep.send_signal(signum)),
+    }
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 @contextmanager

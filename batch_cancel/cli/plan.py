@@ -1,6 +1,7 @@
 """``plan`` and ``apply``: what was reviewed is what happens, or less."""
 
 import asyncio
+import shlex
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -94,7 +95,7 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
     then = (
         "it can be reviewed, and not applied: its sweep file says dry_run: true"
         if only_for_review
-        else f"review it, then: batch-cancel apply {path}"
+        else f"review it, then: batch-cancel apply {shlex.quote(str(path))}"
     )
     names = f"{path} names {count:,} run{'' if count == 1 else 's'} to cancel"
     tell(output, f"{names}{incomplete}{replaced}; {then}", Level.WARNING if incomplete else Level.INFO)

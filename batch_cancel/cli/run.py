@@ -195,7 +195,7 @@ def execute(
         # Its libraries take half a second, in which a signal may come: a sweep that is new leaves nothing.
         if not resumed:
             service = service or aws(settings, sweep_id)
-        farewell = f"batch-cancel: left at once; `batch-cancel report {execution.directory}` writes the reports"
+        farewell = f"batch-cancel: left at once; `batch-cancel report {_quoted(execution)}` writes the reports"
         with held_signals(farewell=farewell) as came:
             service = service or aws(settings, sweep_id)
             with _failure_told(execution):
@@ -222,7 +222,7 @@ async def _carry_out(
         execution.signum = signum
         stop.request(StopCause.INTERRUPTED)
 
-    farewell = f"batch-cancel: left at once; `batch-cancel resume {execution.directory}` mends it"
+    farewell = f"batch-cancel: left at once; `batch-cancel resume {_quoted(execution)}` mends it"
     view = progress(
         sys.stderr,
         quiet=output.quiet,
@@ -248,6 +248,11 @@ async def _carry_out(
             command=_command_line(),
             manifest=execution.manifest,
         )
+
+
+def _quoted(execution: Execution) -> str:
+    """The run directory, as a shell takes it."""
+    return shlex.quote(str(execution.directory))
 
 
 def _command_line() -> str:

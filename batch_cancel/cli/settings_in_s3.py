@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from batch_cancel.cli.settings_from import endpoint_from, settings_from
-from batch_cancel.core.errors import InputError
+from batch_cancel.core.errors import InputError, UsageError
 from batch_cancel.execution import aws_outbox, new_sweep_id
 from batch_cancel.glue.outbox import S3Place
 from batch_cancel.s3_inputs import beside, fetch, is_in_s3
@@ -35,6 +35,8 @@ def settings_wherever(ctx: click.Context) -> Settings:
             settings = settings_from(ctx)
         except InputError as error:
             raise InputError([replace(problem, source=named) for problem in error.problems]) from None
+        except UsageError as error:  # by the name that the user knows
+            raise UsageError(str(error).replace(str(path), named)) from None
     source = settings.source
     if isinstance(source, ManifestSource) and source.path.startswith(f"{folder}/"):
         uri = beside(S3Place.of(named), source.path.removeprefix(f"{folder}/"))

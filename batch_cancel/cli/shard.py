@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from batch_cancel.cli.options import Value
-from batch_cancel.cli.wording import counted
+from batch_cancel.cli.wording import counted, printable
 from batch_cancel.core.errors import CallFailed, LedgerError, RecordLost, UsageError
 from batch_cancel.core.private_file import private
 from batch_cancel.values import check_s3
@@ -108,9 +108,9 @@ async def _shard(sweep_file: str, directory: Path, options: dict[str, Any]) -> i
                 raise RecordLost(f"{path} could not be uploaded: {failure.code}: {failure.message}") from failure
     click.echo(str(base.below(items.name) if base else items))
     for gap in sharding.failed:
-        click.echo(f"batch-cancel: no part for {gap.message} ({gap.code})", err=True)
+        click.echo(f"batch-cancel: no part for {printable(gap.message)} ({printable(gap.code)})", err=True)
     for account in sharding.left_out:
-        click.echo(f"batch-cancel: {account['account_id']}: {account['message']}", err=True)
+        click.echo(f"batch-cancel: {account['account_id']}: {printable(account['message'])}", err=True)
     if sharding.rejected:
         click.echo(f"batch-cancel: {counted(len(sharding.rejected), 'row')} left out", err=True)
     click.echo(f"batch-cancel: {counted(len(sharding.parts), 'part')} of sweep {sweep_id}", err=True)

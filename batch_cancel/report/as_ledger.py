@@ -21,6 +21,8 @@ from batch_cancel.manifest.rows import NotText
 
 REPORT_SCHEMA = "batch-cancel/report/1"
 
+_LISTS = frozenset({"targets", "rejected", "runs"})
+"""What makes a report whole: ``--output json`` prints one without its runs."""
 _OPTIONAL_FACTS = ("refusal", "refused_by", "sweeps", "left_out")
 """Additions to the contract's fields."""
 _RUN_COLUMNS = (
@@ -77,8 +79,10 @@ class _Report:
     def read(self) -> None:
         text = self._text
         text.expect("{", "at the beginning of a report")
+        lists = set()
         while not text.take("}"):
             key = text.key()
+            lists |= {key} & _LISTS
             match key:
                 case "runs":
                     for run in self._items():
@@ -96,10 +100,13 @@ class _Report:
             text.comma_or("}")
         if self._facts.get("schema") != REPORT_SCHEMA:
             raise InputError([Problem(self._source, f"is not a report.json ({REPORT_SCHEMA}) of batch-cancel")])
+        if missing := _LISTS - lists:
+            raise InputError([Problem(self._source, f"has no list of {min(missing)}: it is no whole report.json")])
         self._add_calls()
         kept = ("sweep_id", "tool_version", "name", "reason", "mode", "started_at", "finished_at", "stop_cause")
         facts = {key: self._facts.get(key) for key in (*kept, "exit_code", "source", *_OPTIONAL_FACTS)}
         facts["left_out"] = [dict(account) for account in facts["left_out"] or ()]
+        facts["calls_are_sums"] = True
         facts["duplicates"] = self._facts["totals"]["duplicates"]
         self._ledger.executemany(
             "INSERT INTO sweep VALUES (?, ?)", [(key, json.dumps(value)) for key, value in facts.items()]

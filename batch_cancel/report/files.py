@@ -1,6 +1,7 @@
 """Reports as files: made from a run directory's ledger, whole or not at all."""
 
 import os
+import shlex
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -40,7 +41,7 @@ def write_report(document: Document, form: ReportFormat, directory: Path, path: 
     except OSError as error:
         raise RecordLost(
             f"cannot write the report {path}: {error.strerror or error}; the ledger is whole: mend that, then"
-            f" `batch-cancel report {directory}` writes it again"
+            f" `batch-cancel report {shlex.quote(str(directory))}` writes it again"
         ) from error
     return path
 

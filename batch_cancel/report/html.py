@@ -337,7 +337,9 @@ def _address(text: str) -> str:
 
 
 def _timeline(document: Document) -> dict[str, Any] | None:
-    """Requests over time: None where all fell into one second, which no chart can show better than a sentence."""
+    """Requests over time: None where a sentence tells more: all in one second, or known as sums alone."""
+    if document.facts.get("calls_are_sums"):
+        return None
     buckets, start = _buckets(document)
     if len(buckets) < 2:
         return None

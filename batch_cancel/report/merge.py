@@ -452,6 +452,7 @@ def _facts(parts: Sequence[dict[str, Any]], sweep_id: str, besides: Besides | No
         "duplicates": sum(told.get("duplicates") or 0 for told in facts) + again,
         "refusal": refused.get("refusal"),
         "refused_by": refused.get("refused_by"),
+        "calls_are_sums": any(told.get("calls_are_sums") for told in facts),
         "resumed_at": [moment for told in facts for moment in told.get("resumed_at") or ()],
         "sweeps": max((told.get("sweeps") or 1 for told in facts), default=1),
         "left_out": [

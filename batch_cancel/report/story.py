@@ -112,7 +112,7 @@ def headline(document: Document, directory: Path | None = None) -> Headline:
         left = "No run that was found is still running."
     if facts.get("finished_at") is None or facts.get("stop_cause") or refusal(document):
         return _early_headline(document, left if wanted else "", directory)
-    if open_runs and open_runs == outcomes[Outcome.STOPPING]:
+    if open_runs and open_runs == outcomes[Outcome.STOPPING] and not unread_targets(document):
         return Headline(Level.WARN, f"Accepted, not yet seen stopped: {left}")
     if open_runs:
         return Headline(Level.BAD, f"Not all is stopped: {left} {_more(document)}".rstrip())

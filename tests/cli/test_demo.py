@@ -1,5 +1,10 @@
 """``demo``: what it says after the sweep, of the simulator's truth and of what to do next."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +61,23 @@ def test_next_is_spoken_of_only_where_it_stands(tmp_path: Path, outcome: Outcome
         await ledger.add_runs(await add_target(ledger), [NewRun(a_run("t", "r"), outcome=outcome)])
 
     assert ("under Next" in _farewell(build(tmp_path / "run", fill))) is advised
+
+
+def test_a_signal_is_the_sweep_s_to_end_by_and_is_told_of_afterwards(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "batch_cancel", "demo", "--out", str(tmp_path / "out")],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"XDG_STATE_HOME": str(tmp_path)},
+    )
+    assert process.stderr is not None
+    while "cancel: begins" not in (line := process.stderr.readline()):
+        assert line, process.communicate()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, out  # every verdict is true
+    assert "It ended with exit code 130." in out
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["stop_cause"] == "interrupted"

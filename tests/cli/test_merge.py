@@ -331,6 +331,13 @@ def test_of_reports_as_of_ledgers_the_whole_has_refusal_guardrail_closed_account
         assert {run_["returns"] for run_ in whole["runs"]} == {1}
 
 
+def test_calls_that_are_known_as_sums_alone_are_no_chart(parts: list[Path], tmp_path: Path) -> None:
+    for name, paths in (("charted", parts), ("told", [parts[0] / "report.json", *parts[1:]])):
+        [_, page] = write_reports(merged(tmp_path, name, *paths), (ReportFormat.JSON, ReportFormat.HTML))
+        assert ("pace allowed for cancel requests" in page.read_text(encoding="utf-8")) is (name == "charted")
+        assert "calls to the service" in page.read_text(encoding="utf-8")
+
+
 def test_a_target_that_nobody_could_list_is_not_said_to_have_been_by_its_report(tmp_path: Path) -> None:
     target = {"account_id": ACCOUNTS[0], "region": "us-east-1", "identity_arn": None, "complete": False}
     error = {"error": {"code": "AccessDenied", "message": "AssumeRole: no"}, "transforms": None, "active_runs": None}
@@ -474,6 +481,8 @@ def test_what_does_not_belong_together_is_refused_and_leaves_nothing(parts: list
     dry = part(tmp_path, 0, dry_run=True, consent=Consent())
     other = tmp_path / "other.json"
     other.write_text('{"schema": "something/1"}')
+    summary = tmp_path / "summary.json"
+    summary.write_text(json.dumps({key: value for key, value in report(parts[0]).items() if key != "runs"}))
     broken = tmp_path / "broken.json"
     broken.write_text('{"schema": "batch-cancel/report/1", "runs": [{"outcome": "stopped"}]}')
     for paths, kind, said in (
@@ -482,6 +491,7 @@ def test_what_does_not_belong_together_is_refused_and_leaves_nothing(parts: list
         ([tmp_path / "empty"], LedgerError, "holds no ledger"),
         ([other], InputError, "is not a report.json"),
         ([broken], InputError, "is not a report.json"),
+        ([parts[1], summary], InputError, "has no list of runs"),
         ([tmp_path / "none.json"], InputError, "no such file"),
     ):
         with pytest.raises(kind, match=said):

@@ -357,9 +357,9 @@ def test_quiet_is_quiet_and_json_lines_are_json(endpoint: Endpoint) -> None:
     lines = [json.loads(line) for line in endpoint.run(*arguments).stderr.splitlines()]
     assert "max-runs allows 1" in lines[-1]["fields"]["message"]  # what is said after the sweep is no exception
     assert all(line["event"] for line in lines)
-    planned = endpoint.run("plan", "--discover", "--log-format", "json", "--plan-out", "plan.json", "--out", "planned")
-    last = json.loads(planned.stderr.splitlines()[-1])
-    assert last["level"] == "info" and "review it, then: batch-cancel apply plan.json" in last["fields"]["message"]
+    plan = ("plan", "--discover", "--log-format", "json", "--plan-out", "my plan.json", "--out", "planned")
+    last = json.loads(endpoint.run(*plan).stderr.splitlines()[-1])
+    assert last["level"] == "info" and "review it, then: batch-cancel apply 'my plan.json'" in last["fields"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,12 @@ def summary_of(tmp_path: Path, *outcomes: Outcome, complete: bool = True, reject
 STOPPED, FAILED = Outcome.STOPPED, Outcome.FAILED
 
 
+def test_runs_that_were_only_accepted_do_not_hide_a_target_that_was_not_read(tmp_path: Path) -> None:
+    text = summary_of(tmp_path, Outcome.STOPPING, complete=False, source={"kind": "discovery"})
+    assert text.startswith("Not all is stopped: 1 of 1 run is, or may be, still running.")
+    assert "There may be more" in " ".join(text.split())
+
+
 @pytest.mark.parametrize(
     ("outcomes", "facts", "first_line"),
     [
