@@ -114,10 +114,12 @@ class TargetWork:
         async def found(runs: Sequence[NewRun]) -> None:
             again = settings.until_clear
             known = around.ledger.reader.entered(self.target_id, runs[0].run.transform_id, again=again)
-            await around.ledger.add_runs(self.target_id, runs, sweep_number=sweep_number, again=again)
             new = [run for run in runs if run.run.task_run_id not in known]
             excluded = sum(run.outcome is Outcome.EXCLUDED for run in new)
-            around.on_event(RunsFound(self.target, len(new) - excluded, excluded))
+            try:
+                await around.ledger.add_runs(self.target_id, runs, sweep_number=sweep_number, again=again)
+            finally:  # cut short by the target's stop, they stand in the ledger all the same
+                around.on_event(RunsFound(self.target, len(new) - excluded, excluded))
             if any(run.outcome is None for run in runs):
                 on_pending(self)
 
