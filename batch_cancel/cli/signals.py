@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -45,15 +45,17 @@ def handle_signals(on_signal: Callable[[int], None], *, farewell: str = "") -> I
             os._exit(exit_code_of(signum))
         loop.call_soon_threadsafe(on_signal, signum)
 
-    for signum in handled:
-        loop.add_signal_handler(signum, _nothing)  # for its other half: a loop that waits is woken by the signal
-        signal.signal(signum, hear)
+    with _held_back(handled):
+        for signum in handled:
+            loop.add_signal_handler(signum, _nothing)  # for its other half: a loop that waits is woken by the signal
+            signal.signal(signum, hear)
     try:
         yield
     finally:
-        for signum in handled:
-            loop.remove_signal_handler(signum)
-            signal.signal(signum, before[signum])
+        with _held_back(handled):
+            for signum in handled:
+                loop.remove_signal_handler(signum)
+                signal.signal(signum, before[signum])
 
 
 @contextmanager
@@ -85,6 +87,16 @@ def held_signals(*, farewell: str = "") -> Iterator[list[int]]:
     finally:
         for signum in handled:
             signal.signal(signum, before[signum])
+
+
+@contextmanager
+def _held_back(signals: Sequence[signal.Signals]) -> Iterator[None]:
+    """Inside, these signals wait: between two handlers asyncio has its own, which loses one, or lets it kill."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _nothing() -> None:

@@ -115,6 +115,32 @@ def test_handlers_are_put_back() -> None:
     assert subprocess.run([sys.executable, "-c", script], check=False, capture_output=True).returncode == 0
 
 
+@pytest.mark.parametrize("between", ["add_signal_handler", "remove_signal_handler"])
+def test_a_signal_between_two_handlers_is_heard(between: str) -> None:
+    script = f"""
+import asyncio, os, signal
+from batch_cancel.cli.signals import handle_signals, held_signals
+
+heard = []
+async def story():
+    loop = asyncio.get_running_loop()
+    change = loop.{between}
+    def changed(signum, *arguments):
+        change(signum, *arguments)
+        if signum == signal.SIGTERM:
+            os.kill(os.getpid(), signum)
+    loop.{between} = changed
+    with handle_signals(heard.append):
+        await asyncio.sleep(0)
+
+with held_signals() as came:
+    asyncio.run(story())
+print(heard, came)
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "[15] []\n" if between.startswith("add") else "[] [15]\n"), done.stderr
+
+
 # Standard output
 
 SAYS = """
