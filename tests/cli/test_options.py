@@ -364,3 +364,13 @@ def test_the_help_of_plan_lists_no_option_that_has_no_say_there() -> None:
     options = shown[: shown.index("Examples:")]
     assert "--plan-out" in options and "--confirm-count" in options
     assert not re.search("--yes|--dry-run|--until-clear|--ignore-not-found", options)
+
+
+def test_a_sweep_file_in_s3_is_called_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fetched(outbox: object, uri: str, folder: Path) -> Path:
+        (folder / "a.yaml").write_text("version: 1\nname: nightly\n")
+        return folder / "a.yaml"
+
+    monkeypatch.setattr("batch_cancel.cli.settings_in_s3.fetch", fetched)
+    result = CliRunner().invoke(batch_cancel, ["run", "s3://ops-reports/a.yaml", "--yes"])
+    assert str(result.exception).startswith("s3://ops-reports/a.yaml names no source")
