@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from batch_cancel.cli.options import Value
-from batch_cancel.cli.wording import cells, counted, padded, printable
+from batch_cancel.cli.wording import cells, counted, is_terminal, padded, printable
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.report.diff import Change, Comparison, RunChange, Sweep, TransformChange, TransformKey
 
@@ -68,7 +68,8 @@ def diff(directories: tuple[Path, ...], *, everything: bool, output: str) -> Non
     """
     with Comparison(directories) as comparison:
         if output == "json":
-            comparison.write_json(sys.stdout)
+            if sys.stdout is not None:  # closed: the exit code tells all the same
+                comparison.write_json(sys.stdout)
         else:
             for line in _text(comparison, everything=everything, width=_width()):
                 click.echo(line)
@@ -78,7 +79,7 @@ def diff(directories: tuple[Path, ...], *, everything: bool, output: str) -> Non
 
 
 def _width() -> int:
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         return WIDTH
     return max(NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns)
 

@@ -48,7 +48,7 @@ def text_summary(
 
 def _width() -> int:
     """The terminal's width within bounds: a line of more than a hundred columns is hard to read."""
-    if not sys.stdout.isatty():
+    if sys.stdout is None or sys.stdout.closed or not sys.stdout.isatty():
         return WIDTH
     return max(NARROWEST, min(WIDEST, shutil.get_terminal_size((WIDTH, 24)).columns))
 

@@ -194,6 +194,9 @@ def test_a_closed_standard_output_changes_nothing(endpoint: Endpoint) -> None:
     process.communicate(timeout=60)
     assert (process.returncode, endpoint.active()) == (0, [])
     assert (endpoint.folder / "out" / "report.html").is_file()
+    none_at_all = ("sh", "-c", f"exec {sys.executable} -m batch_cancel run --discover --dry-run --out none >&-")
+    audit = subprocess.run(none_at_all, cwd=endpoint.folder, env=endpoint.environment, capture_output=True, check=False)
+    assert (audit.returncode, report_of(endpoint.folder, "none")["exit_code"]) == (0, 0), audit.stderr
 
 
 def test_a_full_disk_cancels_nothing_without_a_record_and_is_resumable(slow: Endpoint) -> None:
