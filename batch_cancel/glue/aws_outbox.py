@@ -55,6 +55,8 @@ class AwsOutbox:
             user_agent_extra=f"batch-cancel/{__version__} sweep/{sweep_id}",
         )
         self._session: aioboto3.Session | None = None
+        self._closed: dict[tuple[str, str | None], list[Any]] = {}
+        """Clients that were used before, by service and region."""
 
     async def put_file(self, place: S3Place, path: Path, content_type: str) -> None:
         """Upload a file, in parts where it is large; S3 checks each part's SHA-256 on its arrival."""
@@ -151,21 +153,30 @@ class AwsOutbox:
 
     @asynccontextmanager
     async def _client(self, service: str, operation: str, region: str | None = None) -> AsyncIterator[Any]:
-        """A client; whatever goes wrong inside comes out as CallFailed."""
+        """A client of one's own; whatever goes wrong inside comes out as CallFailed.
+
+        To make one takes longer than most calls: one that is over with is opened again. Its connections are closed in
+        between, so that nobody has to close what is left at the end.
+        """
+        closed = self._closed.setdefault((service, region), [])
         try:
-            self._session = self._session or aioboto3.Session()
-            async with self._session.client(
-                service,
-                region_name=region or self._session.region_name or FALLBACK_REGION,
-                endpoint_url=self._endpoint_url,
-                verify=self._verify,
-                config=self._config,
-            ) as client:
+            async with closed.pop() if closed else self._new(service, region) as client:
                 yield client
+            closed.append(client)
         except OSError as error:  # a file of ours
             raise CallFailed(ErrorKind.OTHER, operation, type(error).__name__, str(error), reached=False) from error
         except Exception as error:  # every failure gets its kind
             raise translate(operation, error) from error
+
+    def _new(self, service: str, region: str | None) -> Any:  # noqa: ANN401  # botocore's own types
+        self._session = self._session or aioboto3.Session()
+        return self._session.client(
+            service,
+            region_name=region or self._session.region_name or FALLBACK_REGION,
+            endpoint_url=self._endpoint_url,
+            verify=self._verify,
+            config=self._config,
+        )
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from pathlib import Path
 
+import aioboto3
 import pytest
 
 from batch_cancel.core.errors import CallFailed, ErrorKind, UsageError
@@ -40,6 +41,30 @@ def test_files_small_and_large_arrive_whole_and_come_back(cloud: Cloud, tmp_path
     told = cloud.client("s3").head_object(Bucket=BUCKET, Key="a/file", ChecksumMode="ENABLED")
     assert (told["ContentType"], told["ServerSideEncryption"]) == ("application/json", "aws:kms")
     assert told["ETag"].count("-") == (1 if size > PART else 0)  # in parts only where it is large
+
+
+def test_one_client_serves_one_call_after_the_other_and_two_serve_two_at_once(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, made = aioboto3.Session.client, list[str]()
+
+    def counted(self: aioboto3.Session, service: str, **options: object) -> object:
+        made.append(service)
+        return make(self, service, **options)
+
+    monkeypatch.setattr(aioboto3.Session, "client", counted)
+    outbox = cloud.outbox()
+
+    async def many() -> None:
+        for number in range(3):
+            await outbox.put_bytes(PLACE, str(number).encode(), "text/plain")
+        with pytest.raises(CallFailed):
+            await outbox.put_bytes(S3Place("no-such-bucket", "k"), b"x", "text/plain")
+        assert await asyncio.gather(*(outbox.get_bytes(PLACE) for _ in range(2))) == [b"2", b"2"]
+
+    for _ in range(2):
+        asyncio.run(many())  # in another event loop, too
+    assert made == ["s3"] * 4  # what failed is not used again: one, then two at once, then one more
 
 
 def test_an_object_that_is_not_there_is_none_and_leaves_no_file(cloud: Cloud, tmp_path: Path) -> None:

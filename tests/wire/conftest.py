@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from botocore.hooks import EventAliaser
 from botocore.loaders import JSONFileLoader, Loader
 
 from tests.authorities import ONE_AUTHORITY
@@ -12,9 +13,12 @@ from tests.authorities import ONE_AUTHORITY
 
 @pytest.fixture(autouse=True, scope="session")
 def _models_are_read_once() -> Iterator[None]:
-    """Each session of botocore finds and reads the service models anew, half of what a test costs here."""
+    """Each session of botocore finds and reads the service models anew, half of what a test costs here.
+
+    And each works out the names of its events anew: a tenth.
+    """
     read, find = JSONFileLoader.load_file, Loader.list_available_services
-    loader = JSONFileLoader()
+    loader, aliaser = JSONFileLoader(), EventAliaser(None)
 
     @cache
     def found_once(type_name: str, *places: str) -> list[str]:
@@ -27,6 +31,8 @@ def _models_are_read_once() -> Iterator[None]:
         patch.setattr(
             Loader, "list_available_services", lambda self, type_name: found_once(type_name, *self.search_paths)
         )
+        named_once = cache(aliaser._alias_event_name)
+        patch.setattr(EventAliaser, "_alias_event_name", lambda self, name: named_once(name))
         yield
 
 

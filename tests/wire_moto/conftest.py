@@ -4,6 +4,7 @@ import http.client
 from collections.abc import Iterator
 from pathlib import Path
 
+import moto.backends
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -12,11 +13,14 @@ from tests.authorities import ONE_AUTHORITY
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
+    modules = tuple(moto.backends.list_of_moto_modules())
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moto.backends, "list_of_moto_modules", lambda: modules)  # it looks at the disk in each request
+        server.start()
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+        server.stop()
 
 
 @pytest.fixture
