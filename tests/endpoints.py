@@ -1,18 +1,22 @@
-"""A simulated endpoint beside the test, in a thread of its own, and the program as its users start it."""
+"""A simulated endpoint beside the test, in a thread of its own, and the program: as its users start it, or in here."""
 
 import asyncio
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from batch_cancel.cli import main
 from batch_cancel.core.task_run import Status
 from batch_cancel.simulator.latency import Latency, no_latency
 from batch_cancel.simulator.server import serve
@@ -67,6 +71,10 @@ class Endpoint:
         out, err = process.communicate(given, timeout=PATIENCE_SECONDS)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
+    def command(self, *arguments: str, env: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+        """The same in this process."""
+        return command_line(arguments, self.folder, {**self.environment, **(env or {})})
+
     def statuses(self) -> dict[tuple[str, str], Status]:
         """The status of every run now."""
         now = self.world.now()
@@ -79,6 +87,27 @@ class Endpoint:
     def cancels(self) -> int:
         """How many cancel calls have arrived."""
         return sum(call.operation == CANCEL for call in self.world.log)
+
+
+def command_line(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    """The command line in this process, where a process is not what is tested: its start takes longer than a sweep."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(folder),
+        mock.patch.dict(os.environ, environment, clear=True),
+        mock.patch("sys.argv", ["batch-cancel", *arguments]),
+        mock.patch("sys.stdin", io.StringIO()),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as ended:
+            assert isinstance(ended.code, int)
+            return subprocess.CompletedProcess(arguments, ended.code, out.getvalue(), err.getvalue())
+    raise AssertionError("it did not end")
 
 
 @contextmanager

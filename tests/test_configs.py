@@ -39,7 +39,7 @@ def test_every_sweep_file_is_known_here() -> None:
 def test_a_sweep_file_runs_as_it_stands(organization: Endpoint, name: str) -> None:
     path = str(CONFIGS / f"{name}.yaml")
     load_sweep_file(path)
-    looked = organization.run("run", path, "--dry-run", "--out", "audit")
+    looked = organization.command("run", path, "--dry-run", "--out", "audit")
     expected = 1 if name == "organization-nightly" else 0  # two accounts and a region do not let it in
     assert looked.returncode == expected, looked.stderr
     assert organization.cancels() == 0
@@ -47,7 +47,7 @@ def test_a_sweep_file_runs_as_it_stands(organization: Endpoint, name: str) -> No
     assert would > 0
     if name == "audit":
         return
-    done = organization.run("run", path, "--yes", "--out", "out")
+    done = organization.command("run", path, "--yes", "--out", "out")
     assert done.returncode == expected, done.stderr
     assert report_of(organization.folder)["totals"]["outcomes"].get("stopped", 0) == would
 

@@ -1,5 +1,9 @@
-"""The program as its users start it, against an endpoint: what goes out on which stream, and the exit code."""
+"""The program against an endpoint: what goes out on which stream, and the exit code.
 
+As its users start it wherever that could tell: signals, standard streams, what happens before and after the command.
+"""
+
+import contextlib
 import json
 import os
 import resource
@@ -40,6 +44,14 @@ def slow(tmp_path: Path) -> Iterator[Endpoint]:
         yield serving
 
 
+def until_some_are_asked(endpoint: Endpoint, process: "subprocess.Popen[str]") -> None:
+    """So that the process is in the middle of its sweep. It is waited for, since a loop would take its processor."""
+    while endpoint.cancels() < 10:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
+            raise AssertionError(process.communicate())
+
+
 def test_discovery_stops_every_run_and_the_result_is_on_standard_output(endpoint: Endpoint) -> None:
     active = endpoint.active()
     done = endpoint.run("run", "--discover", "--yes", "--out", "out", "--output", "json")
@@ -58,16 +70,16 @@ def test_discovery_stops_every_run_and_the_result_is_on_standard_output(endpoint
 def test_odd_ids_arrive_exactly_as_they_stand_in_a_manifest(endpoint: Endpoint) -> None:
     active = endpoint.active()
     (endpoint.folder / "runs.csv").write_text(csv_of([*active, *active[:3]]), encoding="utf-8", newline="")
-    done = endpoint.run("run", "--manifest", "runs.csv", "--confirm-count", str(len(active)), "--out", "out")
+    done = endpoint.command("run", "--manifest", "runs.csv", "--confirm-count", str(len(active)), "--out", "out")
     assert done.returncode == 0, done.stderr
     assert (endpoint.active(), endpoint.cancels()) == ([], len(active))
     assert report_of(endpoint.folder)["totals"]["duplicates"] == 3
 
 
 def test_a_report_is_a_manifest_of_what_is_left(endpoint: Endpoint) -> None:
-    assert endpoint.run("run", "--discover", "--dry-run", "--out", "audit").returncode == 0
+    assert endpoint.command("run", "--discover", "--dry-run", "--out", "audit").returncode == 0
     assert endpoint.cancels() == 0
-    done = endpoint.run("run", "--manifest", "audit/report.json", "--yes", "--out", "out")
+    done = endpoint.command("run", "--manifest", "audit/report.json", "--yes", "--out", "out")
     assert (done.returncode, endpoint.active()) == (0, [])
 
 
@@ -125,34 +137,34 @@ def test_bad_input_ends_with_two_and_a_sentence_and_calls_nothing(
 
 
 def test_a_directory_with_a_ledger_is_refused(endpoint: Endpoint) -> None:
-    assert endpoint.run("run", "--discover", "--dry-run", "--out", "out").returncode == 0
-    again = endpoint.run("run", "--discover", "--dry-run", "--out", "out")
+    assert endpoint.command("run", "--discover", "--dry-run", "--out", "out").returncode == 0
+    again = endpoint.command("run", "--discover", "--dry-run", "--out", "out")
     assert again.returncode == 2 and "batch-cancel resume out" in again.stderr
     assert (endpoint.folder / "out" / "report.json").is_file()
 
 
 def test_everything_that_names_accounts_is_private(endpoint: Endpoint) -> None:
-    endpoint.run("plan", "--discover", "--out", "out", "--plan-out", "plan.json")
+    endpoint.command("plan", "--discover", "--out", "out", "--plan-out", "plan.json")
     files = [*(endpoint.folder / "out").iterdir(), endpoint.folder / "plan.json"]
     assert len(files) >= 6
     assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in files)
 
 
 def test_plan_and_apply(endpoint: Endpoint) -> None:
-    assert endpoint.run("plan", "--discover", "--out", "planned", "--plan-out", "plan.json").returncode == 0
+    assert endpoint.command("plan", "--discover", "--out", "planned", "--plan-out", "plan.json").returncode == 0
     assert endpoint.cancels() == 0
     # Where the plan was made, and not wherever the environment points now.
-    done = endpoint.run("apply", "plan.json", "--out", "out", env={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
+    done = endpoint.command("apply", "plan.json", "--out", "out", env={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
     assert (done.returncode, endpoint.active()) == (0, []), done.stderr
-    again = endpoint.run("apply", "plan.json", "--out", "again")
+    again = endpoint.command("apply", "plan.json", "--out", "again")
     assert again.returncode == 3 and "applied before" in again.stderr
 
 
 def test_a_plan_of_a_sweep_that_is_always_a_dry_run_cancels_nothing(endpoint: Endpoint) -> None:
     (endpoint.folder / "audit.yaml").write_text("version: 1\nsource: discovery\ndry_run: true\n", encoding="utf-8")
-    planned = endpoint.run("plan", "audit.yaml", "--out", "planned", "--plan-out", "plan.json")
+    planned = endpoint.command("plan", "audit.yaml", "--out", "planned", "--plan-out", "plan.json")
     assert planned.returncode == 0 and "not applied: its sweep file says dry_run: true" in planned.stderr
-    refused = endpoint.run("apply", "plan.json", "--yes", "--out", "out")
+    refused = endpoint.command("apply", "plan.json", "--yes", "--out", "out")
     assert refused.returncode == 3 and "dry_run: true" in refused.stderr
     assert endpoint.cancels() == 0
 
@@ -160,28 +172,26 @@ def test_a_plan_of_a_sweep_that_is_always_a_dry_run_cancels_nothing(endpoint: En
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_whole_and_resume_finishes(slow: Endpoint, signum: int, code: int) -> None:
     process = slow.start("run", "--discover", "--yes", "--rps", "20", "--out", "out")
-    while slow.cancels() < 10:
-        assert process.poll() is None, process.communicate()
+    until_some_are_asked(slow, process)
     process.send_signal(signum)
     process.communicate(timeout=60)
     assert process.returncode == code
     report = report_of(slow.folder)
     assert (report["exit_code"], report["stop_cause"], report["complete"]) == (code, "interrupted", False)
     assert set(report["totals"]["outcomes"]) <= {"stopped", "stopping", "not_attempted"}
-    done = slow.run("resume", "out", "--rps", "500")
+    done = slow.command("resume", "out", "--rps", "500")
     assert (done.returncode, slow.active()) == (0, []), done.stderr
     assert report_of(slow.folder)["totals"]["outcomes"].keys() == {"stopped"}
 
 
 def test_a_killed_sweep_is_resumed_and_a_second_process_is_kept_out(slow: Endpoint) -> None:
     process = slow.start("run", "--discover", "--yes", "--rps", "20", "--out", "out")
-    while slow.cancels() < 10:
-        assert process.poll() is None, process.communicate()
-    second = slow.run("resume", "out")
+    until_some_are_asked(slow, process)
+    second = slow.command("resume", "out")
     assert second.returncode == 2 and "in use" in second.stderr
     process.kill()
     process.communicate()
-    done = slow.run("resume", "out", "--rps", "500")
+    done = slow.command("resume", "out", "--rps", "500")
     assert (done.returncode, slow.active()) == (0, []), done.stderr
     assert slow.cancels() <= len(report_of(slow.folder)["runs"]) + 20
 
@@ -209,7 +219,7 @@ def test_a_full_disk_cancels_nothing_without_a_record_and_is_resumable(slow: End
     assert "ledger cannot be written" in err and "Traceback" not in err
     assert slow.active()
     asked = {(call.transform_id, call.task_run_id) for call in slow.world.log if call.operation == "CancelMLTaskRun"}
-    done = slow.run("resume", "out", "--rps", "500")
+    done = slow.command("resume", "out", "--rps", "500")
     assert (done.returncode, slow.active()) == (0, []), done.stderr
     known = {(run["transform_id"], run["task_run_id"]) for run in report_of(slow.folder)["runs"]}
     assert asked <= known
@@ -218,14 +228,14 @@ def test_a_full_disk_cancels_nothing_without_a_record_and_is_resumable(slow: End
 @pytest.mark.parametrize("out", ["file/out", "/proc/x"])
 def test_a_run_directory_that_cannot_be_made_is_told(endpoint: Endpoint, out: str) -> None:
     (endpoint.folder / "file").write_text("", encoding="utf-8")
-    done = endpoint.run("run", "--discover", "--yes", "--out", out)
+    done = endpoint.command("run", "--discover", "--yes", "--out", out)
     assert done.returncode == 2 and out in done.stderr and "Traceback" not in done.stderr
     assert not endpoint.world.log
 
 
 def test_a_profile_that_is_not_there_ends_with_four_and_is_not_said_of_every_row(endpoint: Endpoint) -> None:
     (endpoint.folder / "runs.csv").write_text(csv_of(endpoint.active()), encoding="utf-8", newline="")
-    done = endpoint.run("run", "--manifest", "runs.csv", "--yes", "--profile", "nope", "--out", "out")
+    done = endpoint.command("run", "--manifest", "runs.csv", "--yes", "--profile", "nope", "--out", "out")
     assert done.returncode == 4 and "config profile (nope)" in done.stderr, done.stderr
     assert done.stderr.count("config profile (nope)") < 3 and len(endpoint.active()) > 3
     assert not endpoint.world.log
@@ -241,7 +251,7 @@ def test_a_result_that_cannot_be_written_is_in_the_report_s_exit_code(endpoint: 
 
 def test_a_report_that_cannot_be_written_is_in_the_others_exit_code(endpoint: Endpoint) -> None:
     (endpoint.folder / "out" / "report.csv" / "in the way").mkdir(parents=True)
-    done = endpoint.run("run", "--discover", "--yes", "--out", "out")
+    done = endpoint.command("run", "--discover", "--yes", "--out", "out")
     assert done.returncode == 1 and "report.csv" in done.stderr
     assert report_of(endpoint.folder)["exit_code"] == 1
 
@@ -319,14 +329,14 @@ def test_a_signal_while_the_ledger_is_made_is_an_interruption(endpoint: Endpoint
 
 def test_apply_as_a_dry_run_does_not_use_the_plan_up(endpoint: Endpoint) -> None:
     arguments = ("plan", "--discover", "--plan-out", "plan.json")
-    first = endpoint.run(*arguments, "--out", "planned")
+    first = endpoint.command(*arguments, "--out", "planned")
     assert "replaces" not in first.stderr
-    assert "(it replaces the one that was there)" in endpoint.run(*arguments, "--out", "again").stderr
-    assert endpoint.run(*arguments, "--out", "quiet", "--quiet").stderr == ""
-    dry = endpoint.run("apply", "plan.json", "--dry-run", "--out", "dry")
+    assert "(it replaces the one that was there)" in endpoint.command(*arguments, "--out", "again").stderr
+    assert endpoint.command(*arguments, "--out", "quiet", "--quiet").stderr == ""
+    dry = endpoint.command("apply", "plan.json", "--dry-run", "--out", "dry")
     assert (dry.returncode, endpoint.cancels()) == (0, 0), dry.stderr
     assert report_of(endpoint.folder, "dry")["totals"]["outcomes"] == {"would_cancel": len(endpoint.active())}
-    done = endpoint.run("apply", "plan.json", "--out", "out")
+    done = endpoint.command("apply", "plan.json", "--out", "out")
     assert (done.returncode, endpoint.active()) == (0, []), done.stderr
 
 
@@ -357,7 +367,7 @@ def test_quiet_is_quiet_and_json_lines_are_json(endpoint: Endpoint) -> None:
     quiet = endpoint.run("run", "--discover", "--dry-run", "--quiet", "--out", "quiet")
     assert (quiet.returncode, quiet.stderr) == (0, "")
     arguments = ("run", "--discover", "--dry-run", "--log-format", "json", "--max-runs", "1", "--out", "lines")
-    lines = [json.loads(line) for line in endpoint.run(*arguments).stderr.splitlines()]
+    lines = [json.loads(line) for line in endpoint.command(*arguments).stderr.splitlines()]
     assert "max-runs allows 1" in lines[-1]["fields"]["message"]  # what is said after the sweep is no exception
     assert all(line["event"] for line in lines)
     plan = ("plan", "--discover", "--log-format", "json", "--plan-out", "my plan.json", "--out", "planned")
@@ -401,7 +411,9 @@ def in_an_empty_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_sweep_id_is_in_the_user_agent_and_no_secret_is_anywhere(endpoint: Endpoint) -> None:
-    endpoint.run("run", "--discover", "--yes", "--out", "out", "--verbose", env={"AWS_SECRET_ACCESS_KEY": "s3cr3t-k3y"})
+    endpoint.command(
+        "run", "--discover", "--yes", "--out", "out", "--verbose", env={"AWS_SECRET_ACCESS_KEY": "s3cr3t-k3y"}
+    )
     for file in (endpoint.folder / "out").iterdir():
         assert b"s3cr3t-k3y" not in file.read_bytes()
 

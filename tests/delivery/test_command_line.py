@@ -20,6 +20,7 @@ from batch_cancel.settings import Endpoint, Settings
 from batch_cancel.simulator.settings import Behaviour, FleetSettings, WorldSettings
 from batch_cancel.simulator.world import World
 from tests.delivery.conftest import BUCKET, PREFIX, Cloud
+from tests.endpoints import command_line
 from tests.lambdas import around
 from tests.served import active
 
@@ -42,6 +43,10 @@ def run(folder: Path, *arguments: str, name: str = "run") -> subprocess.Complete
         text=True,
         check=False,
     )
+
+
+def here(folder: Path, *arguments: str, name: str = "run") -> subprocess.CompletedProcess[str]:
+    return command_line([name, *arguments], folder, os.environ)
 
 
 def sweep(cloud: Cloud, **changes: Any) -> str:  # noqa: ANN401  # values of a sweep file
@@ -87,7 +92,7 @@ def test_what_cannot_be_delivered_costs_the_exit_code_and_is_said(cloud: Cloud, 
 def test_a_sweep_that_cannot_begin_is_told_too(cloud: Cloud, world: World, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(sweep(cloud, source={"manifest": "runs.csv"}))
     (tmp_path / "runs.csv").write_text("transform_id,task_run_id\n,\n")
-    done = run(tmp_path, "sweep.yaml", "--yes")
+    done = here(tmp_path, "sweep.yaml", "--yes")
     assert done.returncode == 2
     [notification] = cloud.notifications()
     assert "did not begin" in notification["subject"]
@@ -97,10 +102,10 @@ def test_a_sweep_that_cannot_begin_is_told_too(cloud: Cloud, world: World, tmp_p
 
 def test_a_sweep_file_that_is_not_in_s3_or_is_wrong_there(cloud: Cloud, world: World, tmp_path: Path) -> None:
     place = f"s3://{BUCKET}/sweeps/nightly.yaml"
-    done = run(tmp_path, place, "--yes")
+    done = here(tmp_path, place, "--yes")
     assert (done.returncode, f"{place}: there is no such file" in done.stderr) == (2, True)
     cloud.client("s3").put_object(Bucket=BUCKET, Key="sweeps/nightly.yaml", Body=b"nam: x\n")
-    done = run(tmp_path, place, "--yes")
+    done = here(tmp_path, place, "--yes")
     assert (done.returncode, f"{place}:1:1: unknown key 'nam'" in done.stderr) == (2, True)
     assert not world.log
 
@@ -117,13 +122,13 @@ def test_a_list_that_a_sweep_file_in_s3_names_is_in_s3_too(cloud: Cloud, world: 
     )
     arguments = (f"s3://{BUCKET}/sweeps/nightly.yaml", "--dry-run", "--region", "us-east-1", "--out", "run")
     uri = f"s3://{BUCKET}/sweeps/lists/runs.csv"
-    done = run(tmp_path, *arguments)
+    done = here(tmp_path, *arguments)
     assert (done.returncode, f"{uri}: there is no such file" in done.stderr) == (2, True)
     text = "\n".join(["transform_id,task_run_id", *rows, ","])
     s3.put_object(Bucket=BUCKET, Key="sweeps/lists/runs.csv", Body=text.encode())
-    done = run(tmp_path, *arguments)
+    done = here(tmp_path, *arguments)
     assert (done.returncode, f"{uri}:4" in done.stderr) == (2, True)
-    done = run(tmp_path, *arguments, "--skip-invalid")
+    done = here(tmp_path, *arguments, "--skip-invalid")
     told = json.loads((tmp_path / "run" / "report.json").read_text())
     assert (len(told["runs"]), told["totals"]["rejected"], told["source"]["path"]) == (2, 1, uri)
 
@@ -143,12 +148,12 @@ def test_a_plan_is_made_of_a_sweep_file_in_s3_and_its_list(cloud: Cloud, world: 
     )
     s3.put_object(Bucket=BUCKET, Key="sweeps/runs.csv", Body=f"transform_id,task_run_id\n{first}\n".encode())
     place = f"s3://{BUCKET}/sweeps/a.yaml"
-    done = run(tmp_path, place, "--plan-out", "plan.json", "--region", "us-east-1", name="plan")
+    done = here(tmp_path, place, "--plan-out", "plan.json", "--region", "us-east-1", name="plan")
     assert (done.returncode, "names 1 run to cancel" in done.stderr) == (0, True), done.stderr
     before = active(world)
-    done = run(tmp_path, "plan.json", "--yes", name="apply")
+    done = here(tmp_path, "plan.json", "--yes", name="apply")
     assert (done.returncode, active(world)) == (0, before - 1), done.stderr
-    done = run(tmp_path, f"s3://{BUCKET}/none.yaml", "--plan-out", "other.json", name="plan")
+    done = here(tmp_path, f"s3://{BUCKET}/none.yaml", "--plan-out", "other.json", name="plan")
     assert (done.returncode, f"s3://{BUCKET}/none.yaml: there is no such file" in done.stderr) == (2, True)
 
 
@@ -175,7 +180,7 @@ def test_a_sweep_that_cannot_begin_is_a_metric_all_the_same(
     world: World, tmp_path: Path, place: str, changes: dict[str, Any], name: str
 ) -> None:
     (tmp_path / "sweep.yaml").write_text(json.dumps({"name": "nightly", **changes}))
-    done = run(tmp_path, place, "--yes", "--emf", "metrics.log")
+    done = here(tmp_path, place, "--yes", "--emf", "metrics.log")
     assert done.returncode == 2, done.stderr
     [line] = [json.loads(line) for line in (tmp_path / "metrics.log").read_text().splitlines()]
     assert (line["Sweep"], line["ExitCode"], line["NoReport"]) == (name, 2, 1)
