@@ -251,6 +251,9 @@ class AdaptiveRate:
     CALM_RPS_A_SECOND = 50.0
     """And the faster, the longer: at 500/s it takes ten seconds, since a second or two below such a window's count are
     no news there, and the answers are many enough to make for haste without."""
+    LONG_WAY_UP = 4.0
+    """So many times the last rate that was known to be near the limit: what comes after such a silence is a new limit,
+    and it is searched as at the start. Shorter ways are common where several call, and there a search costs shares."""
     CUT_A_SECOND = 3.0
     """In powers of e: a service that counts by the second throttles a whole half second, and does not mean it."""
 
@@ -348,14 +351,7 @@ class AdaptiveRate:
 
     def _ramp(self, sent_at: float, now: float, *, throttled: bool) -> None:
         if throttled:
-            self._phase = _Phase.JUDGE
-            self._peak_rps = self._limit_rps
-            self._limit_rps *= 0.4
-            self._suspect_at = sent_at
-            self._cut_at = now
-            self._seen = self._hits = 1
-            self._search = _Search(self._peak_rps)
-            self._search.saw(throttled=True, sent_rps=self._sent.at(sent_at)[0])
+            self._suspect(sent_at, now)
             return
         self._accepted += 1
         self._chance.saw(throttled=False, low=True, rps=self._limit_rps)
@@ -367,6 +363,17 @@ class AdaptiveRate:
         in_flight = min(self.FIRST_IN_FLIGHT, 0.5 + 0.5 * self._accepted)
         self._limit_rps = max(self._limit_rps, in_flight / self._trip)
         self._grown_at = now
+
+    def _suspect(self, sent_at: float, now: float) -> None:
+        """The first throttle on a way up: go slower until it is known what it means."""
+        self._phase = _Phase.JUDGE
+        self._peak_rps = self._limit_rps
+        self._limit_rps *= 0.4
+        self._suspect_at = sent_at
+        self._cut_at = now
+        self._seen = self._hits = 1
+        self._search = _Search(self._peak_rps)
+        self._search.saw(throttled=True, sent_rps=self._sent.at(sent_at)[0])
 
     def _judge(self, sent_at: float, now: float, *, throttled: bool) -> None:
         if throttled:
@@ -390,11 +397,11 @@ class AdaptiveRate:
 
     def _searched(self, now: float) -> float:
         limit_rps = self._search.limit_rps
-        if limit_rps > self.FAR_BELOW * self._peak_rps:
+        if self.limit_found or limit_rps > self.FAR_BELOW * self._peak_rps:
             return limit_rps
-        # All that was accepted came from the bucket's first filling and the limit times the time: a bound on the limit,
-        # and about twice of it if the filling was half. In less than a moment it was nearly all filling (round trips of
-        # a millisecond get that far).
+        # At the start all that was accepted came from the bucket's first filling and the limit times the time: a bound
+        # on the limit, and about twice of it if the filling was half. In less than a moment it was nearly all filling
+        # (round trips of a millisecond get that far).
         return min(limit_rps, 0.45 * self._accepted / max(now - self._began_at, 0.3))
 
     def _found(self, now: float) -> None:
@@ -402,6 +409,7 @@ class AdaptiveRate:
         self.limit_found = True
         self._ceiling_rps = self._peak_rps
         self._surprise = 0.3  # the limit is known by a third: the next answers count for much
+        self._missing = 0.0
         self._stepped_at = self._throttled_at = now
 
     def _track(self, sent_at: float, now: float, *, throttled: bool) -> None:
@@ -422,6 +430,9 @@ class AdaptiveRate:
         self._room = min(1.0, self._room + self.CUT_A_SECOND * (now - self._stepped_at))
         self._stepped_at = now
         calm = now - self._throttled_at > max(self.CALM_SECONDS, self._limit_rps / self.CALM_RPS_A_SECOND)
+        if throttled and calm and self._limit_rps > self.LONG_WAY_UP * self._proven_rps:
+            self._suspect(sent_at, now)
+            return
         if throttled:
             self._throttled_at = now
             self._missing = max(0.0, 0.5 * self._missing - 0.5)

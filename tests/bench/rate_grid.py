@@ -11,6 +11,7 @@ import multiprocessing
 import random
 import sys
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -158,6 +159,86 @@ class Aimd:
 
     def learned(self) -> None:
         return None
+
+
+class EstimatorCubic:
+    """The algorithm that this project began with (its paper on rate control has it in six steps).
+
+    While the service's bucket is empty, what is accepted comes at its refill rate: estimate that between the first and
+    the last throttle, go just below it, and probe around it along CUBIC's curve.
+    """
+
+    limit_found = False
+
+    def __init__(self) -> None:
+        self.rps = 10.0
+        self._next = 0.0
+        self._round_trip: float | None = None
+        self._doubled_at: float | None = None
+        self._found = False
+        self._throttled_share = 0.0
+        self._plateau_rps = self._floor_rps = self.rps
+        self._cut_at = self._grown_at = -math.inf
+        self._growing = 0.0
+        self._seen: deque[tuple[float, bool]] = deque()
+
+    def due(self, now: float) -> float:
+        return max(now, self._next)
+
+    def reserve(self, now: float) -> float:
+        self._next = max(self._next, now - min(0.05, 8.0 / self.rps)) + 1.0 / self.rps
+        return now
+
+    def answered(self, *, sent_at: float, now: float, feedback: Feedback) -> None:
+        throttled = feedback is Feedback.THROTTLED
+        trip = now - sent_at
+        self._round_trip = trip = trip if self._round_trip is None else 0.9 * self._round_trip + 0.1 * trip
+        self._seen.append((sent_at, throttled))
+        while self._seen[0][0] < now - max(2.0, 40.0 / self.rps) - 2.0 * trip:
+            self._seen.popleft()
+        if self._found:
+            self._follow(sent_at, now, throttled, trip)
+        elif throttled:
+            self._found = True
+            self._cut(now, plateau=self.rps, floor=0.7 * self.rps)
+        elif self._doubled_at is None:
+            self._doubled_at = now
+        elif now - self._doubled_at >= max(0.5, 4.0 * trip):
+            self.rps *= 2.0
+            self._doubled_at = now
+
+    def learned(self) -> None:
+        return None
+
+    def _follow(self, sent_at: float, now: float, throttled: bool, trip: float) -> None:
+        if sent_at > self._cut_at:
+            self._throttled_share += (throttled - self._throttled_share) / min(max(2.0 * self.rps, 50.0), 500.0)
+        if self._throttled_share > 0.04:
+            estimate = self._estimate(trip)
+            if estimate < self.rps:
+                self._cut(now, plateau=estimate, floor=0.95 * estimate)
+            else:
+                self._cut(now, plateau=self.rps, floor=0.7 * self.rps)
+            return
+        if self._throttled_share <= 0.015:
+            self._growing += now - self._grown_at
+            stretch = max(5.0, 100.0 / self._plateau_rps, 20.0 * trip)
+            back = stretch * math.cbrt((1.0 - self._floor_rps / self._plateau_rps) / 0.1)
+            self.rps = max(0.2, self._plateau_rps * (1.0 + 0.1 * ((self._growing - back) / stretch) ** 3))
+        self._grown_at = now
+
+    def _estimate(self, trip: float) -> float:
+        """Accepted calls a second between the first throttle and the last; infinite where too little was seen."""
+        throttled = [sent_at for sent_at, is_throttled in self._seen if is_throttled]
+        first, last = min(throttled, default=0.0), max(throttled, default=0.0)
+        accepted = sum(first <= sent_at <= last for sent_at, is_throttled in self._seen if not is_throttled)
+        enough = accepted >= 8 and last - first >= max(0.25, 2.0 * trip)
+        return accepted / (last - first) if enough else math.inf
+
+    def _cut(self, now: float, *, plateau: float, floor: float) -> None:
+        self._plateau_rps, self._floor_rps, self.rps = plateau, floor, floor
+        self._cut_at = self._grown_at = now
+        self._growing = self._throttled_share = 0.0
 
 
 def sdk_backoff(attempt: int, randomness: random.Random) -> float:
@@ -330,7 +411,8 @@ class Contender:
 OURS = Contender("ours", AdaptiveRate, backoff=paced_backoff)
 BOTOCORE = Contender("botocore", BotocoreAdaptive, threads=True)
 AIMD = Contender("AIMD", Aimd)
-CONTENDERS = (OURS, BOTOCORE, AIMD)
+CUBIC = Contender("CUBIC", EstimatorCubic, backoff=paced_backoff)
+CONTENDERS = (OURS, BOTOCORE, AIMD, CUBIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +467,7 @@ def mean(values: Iterable[Sequence[float]]) -> tuple[float, ...]:
 
 def seeds(limit: float) -> range:
     """Few calls make a noisy measure: the slower the limit, the more runs are averaged."""
-    return range(8 if limit < 10 else 3 if limit < 50 else 1)
+    return range(8 if limit < 50 else 3 if limit < 500 else 2)
 
 
 def label(world: World) -> str:
@@ -406,11 +488,15 @@ def verdict(*checks: tuple[bool, str]) -> str:
     return "missed: " + ", ".join(missed) if missed else "met"
 
 
-def ahead(use: float, share: float, peer_use: float, peer_share: float) -> bool:
-    """Whether as much of the limit is used at no more than 5 % throttled, or the bar is met that the peer misses."""
-    if use >= peer_use - 0.5 and share <= max(peer_share, 5.0):
+def ahead(use: float, share: float, peer_use: float, peer_share: float, *, chance: float = 0.0) -> bool:
+    """Whether as much of the limit is used at no more than 5 % throttled, or the bar is met that the peer misses.
+
+    Args:
+        chance: percent that is throttled at random, whatever anybody does.
+    """
+    if use >= peer_use - 0.5 and share <= max(peer_share, 5.0 + chance):
         return True
-    return use >= 95.0 and share <= 3.0 < peer_share
+    return use >= 95.0 and share <= 3.0 + chance < peer_share
 
 
 # Steady: a limit that stays.
@@ -438,14 +524,14 @@ def steady(world: World) -> Row:
     pace = 0.97 * (world.limit - world.background_rps) / (1.0 - world.random_share)
     knowing = Contender("knowing", partial(FixedRate, pace))
     _, _, known_use, known_share = steady_measures(knowing, world)
-    (first, first_share, use, share), (_, _, peer_use, peer_share), _ = results
+    (first, first_share, use, share), (_, _, peer_use, peer_share), *_ = results
     chance = 100.0 * world.random_share  # is throttled whatever anybody does
     judged = verdict(
         (first >= 95.0, "95 % from the start"),
         (first_share <= 5.0 + chance, "5 % throttled from the start"),
         (use >= 95.0, "95 % steady"),
         (share <= 3.0 + chance, "3 % throttled steady"),
-        (ahead(use, share, peer_use, peer_share), "ahead of botocore"),
+        (ahead(use, share, peer_use, peer_share, chance=chance), "ahead of botocore"),
     )
     if judged != "met" and (known_share > 3.0 + chance or known_use < 95.0):
         judged = f"not feasible: knowing the limit {known_use:.0f} / {known_share:.1f}; " + judged
@@ -495,7 +581,7 @@ def change_measures(contender: Contender, world: World) -> tuple[float, ...]:
             client.share(CHANGE_AT + 20.0, until),
         )
 
-    return mean(once(seed) for seed in seeds(limit))
+    return mean(once(seed) for seed in seeds(min(limit, world.limit)))
 
 
 def changing(world: World) -> Row:
@@ -539,18 +625,21 @@ def company_measures(contender: Contender, world: World) -> tuple[float, ...]:
         jain = sum(each) ** 2 / (3.0 * sum(rps * rps for rps in each))
         return 100.0 * sum(each) / world.limit, share, 300.0 * min(each) / sum(each), 100.0 * jain
 
-    return mean(once(seed) for seed in range(3 if world.limit < 500 else 2))
+    return mean(once(seed) for seed in range(8 if world.limit < 500 else 4))
 
 
 def company(world: World) -> Row:
     """Do three instances share?"""
     results = tuple(company_measures(contender, world) for contender in CONTENDERS)
-    (use, share, least, jain), (peer_use, _, _, peer_jain), _ = results
+    (use, share, least, _), (peer_use, peer_share, peer_least, _), *_, (_, _, first_least, _) = results
+    # What the least one gets, in percent of a third of the limit: that is what an instance has of the peer's fairness.
+    through, peer_through = least * use / 100.0, peer_least * peer_use / 100.0
     judged = verdict(
         (use >= 95.0, "95 % together"),
         (share <= 3.0, "3 % throttled"),
         (least >= 70.0, "the least has 70 % of its third"),
-        (use >= peer_use - 0.5 and jain >= peer_jain - 1.0, "ahead of botocore"),
+        (least >= first_least, "fairer than CUBIC"),
+        (ahead(through, share, peer_through, peer_share) or share <= 3.0 < peer_share, "ahead of botocore"),
     )
     return Row(label(world), results, judged)
 
@@ -593,7 +682,7 @@ def job_measures(contender: Contender, job: Job) -> tuple[float, ...]:
 def short(job: Job) -> Row:
     """Is a short job done quickly?"""
     results = tuple(job_measures(contender, job) for contender in CONTENDERS)
-    (seconds, _, share, lost), (peer_seconds, *_), _ = results
+    (seconds, _, share, lost), (peer_seconds, *_), *_ = results
     most = job.most_seconds if job.most_seconds is not None else job.ideal / 0.9
     judged = verdict(
         (seconds <= most, f"{most:.1f} s"),

@@ -110,6 +110,14 @@ def test_ten_times_the_limit_is_found_the_sooner_the_longer_nothing_is_throttled
     assert client.share(60.0, 110.0) <= 3.0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_the_end_of_a_long_way_up_is_searched_as_at_the_start(seed: int) -> None:
+    client, _ = ran(World(5, 10, changes=((60.0, 50.0),)), 140.0, seed=seed)
+    heard = next(at for at in client.throttled if at > 62.0 and client.rps(at - 1.0, at) > 40.0)
+    assert client.rps(heard + 3.0, heard + 10.0) >= 0.9 * 50
+    assert client.share(heard + 3.0, heard + 10.0) <= 4.0
+
+
 @pytest.mark.parametrize("round_trip", [0.002, 0.004, 0.05, 0.06])
 def test_three_hundred_calls_at_an_unknown_twenty_a_second_take_fifteen_seconds(round_trip: float) -> None:
     shares = []
