@@ -22,7 +22,19 @@ def main() -> None:
             signal.signal(signum, _leave)
     from batch_cancel.cli import main as command_line  # noqa: PLC0415  # as said
 
-    command_line()
+    try:
+        command_line()
+    except SystemExit as end:
+        _hear_nothing_but(end.code)
+        raise
+
+
+def _hear_nothing_but(code: object) -> None:
+    """All is said and done: a signal from here on leaves at once, with the code that the reports have."""
+    if isinstance(code, int):
+        for signum in SIGNALS:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                signal.signal(signum, lambda _signum, _frame: os._exit(code))
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:

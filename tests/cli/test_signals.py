@@ -141,6 +141,16 @@ print(heard, came)
     assert (done.returncode, done.stdout) == (0, "[15] []\n" if between.startswith("add") else "[] [15]\n"), done.stderr
 
 
+def test_a_signal_after_all_is_done_changes_no_exit_code() -> None:
+    script = (
+        "import atexit, os, signal, sys; from batch_cancel.__main__ import main;"
+        "atexit.register(os.kill, os.getpid(), signal.SIGTERM); sys.argv[1:] = ['report', 'nowhere']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "holds no ledger" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
 # Standard output
 
 SAYS = """
