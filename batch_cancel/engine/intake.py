@@ -134,7 +134,7 @@ async def take_in(
         AccessStopped: a way in is not configured (a profile that is not there).
         RecordLost: the ledger cannot be written.
     """
-    target_ids: dict[Target, int] = {}
+    targets = _Targets(ledger)
     batches: dict[int, list[NewRun]] = {}
     faults: list[Problem] = []
     count = rejected = waiting = 0
@@ -147,10 +147,7 @@ async def take_in(
                 faults.append(row)
             continue
         target, run = row
-        target_id = target_ids.get(target)
-        if target_id is None:
-            target_id = target_ids[target] = await ledger.add_target(target)
-        batches.setdefault(target_id, []).append(run)
+        batches.setdefault(await targets.id_of(target), []).append(run)
         count += 1
         waiting += 1
         if waiting >= ROWS_AT_ONCE:
@@ -162,6 +159,39 @@ async def take_in(
     await _write(ledger, batches)
     on_event(ManifestRead(count))
     return Intake(rows=count, runs=ledger.reader.count_runs(), rejected=rejected)
+
+
+class _Targets:
+    """The targets of a manifest, as they enter the ledger.
+
+    Credentials are of one account. So rows that name it and rows that leave it out are of one target: of two, each of
+    its runs could be listed, counted and cancelled twice.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._ids: dict[Target, int] = {}
+        self._first: dict[tuple[Access, str], tuple[int, str | None]] = {}
+        """By way in and region: the id of the first target, and its account."""
+
+    async def id_of(self, target: Target) -> int:
+        """The target's id in the ledger, which it enters if it is new."""
+        found = self._ids.get(target)
+        if found is None:
+            found = self._ids[target] = await self._enter(target)
+        return found
+
+    async def _enter(self, target: Target) -> int:
+        way_in = (target.access, target.region)
+        target_id, account_id = self._first.get(way_in, (None, None))
+        if target_id is None or (account_id and target.account_id):  # two names contradict each other: one is refused
+            target_id = await self._ledger.add_target(target)
+        elif target.account_id:
+            self._ledger.set_account(target_id, target.account_id)
+        else:
+            return target_id
+        self._first[way_in] = target_id, target.account_id
+        return target_id
 
 
 async def take_in_plan(runs: Iterable[tuple[Target, TaskRun]], ledger: Ledger) -> None:

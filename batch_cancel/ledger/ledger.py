@@ -270,6 +270,10 @@ class Ledger:
         self._next_target_id += 1
         return target_id
 
+    def set_account(self, target_id: int, account_id: str) -> None:
+        """A row of a manifest names the account of a target; that it is so has still to be found out."""
+        self.writer.post("UPDATE targets SET account_id = ? WHERE id = ?", account_id, target_id)
+
     def set_identity(self, target_id: int, account_id: str, identity_arn: str) -> None:
         """What sts:GetCallerIdentity said, when it said it."""
         self.writer.post(

@@ -16,7 +16,7 @@ from batch_cancel.report.document import Document
 
 MEANING = {
     Outcome.FAILED: "known to be still running: every attempt was used up",
-    Outcome.UNKNOWN: "an answer was lost, and no reading could tell what became of it",
+    Outcome.UNKNOWN: "a request may have reached Glue, and no reading told what became of the run",
     Outcome.STUCK_STOPPING: "Glue accepted, but its end was not seen in time",
     Outcome.DENIED: "access denied",
     Outcome.INVALID: "Glue refused the request as invalid; not known to have ended",
@@ -245,6 +245,8 @@ def _clear_headline(document: Document, wanted: int) -> Headline:
         return Headline(Level.WARN, f"Nothing that could be asked for is still running, but {rows} left out.")
     if not wanted:
         return Headline(Level.GOOD, "Nothing to do: no run that was to be cancelled was found.")
+    if not document.asked:
+        return Headline(Level.GOOD, "Nothing had to be stopped: no run that was named is still running.")
     return Headline(Level.GOOD, "All stopped: nothing that was asked for is still running.")
 
 

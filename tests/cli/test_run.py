@@ -76,6 +76,23 @@ def test_odd_ids_arrive_exactly_as_they_stand_in_a_manifest(endpoint: Endpoint) 
     assert report_of(endpoint.folder)["totals"]["duplicates"] == 3
 
 
+@pytest.mark.parametrize("first", ["named", "unnamed"])
+def test_rows_that_name_the_account_and_rows_that_leave_it_out_are_of_one_target(
+    endpoint: Endpoint, first: str
+) -> None:
+    active = endpoint.active()
+    account = "111111111111"
+    places = [(account, "us-east-1"), ("", "")]
+    rows = [f"{run[0]},{run[1]},{named},{region}" for named, region in places for run in active[:5]]
+    lines = ["transform_id,task_run_id,account_id,region", *(rows if first == "named" else reversed(rows))]
+    (endpoint.folder / "runs.csv").write_text("\n".join(lines), encoding="utf-8")
+    done = endpoint.command("run", "--manifest", "runs.csv", "--confirm-count", "5", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    report = report_of(endpoint.folder)
+    assert (len(report["runs"]), report["totals"]["duplicates"], endpoint.cancels()) == (5, 5, 5)
+    assert {run["account_id"] for run in report["runs"]} == {account}
+
+
 def test_a_report_is_a_manifest_of_what_is_left(endpoint: Endpoint) -> None:
     assert endpoint.command("run", "--discover", "--dry-run", "--out", "audit").returncode == 0
     assert endpoint.cancels() == 0

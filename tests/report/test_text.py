@@ -71,7 +71,11 @@ def test_runs_that_were_only_accepted_do_not_hide_a_target_that_was_not_read(tmp
             {},
             "Nothing is known to be still running, but Glue does not know 1 run.",
         ),
-        ([Outcome.NOT_FOUND], {"exit_code": 0}, "All stopped: nothing that was asked for is still running."),
+        (
+            [Outcome.NOT_FOUND],
+            {"exit_code": 0},
+            "Nothing had to be stopped: no run that was named is still running.",
+        ),
         (
             [Outcome.WOULD_CANCEL],
             {"mode": "dry-run"},
