@@ -181,6 +181,7 @@ class Sweep:
                 excluded=count("excluded"),
                 to_read=count("asked"),
                 to_ask=count("pending"),
+                in_doubt=self._ledger.reader.in_doubt(),
             )
         )
 

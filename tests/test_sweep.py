@@ -1,11 +1,14 @@
 """Whole sweeps in memory: every use, every way to stop early, and what each tells."""
 
 import asyncio
+import shutil
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -402,6 +405,35 @@ def test_a_deadline_ends_with_five_and_resume_finishes() -> None:
     counters = counted(play.events)  # what is listed once more is not found once more
     assert counters.asked == counters.to_cancel == len(play.rows()) - (resumed.runs - left)
     assert counters.settled == counters.to_settle == counters.asked + resumed.to_read
+
+
+def test_a_killed_sweep_is_told_by_its_report_as_by_its_resume(tmp_path: Path) -> None:
+    limit = Limit(rps=8.0, burst=4.0, operations=("CancelMLTaskRun",))
+    play = Play(WorldSettings(fleet=FLEET, limits=(limit,)), latency=always(0.6))
+    killed = tmp_path / "killed"
+    requested: list[tuple[str | None, str]] = []
+
+    def die(of: World) -> None:  # what is on disk now is all that a killed process leaves
+        shutil.copytree(play.directory, killed)
+        requested.extend((call.task_run_id, call.result) for call in of.log if call.operation == "CancelMLTaskRun")
+
+    def plan_it(_stop: Stop, of: World) -> None:
+        asyncio.get_running_loop().call_later(2.5, die, of)
+
+    play.at_once = plan_it
+    play.sweep(settings(verify=Verify(wait=False)))
+    play.directory, play.at_once = killed, lambda _stop, _world: None
+    rows, told = play.rows(), play.outcomes()
+    with closing(play.reader()) as reader:
+        in_doubt = reader.in_doubt()
+    reached = {run_id for run_id, result in requested if result != "ThrottlingException"}
+    play.events.clear()
+    play.resume(settings())
+    [resumed] = [event for event in play.events if isinstance(event, Resumed)]
+    assert told == {Outcome.UNKNOWN: in_doubt, Outcome.STOPPING: resumed.to_read}
+    assert resumed.to_ask == resumed.in_doubt == in_doubt
+    unknown = {row.task_run_id for row in rows if row.outcome is Outcome.UNKNOWN}
+    assert reached & unknown and unknown - reached  # of both kinds, and nothing on disk tells one from the other
 
 
 def test_too_many_errors_stop_the_cancelling() -> None:

@@ -38,8 +38,9 @@ class Resumed:
         runs: all of them.
         settled: had their verdict before, those that a rule left alone not counted.
         excluded: left alone by a rule.
-        to_read: asked for before, and to be read back.
+        to_read: asked for before; their end is still to be seen.
         to_ask: no request for them is over.
+        in_doubt: those of ``to_ask`` whose request may have been sent all the same: they are read back first.
     """
 
     runs: int
@@ -47,6 +48,7 @@ class Resumed:
     excluded: int
     to_read: int
     to_ask: int
+    in_doubt: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,6 +235,10 @@ class LedgerReader:
             return self._one("SELECT count(*) FROM runs WHERE state = ?", state)
         return self._one("SELECT count(*) FROM runs WHERE state = ? AND target_id = ?", state, target_id)
 
+    def in_doubt(self) -> int:
+        """How many runs may have been asked for, of which nobody knows: a resume reads them back before it asks."""
+        return self._one(f"SELECT count(*) FROM runs r WHERE state IN ('pending', 'claimed') AND {VERDICT} = 'unknown'")  # noqa: S608  # constant
+
     def entered(self, target_id: int, transform_id: str, *, again: bool) -> set[str]:
         """Runs of a transform that finding them anew does not change: they stand here already.
 

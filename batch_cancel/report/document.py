@@ -126,7 +126,7 @@ class Document:
         sweeps: how many runs each sweep of ``--until-clear`` found.
         active_again, started_meanwhile: of the runs that later sweeps found and did not leave alone, how many had
             their verdict before, and how many were new.
-        claimed: how many runs a process that did not end has left with a request of which nobody knows whether it
+        in_doubt: how many runs a process that did not end has left with a request of which nobody knows whether it
             was sent; 0 once the sweep has ended.
     """
 
@@ -143,7 +143,7 @@ class Document:
         self.paused = False
         self.sweeps: Counter[int] = Counter()
         self.active_again = self.started_meanwhile = 0
-        self.claimed = reader.count("claimed") if self.facts.get("finished_at") is None else 0
+        self.in_doubt = reader.in_doubt() if self.facts.get("finished_at") is None else 0
         self._transforms: dict[tuple[int, str], tuple[Transform, float | None]] = {}
         self._as_of = _moment(self.facts.get("finished_at")) or reader.last_call()
         self._survey()

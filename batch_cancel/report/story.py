@@ -95,8 +95,8 @@ class Trouble:
 
 def meaning(document: Document, outcome: Outcome) -> str:
     """An outcome in a few words, as it is to be read in this report."""
-    if outcome is Outcome.UNKNOWN and document.claimed:
-        return "it is not known whether its request was sent; resume reads it back"
+    if outcome is Outcome.UNKNOWN and document.in_doubt:
+        return "it is not known whether its request was sent; resume reads it back first"
     return MEANING[outcome]
 
 
@@ -265,7 +265,7 @@ def troubles(document: Document) -> Iterator[Trouble]:
         if untouched and cause.outcome is Outcome.NOT_ATTEMPTED:
             continue  # that is what was wanted of a refusal
         words = _words(cause.error_code, cause.message)
-        if words is None and cause.outcome is Outcome.UNKNOWN and document.claimed:
+        if words is None and cause.outcome is Outcome.UNKNOWN and document.in_doubt:
             words = meaning(document, cause.outcome)
         yield Trouble(place(document, cause.target_id), f"{cause.runs:,} {cause.outcome}", words)
     for account in document.left_out:

@@ -557,13 +557,15 @@ def test_what_is_waited_for_at_the_end_is_told_with_the_end_of_the_wait(terminal
 
 def test_a_resumed_sweep_tells_what_stood_in_its_ledger() -> None:
     events = [
-        Resumed(runs=274, settled=57, excluded=0, to_read=80, to_ask=137),
+        Resumed(runs=274, settled=57, excluded=0, to_read=80, to_ask=137, in_doubt=90),
         PhaseBegan(Phase.CANCEL),
         PhaseBegan(Phase.VERIFY),
         *asked(1),
     ]
     lines = pipe_of(events, 6).splitlines()
-    assert lines[0] == "12:00:00Z resumed: 274 runs · 57 settled before · 80 to read back · 137 to ask"
+    assert lines[0].endswith(
+        "Z resumed: 274 runs · 57 settled before · 80 asked before · 90 unknown, to read back first · 47 to ask"
+    )
     assert lines[-1].startswith("12:00:00Z cancel: 1 of 137 runs asked; verify: 0 of 81 runs settled")
 
 
@@ -734,7 +736,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(Asked, targets, st.just(key(1))),
     st.builds(Accepted, targets, st.just(key(1))),
     st.builds(Awaited, targets, st.just("t"), st.integers(0, 5), st.integers(0, 5), st.just(3.0), st.just(9.0)),
-    st.builds(Resumed, *[st.integers(0, 5)] * 5),
+    st.builds(Resumed, *[st.integers(0, 5)] * 6),
     st.builds(TargetIdentified, targets),
     st.builds(TargetGivenUp, targets, st.integers(0, 9), st.integers(0, 9)),
     st.builds(TargetRecovered, targets),

@@ -221,7 +221,7 @@ def test_a_killed_sweep_says_what_is_not_known_and_how_to_go_on(tmp_path: Path) 
             " To go on: batch-cancel resume 'a run'"
         )
         wrong = [(each.what, each.detail) for each in troubles(document)]
-        assert wrong[0] == ("1 unknown", "it is not known whether its request was sent; resume reads it back")
+        assert wrong[0] == ("1 unknown", "it is not known whether its request was sent; resume reads it back first")
         assert refusal(document) is None
         assert [step.command for step in next_steps(document, Path("a run"))] == ["batch-cancel resume 'a run'"]
 

@@ -152,6 +152,7 @@ class Records:
             "excluded": event.excluded,
             "to_read": event.to_read,
             "to_ask": event.to_ask,
+            "in_doubt": event.in_doubt,
         }
         return Record(Level.INFO, "resumed", fields, f"resumed: {self._status.resumed()}", counted=True)
 

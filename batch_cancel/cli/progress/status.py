@@ -173,8 +173,9 @@ class Status:
         for number, what in (
             (resumed.settled, "settled before"),
             (resumed.excluded, "left alone"),
-            (resumed.to_read, "to read back"),
-            (resumed.to_ask, "to ask"),
+            (resumed.to_read, "asked before"),
+            (resumed.in_doubt, "unknown, to read back first"),
+            (resumed.to_ask - resumed.in_doubt, "to ask"),
         ):
             if number:
                 says.append(f"{number:,} {what}")
