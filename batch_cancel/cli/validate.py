@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from batch_cancel.cli.grouped import GroupedOption
 from batch_cancel.cli.options import Value
 from batch_cancel.core.errors import InputError, Problem
 from batch_cancel.glue.outbox import SCHEME
@@ -51,6 +52,7 @@ class Finding:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=Value("FILE", str))
 @click.option(
     "--manifest-format",
+    cls=GroupedOption,
     type=click.Choice([str(kind) for kind in ManifestFormat]),
     envvar="BATCH_CANCEL_MANIFEST_FORMAT",
     help="Take every file for a manifest in this format (default: by its ending and content).",

@@ -174,6 +174,21 @@ def test_a_sweep_file_that_is_a_dry_run_stays_one(run: Run) -> None:
         assert f"leave out {consent[0]}" in run.refused(*consent, sweep=sweep)
 
 
+def test_an_error_about_a_value_of_the_environment_names_its_variable(run: Run) -> None:
+    typed, of_variable = (
+        "Invalid value for '--max-runs': 'abc'",
+        "Invalid value for BATCH_CANCEL_MAX_RUNS ('--max-runs'",
+    )
+    assert of_variable in run.refused("--discover", env={"BATCH_CANCEL_MAX_RUNS": "abc"})
+    assert typed in run.refused("--discover", "--max-runs", "abc", env={"BATCH_CANCEL_MAX_RUNS": "abd"})
+    both = {"BATCH_CANCEL_MANIFEST": "a.csv", "BATCH_CANCEL_DISCOVER": "1"}
+    assert run.refused(env=both) == (
+        "--manifest and --discover exclude each other: give one of them"
+        " (--manifest comes from BATCH_CANCEL_MANIFEST, --discover comes from BATCH_CANCEL_DISCOVER)"
+    )
+    assert run.refused("--discover", "--account-id", "222222222222").endswith("the role to assume in each account")
+
+
 def test_consent_is_not_taken_from_the_environment(run: Run) -> None:
     env = {"BATCH_CANCEL_YES": "1", "BATCH_CANCEL_CONFIRM_COUNT": "3"}
     assert run("--discover", env=env).consent == Consent()
