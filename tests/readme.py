@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from batch_cancel.cli import COMMANDS
+from batch_cancel.cli import COMMANDS, sample
 from batch_cancel.sweep_file import json_schema
 
 README = Path(__file__).parent.parent / "README.md"
@@ -25,7 +25,12 @@ def commands() -> str:
     )
 
 
-PARTS = {"sweep file": reference, "commands": commands}
+def manifest() -> str:
+    """A list of runs, as the help shows it."""
+    return f"```text\n{sample.CSV}```\n\n```yaml\n{sample.YAML}```"
+
+
+PARTS = {"sweep file": reference, "commands": commands, "manifest": manifest}
 
 
 def written(text: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from batch_cancel.cli import sample
 from batch_cancel.cli.consent import consent
 from batch_cancel.cli.grouped import GroupedCommand
 from batch_cancel.cli.options import Value, resume_options, sweep_options
@@ -47,7 +48,7 @@ __all__ = ["RUNS_DIRECTORY", "Execution", "execute", "new_sweep_id", "resume", "
 
 RUNS_DIRECTORY = Path("batch-cancel-runs")
 
-_RUN_EXAMPLES = """\b
+_RUN_EXAMPLES = f"""\b
 Examples:
   batch-cancel run --discover --dry-run                    what is running? reads only
   batch-cancel run --discover                              asks, and you type the count
@@ -58,7 +59,8 @@ Examples:
 \b
 Exit codes: 0 done; 1 done, but not all stopped; 2 usage, or consent missing; 3 a guardrail refused;
 4 no credentials or access; 5 stopped early with work left; 130, 143 interrupted.
-"""
+
+{sample.for_help()}"""
 _RESUME_EXAMPLES = """\b
 Examples:
   batch-cancel resume batch-cancel-runs/20261124T031500Z-7f3a2c

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from batch_cancel.cli import sample
 from batch_cancel.cli.grouped import GroupedOption
 from batch_cancel.cli.options import Value
 from batch_cancel.core.errors import InputError, Problem
@@ -20,12 +21,13 @@ from batch_cancel.settings import DiscoverySource, ManifestFormat
 MOST_SHOWN = 1000
 """Faults of one file that are written out; the rest are counted."""
 
-_EXAMPLES = """\b
+_EXAMPLES = f"""\b
 Examples:
   batch-cancel validate configs/cost-control.yaml
   batch-cancel validate runs.csv more-runs.jsonl
   some-command | batch-cancel validate - --manifest-format jsonl
-"""
+
+{sample.for_help(yaml=True)}"""
 
 
 @dataclass(slots=True)
@@ -75,7 +77,10 @@ def validate(files: tuple[str, ...], manifest_format: str | None, output: str) -
 
 @click.command(epilog="Example: batch-cancel schema > sweep.schema.json")
 def schema() -> None:
-    """Print the JSON Schema of the sweep file."""
+    """Print the JSON Schema of the sweep file.
+
+    A list of runs has none: batch-cancel validate --help shows one.
+    """
     from batch_cancel.sweep_file import json_schema  # noqa: PLC0415  # brings pydantic, which --help can do without
 
     click.echo(json.dumps(json_schema(), indent=2))

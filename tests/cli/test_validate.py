@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from batch_cancel.cli import sample
+from batch_cancel.cli.run import run
 from batch_cancel.cli.validate import schema, validate
+from batch_cancel.manifest import ManifestRow, read_manifest
 
 CONFIGS = sorted(Path(__file__).parents[2].joinpath("configs").glob("*.yaml"))
 
@@ -25,6 +28,21 @@ def test_the_configurations_to_copy_are_sound(path: Path) -> None:
     kind, says = ("scenario", "drill, 120 runs") if path.stem == "drill" else ("sweep file", "1 target, discovery")
     assert result.output == f"{path}: {kind} is fine: {says}\n"
     assert result.exit_code == 0
+
+
+def test_the_sample_that_help_shows_is_a_manifest_in_both_its_forms(tmp_path: Path) -> None:
+    listed = {}
+    for name, text in (("runs.csv", sample.CSV), ("runs.yaml", sample.YAML)):
+        (tmp_path / name).write_text(text)
+        listed[name] = [
+            row._replace(line=0) for row in read_manifest(str(tmp_path / name)) if isinstance(row, ManifestRow)
+        ]
+    assert listed["runs.csv"] == listed["runs.yaml"]
+    assert listed["runs.csv"][0] == (0, "tfm-1f2e", "tsk-a1", "222222222222", "us-east-1", {"team": "search"})
+    assert listed["runs.csv"][2] == (0, "tfm-9c3d", "tsk-c3", None, None, {})
+    shown = {command: CliRunner().invoke(command, ["--help"]).output.splitlines() for command in (run, validate)}
+    assert {f"    {line}" for line in sample.CSV.splitlines()} <= set(shown[run])
+    assert {f"    {line}" for line in (sample.CSV + sample.YAML).splitlines()} <= set(shown[validate])
 
 
 def test_there_are_configurations() -> None:
