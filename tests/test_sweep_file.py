@@ -157,7 +157,7 @@ reason:
 notify: {on: [x], sns_topic_arn: }
 """
     expected = """\
-sweep.yaml:1:10: version: '2' is not 1
+sweep.yaml:1:10: version: '2' is not 1: write 1
 sweep.yaml:2:1: unknown key 'nam'; did you mean 'name'?
 sweep.yaml:3:7: name: '5' is not text: quote it, "5"
 sweep.yaml:5:16: targets.accounts: '222222222222' is not text: quote it, "222222222222"
@@ -204,8 +204,18 @@ sweep.yaml:24:34: sns_topic_arn has no value: give one, or leave the key out ([]
         ("# only words", "the file is empty"),
         ("- a", "sweep.yaml:1:1: a sweep file is a mapping"),
         ("~", "a sweep file is a mapping"),
-        ("name: 'x", "not YAML"),
-        ("name: x\n\tversion: 1", "not YAML"),
+        ("name: 'x", "not YAML: found unexpected end of stream: close the quote (opened at 1:7)"),
+        ("name: x\n\tversion: 1", "not YAML: found a tab character that violates indentation: indent with spaces"),
+        ("\tversion: 1", "not YAML: found character that cannot start any token: indent with spaces, not tabs"),
+        ("name: x\nselect: [", "write the value that belongs here, or close the bracket before it"),
+        ("name: x\nselect: [a", "did not find expected ',' or ']': close the list with ], its items"),
+        ("select: {a: b", "its entries with commas between them (opened at 1:9)"),
+        ("name: a: b", "quote text that holds ': '"),
+        ("name: x\nreason", "end the key with a colon and a space"),
+        ("select:\n  a: b\n c: d", "begin the keys of one mapping in the same column"),
+        ("targets: - x", "begin the list on a line of its own"),
+        ("- x\ny: z", "begin each item of the list with '- '"),
+        ('name: "\\q"', "write the text in single quotes"),
         ("name: x\n---\nname: y", "sweep.yaml:2:1: a second document"),
         ("name: &a x\nreason: *a", "sweep.yaml:1:7: anchors"),
         ("name: *a", "aliases"),

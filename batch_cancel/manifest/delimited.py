@@ -25,6 +25,8 @@ LONGEST_LINE = 1_000_000
 MOST_REMEMBERED = 10_000
 """Pairs of account and region that need not be looked at twice."""
 
+NEEDED = ("transform_id", "task_run_id")
+"""The columns without which there is no run."""
 
 REPORT_COLUMNS = frozenset({"outcome", "status_before", "confirmed_at", "request_id"})
 """What only our own report.csv has: an id that begins with = + - or @ stands there with an apostrophe before it."""
@@ -127,15 +129,25 @@ class _Columns:
             elif fault := label_fault(name, name):
                 problems.append(self._problem(at, fault, line))
             seen.add(field)
-        for field in ("transform_id", "task_run_id"):
-            if field not in self._index:
-                message = missing(field, self._header) + " in the header line, which names transform_id and task_run_id"
-                other = next((s for s in ";\t,|" if s != self._delimiter and s in self._header[0]), None)
-                if len(self._header) == 1 and other:
-                    message += f"; the columns seem to be separated by {quoted(other)}"
-                problems.append(self._problem(0, message, line))
+        problems.extend(self._problem(0, fault, line) for fault in self._missing())
         if problems:
             raise InputError(problems)
+
+    def _missing(self) -> list[str]:
+        """What is wrong with a header that does not name both ids, and what mends it."""
+        absent = [field for field in NEEDED if field not in self._index]
+        between = "<tab>" if self._delimiter == "\t" else self._delimiter
+        begins = f"the first line must name the columns, as {between.join(NEEDED)} does"
+        other = next((s for s in ";\t,|" if s != self._delimiter and s in self._header[0]), None)
+        if len(self._header) == 1 and other:
+            kind = {"\t": "tsv", ",": "csv"}.get(other)
+            mend = f": give --manifest-format {kind}" if kind else f": write {quoted(self._delimiter)} between them"
+            return [f"the columns seem to be separated by {quoted(other)}{mend}"]
+        told = [missing(field, self._header) for field in absent]
+        if len(absent) == 2 and not any("did you mean" in each for each in told):
+            run = "if it is a run already, put a line before it that names each of its columns"
+            return [f"{begins}; this one names neither id: {run}"]
+        return [each if "did you mean" in each else f"{each}: {begins}" for each in told]
 
     def row(self, fields: list[str], line: int) -> ManifestRow | Problem:
         """The row that these fields are, or what is wrong with it. The fast way is for rows without fault."""

@@ -38,6 +38,21 @@ _KINDS = {
     "tag:yaml.org,2002:timestamp": "a date",
     "tag:yaml.org,2002:null": "null",
 }
+_MENDS = (
+    ("node content", "write the value that belongs here, or close the bracket before it"),
+    ("',' or ']'", "close the list with ], its items with commas between them"),
+    ("',' or '}'", "close the mapping with }, its entries with commas between them"),
+    ("mapping values", "quote text that holds ': ', and begin the keys of one mapping in the same column"),
+    ("end of stream", "close the quote"),
+    ("start any token", "indent with spaces, not tabs, and quote text that begins with @, % or `"),
+    ("indentation", "indent with spaces"),
+    ("expected key", "begin the keys of one mapping in the same column, and write a ' inside '...' twice"),
+    ("expected ':'", "end the key with a colon and a space"),
+    ("sequence entries", "begin the list on a line of its own"),
+    ("'-' indicator", "begin each item of the list with '- ', all in the same column"),
+    ("escape character", "write the text in single quotes, where a backslash is one"),
+)
+"""What helps against a fault of YAML, by words of the parser's (libyaml's, and mostly PyYAML's own)."""
 
 Place = tuple[int, int]
 
@@ -99,7 +114,7 @@ class YamlEvents:
             event = next(self._events)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            message = f"not YAML: {error.problem or error.context}"
+            message = f"not YAML: {error.problem or error.context}{_mend(error)}"
             raise unreadable(self.source, message, *((mark.line + 1, mark.column + 1) if mark else ())) from error
         except yaml.YAMLError as error:
             raise unreadable(self.source, f"not YAML: {str(error).splitlines()[0]}") from error
@@ -129,6 +144,17 @@ class YamlEvents:
         outside = self._depth - 1
         while self._depth > outside:
             self.next()
+
+
+def _mend(error: yaml.MarkedYAMLError) -> str:
+    """The end of a sentence about a fault: what to do, and where that began which has no end."""
+    mend = next((mend for words, mend in _MENDS if words in (error.problem or "")), None)
+    if mend is None:
+        return ""
+    began = error.context_mark
+    if began is None or not mend.startswith("close"):
+        return f": {mend}"
+    return f": {mend} (opened at {began.line + 1}:{began.column + 1})"
 
 
 def scalar(event: ScalarEvent) -> str | NotText | None:
