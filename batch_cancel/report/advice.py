@@ -30,6 +30,19 @@ _RESUMED = (
 )
 """Outcomes that ``resume`` takes up again."""
 
+_UNREACHED = frozenset({"EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "SSLError"})
+"""The words of the AWS libraries for an endpoint that there was no talking to."""
+
+_GETTING_IN = {
+    "NoCredentialsError": (
+        "There are no credentials. Log in (aws sso login, aws configure), name a profile (--profile, AWS_PROFILE), or"
+        " set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+    ),
+    "PartialCredentialsError": "A part of the credentials is missing: give both the access key id and the secret key.",
+    "ProfileNotFound": "Name a profile that the AWS config files have (--profile, AWS_PROFILE), or add this one.",
+}
+"""What helps where credentials were never there; any other kind of trouble with them wants new ones."""
+
 _MOST_NAMED = 3
 """So many accounts or regions are told by name; of more, how many."""
 
@@ -70,9 +83,14 @@ def next_steps(document: Document, directory: Path) -> Iterator[Step]:
 
 
 def _let_in(document: Document) -> Iterator[Step]:
-    """Permission and credentials come first: nothing else helps without them."""
+    """A way there, permission and credentials come first: nothing else helps without them."""
     rows = document.targets.values()
     found = codes(document)
+    if unreached := _unreached(document):
+        yield Step(
+            f"Check that {_named(map(_place, unreached), 'target')} can be reached: the endpoint (AWS_ENDPOINT_URL,"
+            " --endpoint-url), the region, a proxy, the network."
+        )
     closed = [row for row in rows if is_of_role(row)]
     denied = bool(document.whole.outcomes[Outcome.DENIED]) or any(
         is_of_access(code) for code in [cause.error_code for cause in document.causes]
@@ -83,10 +101,19 @@ def _let_in(document: Document) -> Iterator[Step]:
         yield Step(f"Give {_identity(inside)} the rights that it was denied; the policy that it needs:", policy)
     yield from _entering(document, closed)
     yield from _enabling([row for row in rows if is_of_region(row)])
-    if expired := any(map(is_of_credentials, found)):
+    expired = set(filter(is_of_credentials, found))
+    yield from (Step(words) for code, words in _GETTING_IN.items() if code in expired)
+    if expired - _GETTING_IN.keys():
         yield Step("Renew the credentials.")
     if document.facts.get("stop_cause") == "credentials" and not expired and not any(map(is_of_access, found)):
         yield Step("Check the credentials, and what they are allowed to do.")
+
+
+def _unreached(document: Document) -> list[TargetRow]:
+    """The targets from which nothing ever came back, because their endpoint was not to be reached."""
+    in_vain = {cause.target_id for cause in document.causes if cause.error_code in _UNREACHED}
+    in_vain |= {row.id for row in document.targets.values() if row.error_code in _UNREACHED}
+    return [document.targets[target_id] for target_id in sorted(in_vain - document.reader.targets_that_answered())]
 
 
 def _entering(document: Document, closed: Sequence[TargetRow]) -> Iterator[Step]:

@@ -95,6 +95,8 @@ class Trouble:
 
 def meaning(document: Document, outcome: Outcome) -> str:
     """An outcome in a few words, as it is to be read in this report."""
+    if outcome is Outcome.UNKNOWN and document.facts.get("mode") == "dry-run":
+        return "it could not be read, so whether it is still running is not known"
     if outcome is Outcome.UNKNOWN and document.in_doubt:
         return "it is not known whether its request was sent; resume reads it back first"
     return MEANING[outcome]

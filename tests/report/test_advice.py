@@ -12,7 +12,7 @@ from batch_cancel.core.task_run import Access, Target
 from batch_cancel.ledger.ledger import Ledger, NewRun
 from batch_cancel.report.advice import Step, next_steps
 from batch_cancel.report.files import opened
-from batch_cancel.report.story import headline, refusal, troubles
+from batch_cancel.report.story import headline, meaning, refusal, troubles
 from batch_cancel.settings import DiscoverySource, Settings, to_json
 from tests.report.ledgers import a_run, add_target, build, cancel, set_facts
 
@@ -170,7 +170,7 @@ def test_a_refusal_after_requests_does_not_say_that_nothing_was_cancelled(tmp_pa
     [
         ("AccessDeniedException", True, False, "access was denied"),
         ("ExpiredTokenException", False, True, "credentials were missing, expired or not let in"),
-        ("NoCredentialsError", False, True, "credentials were missing, expired or not let in"),
+        ("NoCredentialsError", False, False, "credentials were missing, expired or not let in"),
         ("UnrecognizedClientException", False, True, "credentials were missing, expired or not let in"),
     ],
 )
@@ -206,6 +206,47 @@ def test_what_kept_a_run_from_being_read_is_a_reason(tmp_path: Path) -> None:
     _, wrong, steps = told(tmp_path, Outcome.STUCK_STOPPING, evidence=evidence)
     assert wrong == ["222222222222/us-east-1 1 stuck_stopping AccessDeniedException: GetMLTaskRun: no"]
     assert steps[0].command == "batch-cancel iam-policy"
+
+
+def test_without_credentials_the_step_says_how_to_get_some(tmp_path: Path) -> None:
+    def steps(code: str) -> list[str]:
+        return [step.text for step in told(tmp_path / code, error=(code, "no"), **OTHERWISE)[2]]
+
+    (none,) = steps("NoCredentialsError")
+    assert none.startswith("There are no credentials. Log in (aws sso login, aws configure), name a profile")
+    assert "Name a profile" in steps("ProfileNotFound")[0]
+    assert "access key id and the secret key" in steps("PartialCredentialsError")[0]
+    assert steps("ExpiredToken") == ["Renew the credentials."]
+
+
+@pytest.mark.parametrize("mode", ["cancel", "dry-run"])
+def test_an_endpoint_that_is_not_reached_is_to_be_checked(tmp_path: Path, mode: str) -> None:
+    refused = "EndpointConnectionError", "Could not connect"
+    step = (
+        "Check that 222222222222/us-east-1 can be reached: the endpoint (AWS_ENDPOINT_URL, --endpoint-url), the region,"
+        " a proxy, the network."
+    )
+    assert told(tmp_path / "listing", error=refused, mode=mode)[2][0].text == step
+    evidence = dict(zip(("error_code", "error_message"), refused, strict=True))
+    assert told(tmp_path / "runs", Outcome.UNKNOWN, evidence=evidence, mode=mode)[2][0].text == step
+
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger, mode=mode)
+        target = await add_target(ledger)
+        await cancel(ledger, target, a_run("t", "r"), Outcome.UNKNOWN, **evidence)
+        ledger.count_calls([(target, "GetMLTaskRun", 1, 2, 0, 1, 0, None)])  # one of two was answered
+
+    with opened(build(tmp_path / "answered", fill)) as document:
+        assert not [each for each in next_steps(document, Path("x")) if "reached" in each.text]
+
+
+def test_a_run_that_a_dry_run_could_not_read_is_not_told_as_asked_for(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger, mode="dry-run")
+        await cancel(ledger, await add_target(ledger), a_run("t", "r"), Outcome.UNKNOWN)
+
+    with opened(build(tmp_path / "run", fill)) as document:
+        assert meaning(document, Outcome.UNKNOWN).startswith("it could not be read")
 
 
 def test_a_killed_sweep_says_what_is_not_known_and_how_to_go_on(tmp_path: Path) -> None:
