@@ -295,7 +295,7 @@ def parts_of_manifest(
             if (folder / names[number]).exists():  # by chance no digest may have led there
                 where = str(base.below(folder.name, names[number])) if base else str(folder / names[number])
                 parts.append(Part(*place, {"manifest": where}))
-    rejected = tuple(RejectedRow(fault.line, fault.text, fault.message) for fault in faults)
+    rejected = tuple(RejectedRow(fault.line, fault.text, fault.in_its_line) for fault in faults)
     return Sharding(sweep_id, settings, cut_at, tuple(parts), rejected=rejected)
 
 

@@ -282,8 +282,7 @@ class Sweep:
         )
 
     async def _connect(self) -> None:
-        """From the settings to the targets; a manifest is read whole before anything is called."""
-        self._tell(PhaseBegan(Phase.CONNECT))
+        """From the settings to the targets; a list is read whole, and has to be sound, before anything begins."""
         match self._settings.source:
             case ManifestSource() as source:
                 intake = await take_in(
@@ -294,12 +293,14 @@ class Sweep:
                     skip_invalid=source.skip_invalid,
                     on_event=self._tell,
                 )
+                self._tell(PhaseBegan(Phase.CONNECT))
                 await self._take_up_listed(
                     duplicates=intake.duplicates,
                     source={"kind": source.kind, "path": source.path, "rows": intake.rows},
                 )
             case PlanSource() as source:
                 plan = read_plan(Path(source.path))
+                self._tell(PhaseBegan(Phase.CONNECT))
                 await take_in_plan(plan.runs(), self._ledger)
                 self._tell_listed()
                 await self._take_up_listed(
@@ -307,6 +308,7 @@ class Sweep:
                     source={"kind": source.kind, "path": source.path, "digest": source.digest, "plan_id": plan.plan_id},
                 )
             case DiscoverySource():
+                self._tell(PhaseBegan(Phase.CONNECT))
                 resolved = await resolve(self._settings.targets, self._service, stop=self._stop)
                 await self._enter(replace(resolved, targets=await self._accounts.told_apart(resolved.targets)))
         self._tell(PhaseEnded(Phase.CONNECT))

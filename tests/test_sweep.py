@@ -20,6 +20,7 @@ from batch_cancel.core.events import (
     Event,
     OutcomeReached,
     Phase,
+    PhaseBegan,
     PhaseEnded,
     RateChanged,
     Resumed,
@@ -536,11 +537,14 @@ def test_a_bad_row_calls_nothing_unless_it_may_be_skipped() -> None:
     with pytest.raises(InputError, match=r"runs\.csv:"):
         play.sweep(chosen)
     assert not play.world.log
+    assert not [event for event in play.events if isinstance(event, PhaseBegan)]  # nothing begins before it is sound
     again = Play()
     chosen = manifest_of(again, "only-one-field")
     assert isinstance(chosen.source, ManifestSource)
     assert again.sweep(replace(chosen, source=replace(chosen.source, skip_invalid=True))).exit_code == 1
     assert set(again.outcomes()) == {Outcome.STOPPED}
+    with closing(again.reader()) as reader:
+        assert [row.error for row in reader.rejected()] == ["column 1: 1 field where the header has 2"]
 
 
 def test_a_run_that_is_listed_twice_is_cancelled_once() -> None:

@@ -46,6 +46,17 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101  # COMMANDS names click commands only
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names; where none is so called, what is near, and what there is."""
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            from batch_cancel.core.wording import did_you_mean, quoted  # noqa: PLC0415  # for a slip alone
+
+            near = did_you_mean(args[0], COMMANDS)
+            ctx.fail(f"there is no command {quoted(args[0])}" + (near or "; there are " + ", ".join(COMMANDS)))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List them without importing any."""
         with formatter.section("Commands"):

@@ -220,7 +220,7 @@ def _run(run: RunChange, sweeps: int) -> list[str]:
     elif run.change is Change.GONE and sweeps > 2:
         says.append(f"last seen by the sweep of {_when(run.last_seen_at)}")
     if latest.outcome not in (Outcome.WOULD_CANCEL, Outcome.EXCLUDED):
-        says.append(f"there {latest.outcome}")
+        says.append(f"outcome in that sweep: {latest.outcome}")
     return [latest.key.task_run_id, latest.task_type or "", started, "; ".join(says)]
 
 

@@ -49,6 +49,11 @@ class Problem:
         place = ":".join(str(part) for part in (self.source, self.line, self.column) if part is not None)
         return f"{place}: {self.message}"
 
+    @property
+    def in_its_line(self) -> str:
+        """The fault as it is told beside its line: with the column, where it has one."""
+        return self.message if self.column is None else f"column {self.column}: {self.message}"
+
 
 class InputError(UsageError):
     """A sweep file, manifest or plan is wrong, in one place or in many."""

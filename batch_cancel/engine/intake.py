@@ -142,7 +142,7 @@ async def take_in(
         if isinstance(row, Problem):
             rejected += 1
             if skip_invalid:
-                ledger.reject(row.line, row.text, row.message)
+                ledger.reject(row.line, row.text, row.in_its_line)
             elif len(faults) < MOST_FAULTS_TOLD:
                 faults.append(row)
             continue

@@ -301,8 +301,8 @@ def test_what_the_last_sweep_stopped_is_not_called_still_running(sweeps: Sweeps)
     sweeps.add(Listing(runs=[*stopped, run("stuck", outcome=Outcome.STUCK_STOPPING)]), mode="cancel")
     assert sweeps.changes() == {"old": "gone", "fresh": "new", "stuck": "still_running"}
     text = sweeps.compared("--all").stdout
-    assert re.search("old .* there stopped", text)
-    assert re.search("stuck .* there stuck_stopping", text)
+    assert re.search("old .* outcome in that sweep: stopped", text)
+    assert re.search("stuck .* outcome in that sweep: stuck_stopping", text)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.STUCK_STOPPING, Outcome.STOPPING, Outcome.UNKNOWN])
@@ -330,7 +330,7 @@ def test_what_the_last_sweep_could_not_stop_stands_at_the_top_unasked(sweeps: Sw
     sweeps.add(Listing(runs=[run("r", outcome=outcome), run("other")]), mode="cancel")
     lines = sweeps.compared().stdout.splitlines()
     at = lines.index("Still running or STOPPING, although asked to stop:")
-    assert lines[at + 2].split()[0] == "r" and lines[at + 2].endswith(f"there {outcome}")
+    assert lines[at + 2].split()[0] == "r" and lines[at + 2].endswith(f"outcome in that sweep: {outcome}")
     assert "other" not in "\n".join(lines)
 
 

@@ -523,6 +523,13 @@ def test_a_second_sweep_counts_what_it_finds_anew() -> None:
     assert "in trouble" not in watched.progress._status.line()
 
 
+def test_before_the_first_phase_a_list_is_read() -> None:
+    watched = Watched(None)
+    assert watched.progress._status.line() == "starting"
+    watched.tell(ManifestRead(2_000))
+    assert watched.progress._status.line() == "reading the list: 2,000 rows so far"
+
+
 def test_the_time_at_a_question_is_no_part_of_times_and_speeds() -> None:
     watched = Watched(None)
     watched.tell(PhaseBegan(Phase.CONNECT))

@@ -111,6 +111,8 @@ def test_standard_input_is_a_manifest(endpoint: Endpoint) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["frobnicate"], "there is no command 'frobnicate'; there are run, plan, apply, resume, report, diff,"),
+        (["rseume", "none"], "there is no command 'rseume'; did you mean 'resume'?"),
         (["run"], "which runs?"),
         (["run", "--discover"], "--confirm-count"),
         (["run", "--discover", "--yes", "--region", "us-esat-1"], "did you mean 'us-east-1'?"),

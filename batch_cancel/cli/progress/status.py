@@ -101,6 +101,8 @@ class Status:
             return f"Stopping ({cause}): calls in flight may end"
         if counters.phase is Phase.DISCOVER and counters.sweeping_again:
             return f"A pause before sweep {counters.sweep_number + 1}"
+        if counters.phase is None and counters.manifest_rows:
+            return f"Reading the list: {counted(counters.manifest_rows, 'row')} so far"
         title = TITLES[counters.phase]
         if counters.phase is Phase.VERIFY and counters.waits() is None:
             title = "Reading what became of the runs"
