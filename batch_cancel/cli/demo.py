@@ -169,6 +169,9 @@ def _debrief(truth: dict[str, Any], report: dict[str, Any], code: int) -> bool:
     spared = {_key(run, home) for run in report["runs"] if run["outcome"] == "excluded"}
     click.echo(f"  It ended with exit code {code}.")
     click.echo(f"  {_left(states, spared)}.")
+    if stuck := sum(run.get("stuck", False) for run in states.values()):
+        those = "1 run" if stuck == 1 else f"{stuck:,} runs"
+        click.echo(f"  The scenario keeps {those} STOPPING for ever, on purpose: no sweep could have seen the end.")
     throttled = calls.get("ThrottlingException", 0)
     click.echo(f"  {calls.total():,} cancel requests arrived, {throttled:,} of them throttled.")
     told = len(report["runs"])

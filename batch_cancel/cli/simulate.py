@@ -195,7 +195,7 @@ def _greeting(world: "World", url: str, play: "Scenario") -> str:
         f"  export AWS_SECRET_ACCESS_KEY=simulated\n"
         f"  export AWS_DEFAULT_REGION={fleet.regions[0]}\n\n"
         f"{_looking_first(play.command)}"
-        f"  {play.command}\n"
+        f"  {shlex.join(shlex.split(play.command))}\n"
         f"  curl {url}/_simulator/truth\n"
     )
 

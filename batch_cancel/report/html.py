@@ -39,6 +39,7 @@ from batch_cancel.report.story import (
     runs,
     source_in_words,
     troubles,
+    words_of,
 )
 
 FIRST_ROWS = 100
@@ -101,7 +102,7 @@ def write_html(document: Document, directory: Path, out: TextIO) -> None:
     environment.filters |= {
         "shown": shown,
         "number": number,
-        "label": label,
+        "label": words_of,
         "when": when,
         "how": how_it_came_back,
         "explains": explains,
@@ -177,11 +178,6 @@ def number(value: float | None) -> str:
     if value is None:
         return UNKNOWN
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}" if value < 1e6 else f"{value:,.0f}"
-
-
-def label(outcome: str) -> str:
-    """An outcome's name as words."""
-    return outcome.replace("_", " ")
 
 
 def when(text: str | None) -> str:
@@ -294,7 +290,7 @@ def _outcome_bars(document: Document) -> list[Bar]:
     most = max(document.outcomes.values(), default=0)
     return [
         Bar(
-            label(outcome),
+            words_of(outcome),
             KINDS[outcome],
             f"{count:,}",
             charts.bar(count / most, KINDS[outcome]),
@@ -328,8 +324,7 @@ def _transform_bars(document: Document) -> dict[str, Any]:
 
 def _to_runs(trouble: Trouble) -> str | None:
     """The address of a trouble's runs in the table; None where it is one of something else, as of a whole target."""
-    outcome = trouble.what.rpartition(" ")[2]
-    return f"#outcome={outcome}&target={_address(trouble.place)}" if outcome in frozenset(Outcome) else None
+    return f"#outcome={trouble.outcome}&target={_address(trouble.place)}" if trouble.outcome else None
 
 
 def _address(text: str) -> str:

@@ -18,6 +18,7 @@ from batch_cancel.report.story import (
     runs,
     source_in_words,
     troubles,
+    words_of,
 )
 
 LARGEST_BYTES = 850_000
@@ -56,7 +57,7 @@ class _Page:
         if document.outcomes:
             self.line("| outcome | runs | what it means |", "|---|--:|---|")
             for outcome, count in document.outcomes.items():
-                self.line(f"| {outcome.replace('_', ' ')} | {count:,} | {meaning(document, outcome)} |")
+                self.line(f"| {words_of(outcome)} | {count:,} | {meaning(document, outcome)} |")
         self._troubles(document)
         self._steps(document, directory)
         words = list(facts_in_words(document))
@@ -75,7 +76,7 @@ class _Page:
 
     def _troubles(self, document: Document) -> None:
         rows = [
-            (foreign(trouble.place), trouble.what.replace("_", " "), foreign(trouble.detail) if trouble.detail else "")
+            (foreign(trouble.place), trouble.what, foreign(trouble.detail) if trouble.detail else "")
             for trouble in troubles(document)
         ]
         if rows:
@@ -104,7 +105,7 @@ class _Page:
             (
                 f"{run['sweep_number']:,}",
                 how_it_came_back(run),
-                run["outcome"].replace("_", " "),
+                words_of(run["outcome"]),
                 *_cells(run)[:3],
             )
             for run in document.came_back()
@@ -120,7 +121,7 @@ class _Page:
                 foreign(f"{target['account_id'] or 'not known'}/{target['region']}"),
                 "yes" if target["complete"] else "**no**",
                 _number(target["active_runs"]),
-                ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in target["outcomes"].items()),
+                ", ".join(f"{count:,} {words_of(name)}" for name, count in target["outcomes"].items()),
                 _number(target["estimated_dpu_hours"]),
                 foreign(target["identity_arn"]) if target["identity_arn"] else "",
             )
@@ -134,7 +135,7 @@ class _Page:
         for outcome in _LISTED:
             count = document.outcomes.get(outcome, 0)
             if count:
-                title = f"{runs(count)} {outcome.replace('_', ' ')}"
+                title = f"{runs(count)} {words_of(outcome)}"
                 self._folded(title, header, (_cells(run) for run in document.runs(outcome)), count)
 
     def _rejected(self, document: Document) -> None:
@@ -226,7 +227,7 @@ def escaped(text: str) -> str:
 
 
 def _number(number: float | None) -> str:
-    return "" if number is None else f"{number:,}"
+    return "" if number is None else f"{number:,.1f}" if isinstance(number, float) else f"{number:,}"
 
 
 def _printable(text: str) -> str:

@@ -86,11 +86,12 @@ class Headline:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """One thing that went wrong: where, what, and the service's words (text from outside)."""
+    """One thing that went wrong: where, what, and the service's words (text from outside); of runs, their outcome."""
 
     place: str
     what: str
     detail: str | None
+    outcome: Outcome | None = None
 
 
 def meaning(document: Document, outcome: Outcome) -> str:
@@ -100,6 +101,11 @@ def meaning(document: Document, outcome: Outcome) -> str:
     if outcome is Outcome.UNKNOWN and document.in_doubt:
         return "it is not known whether its request was sent; resume reads it back first"
     return MEANING[outcome]
+
+
+def words_of(outcome: str) -> str:
+    """An outcome's name in a sentence; report.json and report.csv have it with an underscore."""
+    return outcome.replace("_", " ")
 
 
 def headline(document: Document, directory: Path | None = None) -> Headline:
@@ -269,7 +275,9 @@ def troubles(document: Document) -> Iterator[Trouble]:
         words = _words(cause.error_code, cause.message)
         if words is None and cause.outcome is Outcome.UNKNOWN and document.in_doubt:
             words = meaning(document, cause.outcome)
-        yield Trouble(place(document, cause.target_id), f"{cause.runs:,} {cause.outcome}", words)
+        yield Trouble(
+            place(document, cause.target_id), f"{cause.runs:,} {words_of(cause.outcome)}", words, cause.outcome
+        )
     for account in document.left_out:
         yield Trouble(str(account.get("account_id")), "left out", _words(account.get("code"), account.get("message")))
 
@@ -334,7 +342,7 @@ def calls_in_words(document: Document) -> Iterator[str]:
     totals = document.reader.call_totals().values()
     calls, throttled, retries = (sum(total[at] for total in totals) for at in range(3))
     if calls:
-        yield f"{calls:,} calls to the service: {throttled:,} throttled, {retries:,} tried again."
+        yield f"{counted(calls, 'call')} to the service: {throttled:,} throttled, {retries:,} tried again."
 
 
 def cost_in_words(document: Document) -> Iterator[str]:

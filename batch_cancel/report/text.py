@@ -18,6 +18,7 @@ from batch_cancel.report.story import (
     how_it_came_back,
     meaning,
     troubles,
+    words_of,
 )
 
 WIDEST = 100
@@ -71,7 +72,7 @@ def _outcomes(document: Document, width: int) -> Iterator[str]:
     digits = max(len(f"{count:,}") for count in document.outcomes.values())
     names = max(map(len, document.outcomes))
     for outcome, count in document.outcomes.items():
-        start = f"  {count:>{digits},}  {outcome:<{names}}  "
+        start = f"  {count:>{digits},}  {words_of(outcome):<{names}}  "
         # The indent is given apart, because a line that is wrapped has no run of spaces to keep.
         yield from _wrapped(meaning(document, outcome), width, start, " " * len(start))
 
@@ -108,7 +109,7 @@ def _not_stopped(document: Document) -> Iterator[str]:
         where = f"{run['account_id'] or 'account not known'}/{run['region']}"
         transform = run["transform_name"] or run["transform_id"]
         status = f", {run['status_after']} when last read" if run["status_after"] else ""
-        outcome = run["outcome"].replace("_", " ")
+        outcome = words_of(run["outcome"])
         yield _printable(f"{_id(run['task_run_id'])} of {_id(transform)} in {where}: {outcome}{status}")
     more = sum(document.whole.outcomes[outcome] for outcome in of_interest) - MOST_NAMED
     if more > 0:
@@ -122,7 +123,7 @@ def _came_back(document: Document) -> Iterator[str]:
     yield words
     for run in islice(document.came_back(), MOST_CAME_BACK):
         where = f"{run['account_id'] or 'account not known'}/{run['region']}"
-        outcome = run["outcome"].replace("_", " ")
+        outcome = words_of(run["outcome"])
         transform = run["transform_name"] or run["transform_id"]
         told = f"sweep {run['sweep_number']}, {how_it_came_back(run)}, now {outcome}"
         yield _printable(f"{_id(run['task_run_id'])} of {_id(transform)} in {where}: {told}")

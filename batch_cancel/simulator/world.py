@@ -286,6 +286,7 @@ class World:
                     "replaces": run.replaces,
                     "cancel_requests": run.requests,
                     "accepted_cancels": list(run.cancels),
+                    "stuck": bool(run.cancels) and math.isinf(run.stops_after),
                     "history": [
                         {"at": at, "status": status.value, "cause": cause} for at, status, cause in run.history(now)
                     ],

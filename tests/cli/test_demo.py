@@ -54,6 +54,16 @@ def test_what_is_stopping_is_told_apart_from_what_runs(
     assert says in capsys.readouterr().out
 
 
+def test_runs_that_the_scenario_keeps_stuck_are_told_as_its_doing(capsys: pytest.CaptureFixture[str]) -> None:
+    truth = world(a="STOPPING", b="STOPPING", c="STOPPED")
+    for run in truth["transforms"][0]["runs"][:2]:
+        run["stuck"] = True
+    assert _debrief(truth, report(a="stuck_stopping", b="stuck_stopping", c="stopped"), 1)
+    assert "The scenario keeps 2 runs STOPPING for ever, on purpose" in capsys.readouterr().out
+    assert _debrief(world(a="STOPPING"), report(a="stuck_stopping"), 1)
+    assert "on purpose" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("outcome", "advised"), [(Outcome.STOPPED, False), (Outcome.STUCK_STOPPING, True)])
 def test_next_is_spoken_of_only_where_it_stands(tmp_path: Path, outcome: Outcome, *, advised: bool) -> None:
     async def fill(ledger: Ledger) -> None:

@@ -161,7 +161,7 @@ def test_a_refusal_after_requests_does_not_say_that_nothing_was_cancelled(tmp_pa
     assert text == (
         "Stopped early: the credentials for 1/x belong to account 2. 1 of 2 runs is, or may be, still running."
     )
-    assert wrong == ["222222222222/us-east-1 1 not_attempted"]
+    assert wrong == ["222222222222/us-east-1 1 not attempted"]
     assert [step.command for step in steps] == ["batch-cancel resume runs/x"]
 
 
@@ -198,13 +198,13 @@ def test_where_nothing_was_found_the_headline_counts_no_runs(tmp_path: Path) -> 
 def test_an_error_that_was_got_over_is_no_reason_for_what_came_after(tmp_path: Path) -> None:
     outcomes = [Outcome.STUCK_STOPPING, Outcome.STUCK_STOPPING]
     _, wrong, _ = told(tmp_path, *outcomes, evidence={"error_code": "ReadTimeoutError", "error_message": "no answer"})
-    assert wrong == ["222222222222/us-east-1 2 stuck_stopping"]
+    assert wrong == ["222222222222/us-east-1 2 stuck stopping"]
 
 
 def test_what_kept_a_run_from_being_read_is_a_reason(tmp_path: Path) -> None:
     evidence = {"error_code": "AccessDeniedException", "error_message": "GetMLTaskRun: no", "confirmed_at": None}
     _, wrong, steps = told(tmp_path, Outcome.STUCK_STOPPING, evidence=evidence)
-    assert wrong == ["222222222222/us-east-1 1 stuck_stopping AccessDeniedException: GetMLTaskRun: no"]
+    assert wrong == ["222222222222/us-east-1 1 stuck stopping AccessDeniedException: GetMLTaskRun: no"]
     assert steps[0].command == "batch-cancel iam-policy"
 
 

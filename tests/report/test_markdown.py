@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.task_run import Transform
 from batch_cancel.ledger.ledger import Ledger, NewRun
 from batch_cancel.report import markdown
 from batch_cancel.report.files import opened
 from batch_cancel.report.markdown import LARGEST_BYTES, MOST_ROWS, write_markdown
-from tests.report.ledgers import ODD_IDS, a_run, add_target, build, came_back, every_outcome, set_facts
+from tests.report.ledgers import ODD_IDS, a_run, add_target, build, came_back, cancel, every_outcome, set_facts
 
 
 def markdown_of(directory: Path) -> str:
@@ -36,6 +37,18 @@ def test_trouble_stands_before_what_went_well(tmp_path: Path) -> None:
         ),
     ]
     assert text.index("| failed |") < text.index("| stopped |")
+
+
+def test_a_figure_has_as_many_digits_wherever_it_stands(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger)
+        target = await add_target(ledger)
+        ledger.add_transforms(target, [Transform("t", max_capacity=10.0)])
+        await cancel(ledger, target, a_run("t", "r", hours=6.00816), Outcome.STOPPED)
+
+    text = markdown_of(build(tmp_path / "run", fill))
+    [figure] = re.findall(r"Estimated (\S+) DPU-hours", text)
+    assert f"| 1 stopped | {figure} |" in text
 
 
 def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:

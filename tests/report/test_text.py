@@ -139,6 +139,17 @@ def test_a_dry_run_that_saw_too_little_says_so(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("calls", "told"), [(1, "1 call to the service:"), (2, "2 calls to the service:")])
+def test_calls_are_counted_in_words(tmp_path: Path, calls: int, told: str) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger)
+        ledger.count_calls([(await add_target(ledger), "ListMLTransforms", 1, calls, 0, 0, 0, None)])
+
+    reader = LedgerReader(build(tmp_path / "run", fill) / "ledger.db")
+    assert told in text_summary(reader, Path("x"))
+    reader.close()
+
+
 def test_rows_left_out_are_not_forgotten(tmp_path: Path) -> None:
     text = " ".join(summary_of(tmp_path, STOPPED, rejected=5).split())
     assert text.startswith(
@@ -190,10 +201,11 @@ def test_trouble_comes_first_and_everything_is_printable(tmp_path: Path) -> None
     reader = LedgerReader(build(tmp_path / "run", every_outcome) / "ledger.db")
     text = text_summary(reader, tmp_path / "run")
     reader.close()
-    order = [line.split()[1] for line in text.splitlines() if re.match(r" +\d+  \w+  ", line)]
+    order = re.findall(r"(?m)^ +\d+  (\w+(?: \w+)?)  ", text)
     assert order[0] == "failed"
     assert order[-1] == "excluded"
-    assert set(order) == set(Outcome) == set(MEANING)
+    assert {name.replace(" ", "_") for name in order} == set(Outcome) == set(MEANING)
+    assert "1 stuck stopping\n" in text  # one spelling, as in the other reports
     assert all(line.isprintable() for line in text.splitlines())
     assert all(len(line) <= WIDTH for line in text.splitlines() if "  batch-cancel " not in line)
     assert r"no <b>ListMLTransforms</b> | for\nyou" in " ".join(text.split())

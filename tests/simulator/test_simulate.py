@@ -175,6 +175,9 @@ def test_what_it_suggests_to_look_at_first_is_what_the_scenario_is_about(name: s
     printed = module._greeting(World(play.world, now=time.time), "http://127.0.0.1:1", play)
     suggested = [shlex.split(line) for line in printed.splitlines() if line.startswith("  batch-cancel ")]
     assert suggested[-1] == shlex.split(play.command)
+    assert [shlex.join(words) for words in suggested] == [
+        line.strip() for line in printed.splitlines() if line.startswith("  batch-cancel ")
+    ]  # quoted alike
     assert suggested[0][-1] == "--dry-run"
     assert set(suggested[-1]) - set(suggested[0]) <= {"--yes", "--until-clear"}
     assert not [line for line in printed.splitlines() if len(line) > 80 and not line.startswith("  batch-cancel ")]

@@ -121,6 +121,8 @@ def test_a_stuck_run_is_stopping_for_ever() -> None:
     cancel(world, run)
     clock.pass_(1e9)
     assert read(world, ids(run))["Status"] == "STOPPING"
+    told = [each for transform in world.truth()["transforms"] for each in transform["runs"] if each["stuck"]]
+    assert [each["task_run_id"] for each in told] == [run.task_run_id]
 
 
 def test_a_run_can_end_by_itself_although_a_cancel_was_accepted() -> None:
@@ -573,6 +575,7 @@ def test_the_truth_holds_every_run_every_accepted_cancel_and_every_call() -> Non
     assert [run["status"] for run in told] == ["STOPPED", "STOPPED", "RUNNING"]
     assert [run["accepted_cancels"] for run in told] == [[BEGAN_AT], [BEGAN_AT], []]
     assert [run["cancel_requests"] for run in told] == [1, 1, 1]
+    assert not any(run["stuck"] for run in runs.values())
     assert told[0]["history"][-1] == {"at": BEGAN_AT + 1, "status": "STOPPED", "cause": "cancelled"}
     assert [call["result"] for call in truth["log"]] == ["ok", "ok", "ThrottlingException"]
     assert truth["log"][2]["task_run_id"] == third.task_run_id
