@@ -5,6 +5,8 @@ import signal
 import sys
 from types import FrameType
 
+from batch_cancel.log_format import interrupted
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -38,7 +40,7 @@ def _hear_nothing_but(code: object) -> None:
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:
-    os.write(2, b"batch-cancel: interrupted\n")
+    os.write(2, interrupted(128 + signum).encode())
     sys.exit(128 + signum)
 
 

@@ -9,6 +9,7 @@ import click
 
 from batch_cancel.cli.failure import say_failure
 from batch_cancel.core.errors import BatchCancelError
+from batch_cancel.log_format import interrupted
 from batch_cancel.version import __version__
 
 COMMANDS = {
@@ -91,7 +92,7 @@ def main() -> None:
         say_failure(error, error.format_message(), error.exit_code)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("batch-cancel: interrupted", err=True)
+        click.echo(interrupted(130), err=True, nl=False)
         sys.exit(130)
     except BatchCancelError as error:
         say_failure(error, str(error), error.exit_code)

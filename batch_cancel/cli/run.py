@@ -197,7 +197,7 @@ def execute(
         # Its libraries take half a second, in which a signal may come: a sweep that is new leaves nothing.
         if not resumed:
             service = service or aws(settings, sweep_id)
-        farewell = f"batch-cancel: left at once; `batch-cancel report {_quoted(execution)}` writes the reports"
+        farewell = f"left at once; `batch-cancel report {_quoted(execution)}` writes the reports"
         with held_signals(farewell=farewell) as came:
             service = service or aws(settings, sweep_id)
             with _failure_told(execution):
@@ -224,7 +224,7 @@ async def _carry_out(
         execution.signum = signum
         stop.request(StopCause.INTERRUPTED)
 
-    farewell = f"batch-cancel: left at once; `batch-cancel resume {_quoted(execution)}` mends it"
+    farewell = f"left at once; `batch-cancel resume {_quoted(execution)}` mends it"
     view = progress(
         sys.stderr,
         quiet=output.quiet,

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from batch_cancel.cli.failure import failure_line
 from batch_cancel.core.errors import BatchCancelError
+from batch_cancel.log_format import logs_json
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STDERR = 2
@@ -41,7 +43,7 @@ def handle_signals(on_signal: Callable[[int], None], *, farewell: str = "") -> I
         came.append(signum)
         if len(came) > 1:
             if len(came) == 2:  # somebody who holds the key down gets one answer
-                _say_last(farewell)
+                _say_last(farewell, exit_code_of(signum))
             os._exit(exit_code_of(signum))
         loop.call_soon_threadsafe(on_signal, signum)
 
@@ -76,7 +78,7 @@ def held_signals(*, farewell: str = "") -> Iterator[list[int]]:
         came.append(signum)
         if len(came) > 1:
             if len(came) == 2:
-                _say_last(farewell)
+                _say_last(farewell, exit_code_of(signum))
             os._exit(exit_code_of(signum))
 
     for signum in handled:
@@ -103,13 +105,17 @@ def _nothing() -> None:
     """What is to be done is done by :func:`handle_signals`'s own handler."""
 
 
-def _say_last(farewell: str) -> None:
+def _say_last(farewell: str, exit_code: int) -> None:
     """Below the live view, in the terminal's own colours; if nothing can be written without waiting, nothing is."""
     if not farewell:
         return
+    if logs_json(sys.argv[1:], os.environ):
+        said = failure_line("Interrupted", farewell, exit_code)
+    else:
+        said = f"\r\x1b[0m\nbatch-cancel: {farewell}" if os.isatty(STDERR) else f"batch-cancel: {farewell}"
     with contextlib.suppress(OSError):
         os.set_blocking(STDERR, False)
-        os.write(STDERR, f"\r\x1b[0m\n{farewell}\n".encode() if os.isatty(STDERR) else f"{farewell}\n".encode())
+        os.write(STDERR, f"{said}\n".encode())
     with contextlib.suppress(OSError):
         os.set_blocking(STDERR, True)  # the terminal is shared with the shell that started us
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -309,6 +310,16 @@ def test_a_signal_in_the_first_moments_has_its_code_and_leaves_no_half_ledger(
         assert (done.returncode, done.stderr) == (code, "batch-cancel: interrupted\n"), place
         assert not (endpoint.folder / "out").exists()
     assert not endpoint.world.log
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_where_the_log_is_json_an_interruption_is_a_line_of_it(endpoint: Endpoint, signum: int, code: int) -> None:
+    for place in ("click", "batch_cancel.cli.run", "aiobotocore"):
+        done = signalled_at_import(endpoint, signum, place, "run", "--discover", "--yes", "--log-format", "json")
+        line = json.loads(done.stderr)
+        assert (done.returncode, line["level"], line["event"]) == (code, "error", "failed"), place
+        assert line["fields"] == {"type": "Interrupted", "message": "interrupted", "exit_code": code}
+        assert abs(datetime.fromisoformat(line["ts"]) - datetime.now(UTC)) < timedelta(minutes=5)
 
 
 def test_a_signal_in_the_first_moments_of_a_resume_is_in_its_reports(slow: Endpoint) -> None:

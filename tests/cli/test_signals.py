@@ -1,6 +1,7 @@
 """Signals to a process of its own: the first asks, the second leaves. Standard output: a closed pipe is no error."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -68,7 +69,19 @@ def test_the_second_signal_leaves_at_once_with_a_word_on_what_mends_it(
     assert process.stdout is not None
     assert process.stdout.readline() == b"asked %d\n" % first
     process.send_signal(second)
-    assert ended(process) == (exit_code, b"", b"mend it\n")
+    assert ended(process) == (exit_code, b"", b"batch-cancel: mend it\n")
+
+
+def test_where_the_log_is_json_the_last_word_is_a_line_of_it() -> None:
+    process = start(DRAINS_FOR_EVER, env=os.environ | {"BATCH_CANCEL_LOG_FORMAT": "json"})
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"asked %d\n" % signal.SIGINT
+    process.send_signal(signal.SIGTERM)
+    code, _, told = ended(process)
+    line = json.loads(told)
+    assert (code, line["event"]) == (143, "failed")
+    assert line["fields"] == {"type": "Interrupted", "message": "mend it", "exit_code": 143}
 
 
 def test_the_second_signal_leaves_although_the_loop_is_stuck_and_never_heard_the_first() -> None:
@@ -80,7 +93,7 @@ def test_the_second_signal_leaves_although_the_loop_is_stuck_and_never_heard_the
             process.wait(timeout=1)
     code, out, err = ended(process)
     assert (code, out) == (143, b"")
-    assert err in (b"mend it\n", b"")  # a third may cut the word short
+    assert err in (b"batch-cancel: mend it\n", b"")  # a third may cut the word short
 
 
 def test_what_was_ignored_stays_ignored() -> None:
@@ -103,7 +116,7 @@ def test_ctrl_c_at_a_terminal_leaves_a_healthy_screen() -> None:
         terminal.type("\x03")
         process.communicate(timeout=20)
         assert process.returncode == 130
-        assert terminal.seen("mend it\r\n").endswith("\x1b[0m\r\nmend it\r\n")
+        assert terminal.seen("mend it\r\n").endswith("\x1b[0m\r\nbatch-cancel: mend it\r\n")
 
 
 def test_handlers_are_put_back() -> None:
