@@ -237,6 +237,33 @@ async def amend(directory: Path, settings: Settings, exit_code: int, shown: Path
     _write_reports(directory, settings, shown)
 
 
+async def amend_with_copies(
+    directory: Path, settings: Settings, finished: Finished, exit_code: int, *, sweep_id: str
+) -> Finished:
+    """The same where all was delivered already: copies in S3 are made anew. A notification that is out stays as it is.
+
+    Raises:
+        RecordLost: as :func:`amend`.
+    """
+    from batch_cancel.delivery.deliver import deliver  # noqa: PLC0415  # not before the first call
+
+    await amend(directory, settings, exit_code)
+    if finished.place is None:
+        return replace(finished, exit_code=exit_code)
+    delivered = await deliver(
+        directory,
+        settings,
+        finished.reports,
+        aws_outbox(settings, sweep_id),
+        sweep_id=sweep_id,
+        exit_code=exit_code,
+        notify=False,
+        seconds=LAST_WORD_SECONDS,
+    )
+    faults = (*finished.faults, *delivered.faults)
+    return replace(finished, exit_code=exit_code, place=delivered.place, faults=faults)
+
+
 async def _amend_what_can_be(directory: Path, settings: Settings, exit_code: int, shown: Path | None) -> None:
     """The same where a report is known not to be writable: the others say the code all the same."""
     for form in settings.report.formats:

@@ -29,7 +29,7 @@ from batch_cancel.core.private_file import private
 from batch_cancel.engine.ending import Result
 from batch_cancel.execution import (
     Finished,
-    amend,
+    amend_with_copies,
     aws,
     aws_outbox,
     carry_out,
@@ -271,7 +271,6 @@ def _conclude(execution: Execution, result: Result, came: Sequence[int], *, fare
 
     directory, output = execution.directory, execution.output
     finished = asyncio.run(_finish(execution, result, came, farewell))
-    code = finished.exit_code
     reader = LedgerReader(directory / "ledger.db")
     try:
         if output.form == "json":
@@ -284,14 +283,15 @@ def _conclude(execution: Execution, result: Result, came: Sequence[int], *, fare
         say(text)
     except BatchCancelError as error:  # a full disk: the reports have the result, and the code that this ends with
         tell(output, str(error))
-        code = code or error.exit_code
+        code = finished.exit_code or error.exit_code
         if code != finished.exit_code:
-            asyncio.run(amend(directory, execution.settings, code))
+            settings, sweep_id = execution.settings, execution.sweep_id
+            finished = asyncio.run(amend_with_copies(directory, settings, finished, code, sweep_id=sweep_id))
     if finished.place is not None and not output.quiet:
         tell(output, f"copies of the reports and the ledger are in {finished.place}/", Level.INFO)
     for fault in finished.faults:
         tell(output, fault)
-    return code
+    return finished.exit_code
 
 
 async def _finish(execution: Execution, result: Result, came: Sequence[int], farewell: str) -> Finished:

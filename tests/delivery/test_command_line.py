@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import pytest
 from click.testing import CliRunner
@@ -33,13 +33,16 @@ def world(cloud: Cloud) -> Iterator[World]:
         yield world
 
 
-def run(folder: Path, *arguments: str, name: str = "run") -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, *arguments: str, name: str = "run", stdout: int | IO[str] = subprocess.PIPE
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "batch_cancel", name, *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(Path.cwd())},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         check=False,
     )
@@ -74,6 +77,21 @@ def test_a_sweep_whose_file_and_reports_are_in_s3(cloud: Cloud, world: World, tm
     assert notification["totals"]["outcomes"] == {"stopped": count}
     metrics = [json.loads(line) for line in (tmp_path / "metrics.log").read_text().splitlines()]
     assert [line["Stopped"] for line in metrics] == [count, count]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_copies_have_the_exit_code_of_a_result_that_could_not_be_printed(
+    cloud: Cloud, world: World, tmp_path: Path
+) -> None:
+    (tmp_path / "sweep.yaml").write_text(sweep(cloud))
+    with Path("/dev/full").open("w") as full:
+        done = run(tmp_path, "sweep.yaml", "--yes", "--out", "run", stdout=full)
+    assert (done.returncode, active(world)) == (1, 0), done.stderr
+    assert "standard output cannot be written" in done.stderr
+    [copy] = [body for key, body in cloud.objects().items() if key.endswith("report.json")]
+    assert copy == (tmp_path / "run" / "report.json").read_bytes()
+    assert json.loads(copy)["exit_code"] == 1
+    assert len(cloud.notifications()) == 1
 
 
 def test_what_cannot_be_delivered_costs_the_exit_code_and_is_said(cloud: Cloud, world: World, tmp_path: Path) -> None:
