@@ -1,5 +1,6 @@
 """``python -m batch_cancel`` is the same program as ``batch-cancel``."""
 
+import atexit
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ def main() -> None:
     for signum in SIGNALS:
         if signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, _leave)
+    atexit.register(_hear_nothing)
     from batch_cancel.cli import main as command_line  # noqa: PLC0415  # as said
 
     try:
@@ -39,8 +41,15 @@ def _hear_nothing_but(code: object) -> None:
                 signal.signal(signum, lambda _signum, _frame: os._exit(code))
 
 
+def _hear_nothing() -> None:
+    """The interpreter takes itself apart: it would put back what a signal does by itself, and that is to kill."""
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
+
+
 def _leave(signum: int, frame: FrameType | None) -> None:
     os.write(2, interrupted(128 + signum).encode())
+    _hear_nothing_but(128 + signum)
     sys.exit(128 + signum)
 
 

@@ -164,6 +164,41 @@ def test_a_signal_after_all_is_done_changes_no_exit_code() -> None:
     assert "holds no ledger" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+def test_nor_does_one_that_comes_while_the_interpreter_takes_itself_apart() -> None:
+    script = """
+import os, signal, sys
+from batch_cancel.__main__ import main
+class Last:
+    def __del__(self, kill=os.kill, pid=os.getpid(), signum=signal.SIGTERM):
+        kill(pid, signum)
+last = Last()
+sys.argv[1:] = ["report", "nowhere"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "holds no ledger" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_signals_that_follow_the_first_while_nothing_has_begun_end_it_as_the_first_does() -> None:
+    script = """
+import atexit, os, signal, sys
+from batch_cancel import __main__
+atexit.register(os.kill, os.getpid(), signal.SIGINT)
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "batch_cancel.cli":
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+__main__.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (143, "batch-cancel: interrupted\n")
+
+
 # Standard output
 
 SAYS = """
