@@ -84,6 +84,9 @@ NEVER_SENT = (
     exceptions.UnknownEndpointError,
 )
 MESSAGE_CHARACTERS = 500
+LONGEST_WISH_SECONDS = 120.0
+"""A wish to come again later than that is granted so far: a target that accepts nothing is waited for no longer, and
+what says "in an hour" is something on the way there rather than the service."""
 
 
 def translate(operation: str, error: Exception) -> CallFailed:
@@ -161,7 +164,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     for name, units_a_second in (("retry-after", 1), ("x-amz-retry-after", 1000)):
         text = headers.get(name, "")
         if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text):
-            return float(text) / units_a_second
+            return min(float(text) / units_a_second, LONGEST_WISH_SECONDS)
     return None
 
 

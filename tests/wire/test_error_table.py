@@ -124,9 +124,11 @@ def test_when_to_come_again() -> None:
         {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"},
         {"Retry-After": "-5"},
         {},
+        {"Retry-After": "3600"},
+        {"x-amz-retry-after": "999999999"},
     ]
     found = failures(error("ThrottlingException", headers=each) for each in headers)
-    assert [each.retry_after_seconds for each in found] == [7.0, 1.5, None, None, None]
+    assert [each.retry_after_seconds for each in found] == [7.0, 1.5, None, None, None, 120.0, 120.0]
 
 
 def test_a_message_is_cut_and_a_signature_error_keeps_its_first_sentence() -> None:
