@@ -109,26 +109,29 @@ class _News:
         The mark is moved on only once the news is out: else it would never be told.
         """
         troubles: list[str] = []
+        exit_code = self.exit_code
         marks, before, mark = None, None, None
         if "change" in notify.on:
             prefix = S3Place.of(self.settings.report.s3) if self.settings.report.s3 else None
-            marks, mark = Marks(outbox, prefix, scope(self.document)), Mark.of(self.document, self.exit_code)
+            marks = Marks(outbox, prefix, scope(self.document))
             try:
                 before = await marks.last()
             except CallFailed as failure:
                 troubles.append(_not_compared(failure))
+                exit_code = exit_code or 1  # the process will end with it, so that is the news
+            mark = Mark.of(self.document, exit_code)
         changed = mark is not None and (before is None or before.fingerprint != mark.fingerprint)
-        if is_occasion(notify.on, self.exit_code, changed=changed):
+        if is_occasion(notify.on, exit_code, changed=changed):
             told = messages(
                 self.document,
-                self.exit_code,
+                exit_code,
                 directory=self.directory,
                 reports=f"{self.place}/" if self.place else None,
                 before=before,
                 faults=[*self.faults, *troubles],
             )
             try:
-                await outbox.publish(notify.sns_topic_arn, subject(self.document, self.exit_code), told)
+                await outbox.publish(notify.sns_topic_arn, subject(self.document, exit_code), told)
             except CallFailed as failure:
                 return [*troubles, _not_told(notify, failure)]
         if marks is not None and mark is not None:

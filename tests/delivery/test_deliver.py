@@ -29,6 +29,7 @@ from batch_cancel.delivery.notification import (
 )
 from batch_cancel.execution import Finished, finish, tell_of_failure
 from batch_cancel.glue.aws_outbox import AwsOutbox
+from batch_cancel.glue.learned import state_file
 from batch_cancel.glue.outbox import S3Place
 from batch_cancel.ledger import schema
 from batch_cancel.ledger.ledger import Ledger
@@ -154,6 +155,20 @@ def test_change_is_told_once_and_again_when_something_is_other(cloud: Cloud, in_
     [empty] = audit(NO_RUNS)
     assert empty["totals"]["runs"] == 0
     assert audit(NO_RUNS) == []
+
+
+def test_where_the_last_sweep_cannot_be_compared_with_the_notification_says_the_exit_code_that_this_costs(
+    cloud: Cloud,
+) -> None:
+    state_file().parent.mkdir(parents=True)
+    state_file().with_name("last").touch()  # where a directory belongs
+    play, wanted = Play(), replace(told(cloud, "failure", "change"), report=Report(formats=()))
+    assert play.sweep(wanted).exit_code == 0
+    finished = deliver(cloud, play, wanted, 0)
+    [notification] = cloud.notifications()
+    assert finished.exit_code == notification["exit_code"] == 1
+    assert "NOT all done (exit code 1)" in notification["subject"]
+    assert "mark cannot be read" in notification["delivery_faults"][0]
 
 
 def test_sweeps_of_another_name_or_place_are_not_compared(cloud: Cloud) -> None:
