@@ -74,10 +74,9 @@ def consent(
             return _asked(runs, stdin, terminal, signalled, paint=paint)
     except (OSError, ValueError):  # a terminal that is gone, or that sends no text, gives no consent
         return False
-    except _Interrupted as interrupted:
+    except _Interrupted:
         with contextlib.suppress(OSError, ValueError):
             terminal.write("\n")  # below the question, where the cursor stood
-        signal.raise_signal(interrupted.signum)
         return False
 
 
@@ -264,34 +263,40 @@ def _dim(text: str, *, paint: bool) -> str:
 class _Interrupted(Exception):
     """A signal came while the question stood."""
 
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
-
 
 @contextmanager
 def _signals_end_the_question() -> Iterator[int]:
     """Let SIGINT and SIGTERM interrupt the reading of a line; one that was ignored before stays ignored.
 
     asyncio's handlers only wake its loop, which is not running while a line is read: the question would outlast them.
+    The first ends the question, and no other interrupts that; afterwards all of them go to whoever handled them before.
     Gives a file descriptor that can be read from as soon as a signal came.
     """
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
     heard = [signum for signum, handler in before.items() if handler is not signal.SIG_IGN]
+    came: list[int] = []
+    asking = True
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        came.append(signum)
+        if asking and len(came) == 1:
+            raise _Interrupted
+
     signalled, wakeup = os.pipe()
     os.set_blocking(wakeup, False)
     wakeup_before = signal.set_wakeup_fd(wakeup)
     try:
-        for signum in heard:
-            signal.signal(signum, _interrupt)
-        yield signalled
+        try:
+            for signum in heard:
+                signal.signal(signum, interrupt)
+            yield signalled
+        finally:
+            asking = False
     finally:
         for signum in heard:
             signal.signal(signum, before[signum])
         signal.set_wakeup_fd(wakeup_before, warn_on_full_buffer=False)
         os.close(signalled)
         os.close(wakeup)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise _Interrupted(signum)
+        for one in came:
+            signal.raise_signal(one)

@@ -287,6 +287,21 @@ def test_in_a_sweep_the_question_ends_at_once_and_the_sweep_hears_the_signal(
         assert "Traceback" not in terminal.rest()
 
 
+def test_two_signals_at_once_end_the_question_and_both_are_heard(reader: LedgerReader) -> None:
+    with hearing(signal.SIGINT) as interrupts, hearing(signal.SIGTERM) as terminations, Terminal() as terminal:
+
+        def user() -> None:
+            terminal.seen(QUESTION)
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])  # this thread's
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+        assert not answer(reader, terminal, user)
+        assert (interrupts, terminations) == ([signal.SIGINT], [signal.SIGTERM])
+        assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+
+
 # What is shown
 
 
