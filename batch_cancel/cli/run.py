@@ -39,6 +39,7 @@ from batch_cancel.execution import (
 )
 from batch_cancel.glue.api import Service
 from batch_cancel.ledger.ledger import Ledger
+from batch_cancel.manifest.read import comes_from_a_pipe, copy_manifest
 from batch_cancel.s3_inputs import fetch, is_in_s3
 from batch_cancel.settings import ManifestSource, Settings, from_json
 from batch_cancel.stop import Stop, StopCause
@@ -73,7 +74,7 @@ class Execution:
     """What a sweep needs from the command line while it runs.
 
     Attributes:
-        manifest: where a list that is in S3 stands on this machine.
+        manifest: where a list that is in S3, or came from a pipe, stands on this machine.
         signum: the signal that ended it.
     """
 
@@ -138,15 +139,21 @@ def resume(ctx: click.Context, /, run_dir: Path, **_: object) -> None:
 
 @contextmanager
 def _list_here(execution: Execution) -> Iterator[None]:
-    """Inside, a list that is in S3 stands in a file of this machine."""
+    """Inside, a list that is in S3, or still to come from a pipe, stands in a file of this machine.
+
+    Whoever waits for a pipe hears nothing else, a signal least of all: here one leaves at once, and leaves nothing.
+    """
     source = execution.settings.source
-    if not isinstance(source, ManifestSource) or not is_in_s3(source.path):
+    if not isinstance(source, ManifestSource) or not (is_in_s3(source.path) or comes_from_a_pipe(source.path)):
         yield
         return
     with tempfile.TemporaryDirectory(prefix="batch-cancel-") as folder:
-        outbox = aws_outbox(execution.settings, execution.sweep_id)
         with _failure_told(execution):
-            execution.manifest = asyncio.run(fetch(outbox, source.path, Path(folder)))
+            if is_in_s3(source.path):
+                outbox = aws_outbox(execution.settings, execution.sweep_id)
+                execution.manifest = asyncio.run(fetch(outbox, source.path, Path(folder)))
+            else:
+                execution.manifest = copy_manifest(source.path, source.format, Path(folder) / "list")
         yield
 
 

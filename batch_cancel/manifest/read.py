@@ -1,6 +1,9 @@
 """From a path (or standard input) and a format to rows."""
 
 import io
+import os
+import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -69,8 +72,36 @@ def read_manifest(
         raise _refused(source, os_fault(error)) from error
 
 
+def comes_from_a_pipe(path: str) -> bool:
+    """Whether a manifest is not there yet: whoever writes it may take his time, or never come."""
+    try:
+        if path == STANDARD_INPUT:
+            return sys.stdin is not None and not stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode)
+        return Path(path).is_fifo()
+    except (OSError, ValueError):
+        return False
+
+
+def copy_manifest(path: str, file_format: ManifestFormat | None, to: Path) -> Path:
+    """What comes from a pipe, to its end, in a file.
+
+    Raises:
+        InputError: as :func:`read_manifest` does before its first row.
+    """
+    if file_format is None:
+        format_by_ending(path)  # a fault that need not be waited for
+    try:
+        with _opened(path, None) as stream, to.open("wb") as file:
+            shutil.copyfileobj(stream, file)
+    except OSError as error:
+        raise _refused("<stdin>" if path == STANDARD_INPUT else path, os_fault(error)) from error
+    return to
+
+
 def _opened(path: str, stdin: BinaryIO | None) -> AbstractContextManager[BinaryIO]:
     if path == STANDARD_INPUT:
+        if stdin is None and sys.stdin is None:
+            raise _refused("<stdin>", "is closed: there is no list to read")
         return nullcontext(stdin or sys.stdin.buffer)
     try:
         return Path(path).open("rb")

@@ -4,6 +4,7 @@ As its users start it wherever that could tell: signals, standard streams, what 
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import resource
@@ -11,6 +12,9 @@ import signal
 import stat
 import subprocess
 import sys
+import termios
+import time
+from array import array
 from collections.abc import Iterator
 from contextlib import redirect_stderr
 from datetime import UTC, datetime, timedelta
@@ -107,6 +111,48 @@ def test_standard_input_is_a_manifest(endpoint: Endpoint) -> None:
     assert refused.returncode == 2 and "standard input is the manifest" in refused.stderr
     done = endpoint.run(*arguments, "--yes", given=csv_of(endpoint.active()))
     assert (done.returncode, endpoint.active()) == (0, [])
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("path", ["-", "runs.csv"])
+def test_a_signal_ends_the_wait_for_a_list_that_does_not_come_to_its_end(
+    endpoint: Endpoint, path: str, signum: int, code: int
+) -> None:
+    os.mkfifo(endpoint.folder / "runs.csv")
+    arguments = ("run", "--manifest", path, "--manifest-format", "csv", "--yes", "--out", "out")
+    with endpoint.start(*arguments, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stderr is not None
+        with process.stdin if path == "-" else (endpoint.folder / path).open("w") as pipe:
+            print(csv_of(endpoint.active()[:1]), file=pipe, flush=True)
+            while array("i", fcntl.ioctl(pipe, termios.FIONREAD, b"0123"))[0]:  # until that has been read
+                time.sleep(0.01)
+            process.send_signal(signum)
+            assert process.wait(20) == code
+        assert process.stderr.read() == "batch-cancel: interrupted\n"
+    assert not (endpoint.folder / "out").exists()
+    assert not endpoint.world.log
+
+
+def test_a_named_pipe_is_a_manifest(endpoint: Endpoint) -> None:
+    os.mkfifo(endpoint.folder / "runs.csv")
+    process = endpoint.start("run", "--manifest", "runs.csv", "--yes", "--out", "out")
+    (endpoint.folder / "runs.csv").write_text(csv_of(endpoint.active()), encoding="utf-8", newline="")
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, endpoint.active()) == (0, []), told
+
+
+def test_a_closed_standard_input_is_no_manifest(endpoint: Endpoint) -> None:
+    program = f"exec <&-; exec {sys.executable} -m batch_cancel run --manifest - --manifest-format csv --yes --out out"
+    done = subprocess.run(
+        ["/bin/sh", "-c", program],
+        cwd=endpoint.folder,
+        env=endpoint.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and "<stdin>: is closed" in done.stderr
+    assert not (endpoint.folder / "out").exists()
 
 
 @pytest.mark.parametrize(
