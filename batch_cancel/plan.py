@@ -77,6 +77,18 @@ class Plan:
                 ),
             )
 
+    def check_whole(self) -> None:
+        """Look at everything that is going to be used.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: something is missing, or not what it should be.
+        """
+        if datetime.fromisoformat(self.document["expires_at"]).tzinfo is None:
+            raise ValueError(self.document["expires_at"])
+        for _, run in self.runs():
+            if not (isinstance(run.transform_id, str) and isinstance(run.task_run_id, str)):
+                raise TypeError(f"{run.transform_id!r}, {run.task_run_id!r}")
+
     def check_fresh(self, now: datetime) -> None:
         """Refuse what is too old.
 
@@ -112,7 +124,7 @@ class Plan:
         """
         for mark in self._marks():
             with suppress(OSError):
-                told = mark.read_text(encoding="utf-8").strip()
+                told = mark.read_text(encoding="utf-8").strip() or "just now"
                 raise GuardrailRefused(
                     f"the plan was applied before ({told}); if that was cut short, `batch-cancel resume` goes on with"
                     " it; nothing was cancelled",
@@ -235,10 +247,14 @@ def read_plan(path: Path) -> Plan:
             Guardrail.PLAN,
         )
     plan = Plan(path, document)
-    try:
-        plan.settings  # noqa: B018  # a plan that cannot be used is refused before anything is done
-    except (UsageError, KeyError) as error:
+    try:  # a plan that cannot be used is refused before anything is done
+        plan.settings  # noqa: B018
+        plan.check_whole()
+    except UsageError as error:
         raise InputError([Problem(str(path), f"cannot be used: {error}")]) from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        message = f"cannot be used: it is sealed, and yet no plan of this program ({error!r})"
+        raise InputError([Problem(str(path), message)]) from error
     return plan
 
 

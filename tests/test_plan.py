@@ -179,3 +179,33 @@ def test_a_sealed_plan_with_settings_of_another_kind_is_refused(tmp_path: Path) 
     (tmp_path / "plan.json").write_text(json.dumps(document), encoding="utf-8")
     with pytest.raises(InputError, match="cannot be used"):
         read_plan(tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("expires_at",), "tomorrow"),
+        (("expires_at",), "2030-01-01T00:00:00"),
+        (("expires_at",), None),
+        (("cancel",), "all"),
+        (("cancel", 0, "task_run_id"), None),
+        (("cancel", 0, "started_on"), "x"),
+        (("cancel", 0, "region"), "eu-west-9"),
+        (("targets",), []),
+        (("targets", 0, "access"), {"key": "x"}),
+        (("targets", 0), "x"),
+    ],
+)
+def test_a_sealed_plan_that_no_program_of_ours_wrote_is_refused(
+    tmp_path: Path, place: tuple[str | int, ...], value: object
+) -> None:
+    document = planned(Play(), tmp_path / "plan.json").document
+    *way, last = place
+    parent: Any = document
+    for key in way:
+        parent = parent[key]
+    parent[last] = value
+    sealed = json.dumps(document | {"digest": digest_of(document)})
+    (tmp_path / "plan.json").write_text(sealed, encoding="utf-8")
+    with pytest.raises(InputError, match="cannot be used"):
+        read_plan(tmp_path / "plan.json")
