@@ -19,12 +19,14 @@ from urllib.request import urlopen
 import click
 
 from batch_cancel.cli.options import ScenarioName, Value
+from batch_cancel.cli.signals import exit_code_of
 from batch_cancel.cli.wording import columns_of, counted, paragraphs
 from batch_cancel.core.errors import BatchCancelError, UsageError
 
 DIRECTORY = Path("batch-cancel-demo")
 PATIENCE_SECONDS = 10
 CANCEL = "CancelMLTaskRun"
+INTERRUPTED = (exit_code_of(signal.SIGINT), exit_code_of(signal.SIGTERM))
 Key = tuple[str, str, str, str]
 """Account, region, transform and task run."""
 OURS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
@@ -68,6 +70,8 @@ def demo(scenario: str, out: Path | None) -> None:
         code = _run_in(stage, [*stage.command, "--out", str(directory)])
         truth = json.load(urlopen(f"{stage.url}/_simulator/truth", timeout=PATIENCE_SECONDS))  # noqa: S310  # ours, http
     report = directory / "report.json"
+    if not report.is_file() and code in INTERRUPTED:  # before there was anything to compare, or at once
+        sys.exit(code)
     if not report.is_file():
         raise BatchCancelError(f"the sweep left no {report} (exit code {code})")
     agrees = _debrief(truth, json.loads(report.read_text(encoding="utf-8")), code)

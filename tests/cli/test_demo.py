@@ -91,3 +91,23 @@ def test_a_signal_is_the_sweep_s_to_end_by_and_is_told_of_afterwards(tmp_path: P
     assert process.returncode == 0, out  # every verdict is true
     assert "It ended with exit code 130." in out
     assert json.loads((tmp_path / "out" / "report.json").read_text())["stop_cause"] == "interrupted"
+
+
+def test_a_sweep_that_a_signal_ended_before_there_was_a_report_is_no_error(tmp_path: Path) -> None:
+    program = (
+        "from batch_cancel.__main__ import main\n"
+        "from batch_cancel.cli import demo\n"
+        "import subprocess, sys\n"
+        "demo._run_in = lambda *_: subprocess.call([sys.executable, '-c', 'raise SystemExit(143)'])\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "demo", "--out", "out"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 143
+    assert "error" not in done.stderr and not done.stdout
