@@ -139,9 +139,10 @@ async def finish(
     try:
         reports = _write_reports(directory, settings, shown)
     except BatchCancelError as error:
-        await _amend_what_can_be(directory, settings, error.exit_code, shown)
-        await tell_of_failure(settings, sweep_id, error, outbox=outbox)
-        raise
+        lost = RecordLost(str(error))  # so too where the ledger is no more: that is no wrong input, which calls nothing
+        await _amend_what_can_be(directory, settings, lost.exit_code, shown)
+        await tell_of_failure(settings, sweep_id, lost, outbox=outbox)
+        raise lost from error
     place: S3Place | None = None
     faults: list[str] = []
 

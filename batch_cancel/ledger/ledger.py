@@ -160,7 +160,7 @@ class Ledger:
     ) -> None:
         self.directory = directory
         self.made: list[Path] = []
-        self.writer = LedgerWriter(connection, offload=offload)
+        self.writer = LedgerWriter(connection, path=directory / LEDGER_NAME, offload=offload)
         self.reader = LedgerReader(directory / LEDGER_NAME)
         self._connection = connection
         self._lock = lock
@@ -174,8 +174,8 @@ class Ledger:
             LedgerError: the directory holds a ledger already, another process is at work in it, or it cannot be
                 written. Nothing was called.
         """
-        made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
         try:
+            made = [folder for folder in (directory, *directory.parents) if not folder.exists()]
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise LedgerError(

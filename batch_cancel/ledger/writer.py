@@ -7,9 +7,11 @@ everything: from then on each call raises :class:`RecordLost`, because without a
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from batch_cancel.core.errors import RecordLost
 
@@ -22,16 +24,23 @@ Offload = Callable[[Callable[[], None]], Awaitable[None]]
 
 
 class LedgerWriter:
-    """Owns the ledger's only writing connection while a sweep goes on."""
+    """Owns the ledger's only writing connection while a sweep goes on.
+
+    Args:
+        path: the file that it writes. SQLite goes on writing one that was moved or deleted; for us, the record is lost.
+    """
 
     def __init__(
         self,
         connection: sqlite3.Connection,
         *,
+        path: Path | None = None,
         offload: Offload | None = None,
         on_failure: Callable[[RecordLost], None] = lambda _: None,
     ) -> None:
         self._connection = connection
+        self._path = path
+        self._file = None if path is None else path.stat()
         self._executor = None if offload else ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._offload = offload or self._in_thread
         self._on_failure = on_failure
@@ -120,6 +129,18 @@ class LedgerWriter:
             if self._connection.in_transaction:
                 execute("ROLLBACK")
             raise
+        self._check_place()
+
+    def _check_place(self) -> None:
+        """Raise OSError unless what was written stands where it will be looked for."""
+        if self._path is None or self._file is None:
+            return
+        try:
+            there = os.path.samestat(self._path.stat(), self._file)
+        except FileNotFoundError:
+            there = False
+        if not there:
+            raise OSError(f"{self._path} was moved or deleted")
 
     def _lose(self, error: Exception, waiters: list[asyncio.Future[None]]) -> None:
         self.failure = RecordLost(f"the ledger cannot be written: {error}; nothing more was sent")

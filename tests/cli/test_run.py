@@ -291,7 +291,24 @@ def test_a_full_disk_cancels_nothing_without_a_record_and_is_resumable(slow: End
     assert asked <= known
 
 
-@pytest.mark.parametrize("out", ["file/out", "/proc/x"])
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_ledger_that_is_moved_or_deleted_is_a_record_that_is_lost(slow: Endpoint, *, deleted: bool) -> None:
+    process = slow.start("run", "--discover", "--yes", "--rps", "20", "--out", "out")
+    until_some_are_asked(slow, process)
+    if deleted:
+        (slow.folder / "out" / "ledger.db").unlink()
+    else:
+        (slow.folder / "out").rename(slow.folder / "elsewhere")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1  # and not 2, which says that nothing was called
+    assert "out/ledger.db was moved or deleted; nothing more was sent" in err
+    assert slow.active()
+    if not deleted:
+        done = slow.command("resume", "elsewhere", "--rps", "500")
+        assert (done.returncode, slow.active()) == (0, []), done.stderr
+
+
+@pytest.mark.parametrize("out", ["file/out", "/proc/x", "x" * 300])
 def test_a_run_directory_that_cannot_be_made_is_told(endpoint: Endpoint, out: str) -> None:
     (endpoint.folder / "file").write_text("", encoding="utf-8")
     done = endpoint.command("run", "--discover", "--yes", "--out", out)

@@ -112,6 +112,16 @@ def test_a_failed_notification_costs_the_exit_code_in_the_copies_too(cloud: Clou
     assert json.loads(cloud.objects()[f"batch-cancel/{SWEEP_ID}/report.json"])["exit_code"] == 1
 
 
+def test_a_ledger_that_is_gone_before_the_reports_is_a_lost_record_and_is_told_of(cloud: Cloud) -> None:
+    play, wanted = Play(), told(cloud, "failure")
+    assert play.sweep(wanted).exit_code == 0
+    (play.directory / "ledger.db").unlink()
+    with pytest.raises(RecordLost, match="holds no ledger"):
+        deliver(cloud, play, wanted, 0)
+    [notification] = cloud.notifications()
+    assert (notification["exit_code"], notification["began"]) == (1, True)
+
+
 def test_an_exit_code_that_says_more_than_1_stays(cloud: Cloud) -> None:
     play = Play()
     wanted = replace(told(cloud), report=Report(s3="s3://no-such-bucket/x"))

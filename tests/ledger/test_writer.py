@@ -260,3 +260,21 @@ def test_closing_while_somebody_reads_loses_nothing(path: Path) -> None:
 def _flat(statement: Statement) -> tuple[Any, ...]:
     sql, parameters = statement
     return sql, *parameters
+
+
+def test_what_is_written_into_a_file_that_another_has_taken_the_place_of_is_lost(path: Path) -> None:
+    def another_takes_its_place() -> None:
+        path.rename(path.with_name("moved.db"))
+        path.touch()
+
+    async def story() -> None:
+        writer = LedgerWriter(schema.create(path), path=path)
+        await writer.commit([row(1)])
+        another_takes_its_place()
+        with pytest.raises(RecordLost, match="moved or deleted"):
+            await writer.commit([row(2)])
+        with pytest.raises(RecordLost):
+            writer.post(*row(3))
+        await writer.close()
+
+    asyncio.run(story())
