@@ -1,5 +1,6 @@
 """The command line: reads arguments, calls the story, chooses the exit code."""
 
+import errno
 import gc
 import importlib
 import os
@@ -29,6 +30,9 @@ COMMANDS = {
 }
 """Each command's module in this package, and what it does: a room is entered only when its command is called, so that
 ``--help`` loads nothing heavy."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a write says that fails for want of room."""
 
 
 class LazyGroup(click.Group):
@@ -104,5 +108,8 @@ def main() -> None:
         if os.environ.get("BATCH_CANCEL_DEBUG"):
             raise
         told = f"internal error: {type(error).__name__}: {error}"
-        say_failure(error, f"{told} (set BATCH_CANCEL_DEBUG=1 for the traceback, and report it)", 1)
+        told += " (set BATCH_CANCEL_DEBUG=1 for the traceback, and report it)"
+        if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
+            told = f"standard output cannot be written: {error.strerror}"
+        say_failure(error, told, 1)
         sys.exit(1)

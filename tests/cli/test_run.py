@@ -325,6 +325,15 @@ def test_a_profile_that_is_not_there_ends_with_four_and_is_not_said_of_every_row
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+@pytest.mark.parametrize("command", ["schema", "iam-policy", "--help"])
+def test_a_full_disk_below_standard_output_is_no_mistake_of_ours(endpoint: Endpoint, command: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = endpoint.run(command, stdout=full)
+    says = "batch-cancel: error: standard output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, says)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
 def test_a_result_that_cannot_be_written_is_in_the_report_s_exit_code(endpoint: Endpoint) -> None:
     with Path("/dev/full").open("w") as full:
         done = endpoint.run("run", "--discover", "--yes", "--out", "out", stdout=full)
