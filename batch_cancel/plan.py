@@ -134,17 +134,23 @@ class Plan:
     def use_up(self, directory: Path, now: datetime) -> None:
         """Mark it as applied, before anything is cancelled.
 
+        A mark of the same run directory is this sweep's own: a process died behind it, and before its ledger knew.
+
         Raises:
             GuardrailRefused: another process was quicker.
             RecordLost: no mark can be written, neither beside the plan nor in the user's state directory.
         """
-        told = f"at {rfc3339(now)} in {directory.resolve()}\n"
+        place = f" in {directory.resolve()}\n"
+        told = f"at {rfc3339(now)}{place}"
         marked = 0
         for mark in self._marks():
             try:
                 mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 handle = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             except FileExistsError:
+                if _text(mark).endswith(place):
+                    marked += 1
+                    continue
                 self.check_unused()
                 raise GuardrailRefused("the plan was applied before; nothing was cancelled", Guardrail.PLAN) from None
             except OSError:
@@ -164,6 +170,14 @@ class Plan:
         # By its digest too: the next plan may be saved under the same name.
         beside = self.path.with_name(f"{self.path.name}.{digest[:DIGEST_IN_NAME]}{APPLIED_SUFFIX}")
         return beside, state_file().parent / "applied-plans" / digest
+
+
+def _text(path: Path) -> str:
+    """What stands in a file; nothing where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def settings_for_apply(settings: Settings, source: PlanSource) -> Settings:

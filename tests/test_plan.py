@@ -12,7 +12,7 @@ import pytest
 from batch_cancel.core.errors import GuardrailRefused, InputError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.selection import Protection, Selection
-from batch_cancel.ledger.ledger import LEDGER_NAME
+from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
 from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.plan import Plan, digest_of, read_plan, write_plan
 from batch_cancel.settings import Consent, Guardrails, TargetSettings
@@ -117,6 +117,29 @@ def test_a_plan_is_good_once_wherever_its_copy_lies(tmp_path: Path) -> None:
     play.directory = play.directory.with_name("again")
     assert applied(play, plan) == 3
     assert play.calls() == asked
+
+
+def test_a_process_that_dies_when_the_plan_is_marked_has_used_it_up_for_nobody_but_its_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = Play()
+    plan = planned(play, tmp_path / "plan.json")
+    set_facts = Ledger.set_facts
+
+    async def dies(self: Ledger, **facts: object) -> None:
+        if "decided" in facts:
+            raise RuntimeError("killed")
+        await set_facts(self, **facts)
+
+    monkeypatch.setattr(Ledger, "set_facts", dies)
+    with pytest.raises(RuntimeError, match="killed"):
+        applied(play, plan)
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with pytest.raises(GuardrailRefused, match="applied before"):
+        read_plan(tmp_path / "plan.json").use_up(tmp_path / "another", datetime.now(UTC))
+    resumed = play.resume(replace(plan.settings, consent=Consent(yes=True)))
+    assert (resumed.exit_code, play.active()) == (0, 0)
 
 
 def test_the_next_plan_may_have_the_same_name(tmp_path: Path) -> None:
