@@ -272,6 +272,21 @@ def read_plan(path: Path) -> Plan:
     return plan
 
 
+def plan_of(source: PlanSource) -> Plan:
+    """The plan that a sweep began with, read again.
+
+    Raises:
+        InputError, GuardrailRefused: as :func:`read_plan`; also where another one stands there now.
+    """
+    plan = read_plan(Path(source.path))
+    if plan.digest != source.digest:
+        raise GuardrailRefused(
+            f"{source.path} is another plan than it was when this sweep was asked for; nothing was cancelled",
+            Guardrail.PLAN,
+        )
+    return plan
+
+
 def digest_of(document: dict[str, Any]) -> str:
     """The seal: SHA-256 over every key but the digest itself, in one spelling of JSON."""
     content = {key: value for key, value in document.items() if key != "digest"}

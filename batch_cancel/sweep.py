@@ -51,7 +51,7 @@ from batch_cancel.glue.pace import InFlight, Pacers
 from batch_cancel.glue.paced import Connection, Line
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.manifest import read_manifest
-from batch_cancel.plan import read_plan
+from batch_cancel.plan import plan_of
 from batch_cancel.settings import DiscoverySource, ManifestSource, PlanSource, Settings, to_json
 from batch_cancel.stop import Stop, StopCause, Stopped, ended, task_group
 from batch_cancel.version import __version__
@@ -212,7 +212,7 @@ class Sweep:
             await self._ledger.set_facts(refusal=NOT_CONFIRMED, refused_by=Guardrail.QUESTION)
             return Result(2, says=NOT_CONFIRMED)
         if isinstance(settings.source, PlanSource) and not decided:
-            read_plan(Path(settings.source.path)).use_up(self._ledger.directory, self._now())
+            plan_of(settings.source).use_up(self._ledger.directory, self._now())
         await self._ledger.set_facts(decided=True)
         await self._cancel_all(describe=self._listed)
         return None
@@ -299,7 +299,7 @@ class Sweep:
                     source={"kind": source.kind, "path": source.path, "rows": intake.rows},
                 )
             case PlanSource() as source:
-                plan = read_plan(Path(source.path))
+                plan = plan_of(source)
                 self._tell(PhaseBegan(Phase.CONNECT))
                 await take_in_plan(plan.runs(), self._ledger)
                 self._tell_listed()

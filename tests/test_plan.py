@@ -142,6 +142,16 @@ def test_a_process_that_dies_when_the_plan_is_marked_has_used_it_up_for_nobody_b
     assert (resumed.exit_code, play.active()) == (0, 0)
 
 
+def test_another_plan_that_takes_the_place_of_the_reviewed_one_is_not_applied_for_it(tmp_path: Path) -> None:
+    play = Play()
+    plan = planned(play, tmp_path / "plan.json")
+    planned(Play(), tmp_path / "plan.json", reason="another")
+    assert applied(play, plan) == 3
+    assert (play.calls(), play.rows()) == (0, [])
+    assert "is another plan" in play.facts()["refusal"]
+    read_plan(tmp_path / "plan.json").check_unused()
+
+
 def test_the_next_plan_may_have_the_same_name(tmp_path: Path) -> None:
     play = Play()
     assert applied(play, planned(play, tmp_path / "plan.json")) == 0
