@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from batch_cancel.core.errors import InputError, Problem
+from batch_cancel.core.errors import InputError, LedgerError, Problem
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.ledger import schema
 from batch_cancel.ledger.ledger import LEDGER_NAME
@@ -57,12 +57,17 @@ def _from_report(report: Path, path: Path) -> Path:
             connection.execute("COMMIT")
     except OSError as error:
         raise InputError([Problem(str(report), os_fault(error))]) from error
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, sqlite3.IntegrityError) as error:
         raise InputError([Problem(str(report), f"is not a report.json of batch-cancel ({error!r})")]) from error
     finally:
         with contextlib.suppress(sqlite3.Error):
             connection.execute("PRAGMA journal_mode = DELETE")
         connection.close()
+    try:
+        schema.check(path)
+    except LedgerError as error:  # of a ledger that nobody knows of: the report is what is wrong
+        message = f"is not a report.json of batch-cancel ({str(error).removeprefix(f'{path} ')})"
+        raise InputError([Problem(str(report), message)]) from error
     return path
 
 

@@ -25,7 +25,7 @@ from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
 from batch_cancel.ledger.reader import RejectedRow
 from batch_cancel.report.as_ledger import REPORT_SCHEMA
 from batch_cancel.report.files import opened, write_reports
-from batch_cancel.report.merge import STRENGTH, exit_code_of_all, merge
+from batch_cancel.report.merge import STRENGTH, exit_code_of_all, merge, sweep_id_of
 from batch_cancel.report.story import troubles
 from batch_cancel.settings import Consent, Cost, Guardrails, ReportFormat, Settings, TargetSettings
 from batch_cancel.shards import Part, Sharding
@@ -500,6 +500,23 @@ def test_what_does_not_belong_together_is_refused_and_leaves_nothing(parts: list
     merge(parts, tmp_path / "whole", sweep_id="whole")
     with pytest.raises(LedgerError, match="already holds a ledger"):
         merge(parts, tmp_path / "whole", sweep_id="whole")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("task_run_id", None), ("attempts", None), ("labels", [1]), ("labels", "x"), ("outcome", "x")]
+)
+def test_a_report_that_was_edited_is_named_as_what_is_wrong(
+    parts: list[Path], tmp_path: Path, key: str, value: object
+) -> None:
+    edited = tmp_path / "edited.json"
+    told = report(parts[0])
+    told["runs"][0][key] = value
+    edited.write_text(json.dumps(told), encoding="utf-8")
+    for read in (lambda: sweep_id_of(edited), lambda: merge([edited], tmp_path / "whole", sweep_id="whole")):
+        with pytest.raises(InputError) as refused:
+            read()
+        assert f"{edited}: is not a report.json of batch-cancel" in str(refused.value)
+        assert "part.db" not in str(refused.value) and "0.db" not in str(refused.value)
 
 
 def test_a_merged_report_is_not_gone_on_with(parts: list[Path], tmp_path: Path) -> None:
