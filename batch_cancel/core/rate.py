@@ -63,6 +63,10 @@ class _Schedule:
         """Whether time was lost that cannot be caught up: nobody wanted to send."""
         return self._next < now - slack_seconds
 
+    def hasten(self, at: float) -> None:
+        """The next may leave at ``at``, if it had to wait longer: it was booked at a rate of before."""
+        self._next = min(self._next, at)
+
     def reserve(self, now: float, rps: float, slack_seconds: float) -> float:
         at = max(self._next, now)
         self._next = max(self._next, at - slack_seconds) + 1.0 / rps
@@ -207,6 +211,54 @@ class _Search:
         return math.exp(mean + math.sqrt(variance))
 
 
+class _WayBack:
+    """When to start once more, because a limit that fell far may be back where it was.
+
+    After an outage growth would take minutes for what a start finds out in seconds.
+    """
+
+    FALLEN = 0.15
+    """Of the best rate there ever was: below this part of it the limit fell far."""
+    ACCEPTED = 20
+    """So many requests in a row come before a start."""
+    FLOOR_RPS = 1.5 * LEAST_RPS
+    """Here no limit was measured: one accepted request is enough for a start, and it begins higher."""
+    WAIT_SECONDS, FLOOR_WAIT_SECONDS = 30.0, 8.0
+    """From one start to the next, and after each of them twice as long: where the limit is down for good, each costs
+    some throttles."""
+    PROVED = 20
+    """So many accepted requests after a start prove that it was right."""
+
+    def __init__(self) -> None:
+        self.highest_rps = 0.0
+        self._again_at = 0.0
+        self._waits = 1.0
+
+    def taken(self, now: float, rps: float, *, in_a_row: int) -> bool:
+        """Whether to start now, after so many accepted requests in a row."""
+        on_the_floor = rps <= self.FLOOR_RPS
+        if not on_the_floor and rps > 0.5 * self.highest_rps:
+            self._waits = 1.0
+        fell_far = on_the_floor or rps < self.FALLEN * self.highest_rps
+        if not fell_far or in_a_row < (1 if on_the_floor else self.ACCEPTED) or now < self._again_at:
+            return False
+        self._again_at = now + self._waits * (self.FLOOR_WAIT_SECONDS if on_the_floor else self.WAIT_SECONDS)
+        self._waits *= 2.0
+        return True
+
+    def first_rps(self, rps: float) -> float:
+        """Where a start begins that is taken at this rate."""
+        if rps > self.FLOOR_RPS:
+            return rps
+        return max(rps, min(AdaptiveRate.FIRST_RPS, self.FALLEN * self.highest_rps))
+
+    def reached_rps(self, rps: float, *, fallen_rps: float, accepted: int) -> float:
+        """The limit, where a start that was taken at ``fallen_rps`` ends at this rate: half of it, as far as proved."""
+        half = max(fallen_rps, 0.5 * rps)
+        reached: float = fallen_rps * (half / fallen_rps) ** min(1.0, accepted / self.PROVED)  # a power is Any to mypy
+        return reached
+
+
 class AdaptiveRate:
     """Finds the service's limit, stays at it, and follows it when it moves.
 
@@ -217,6 +269,7 @@ class AdaptiveRate:
     (3) Throttles that come however slow one goes are found by probing (:class:`_Chance`) and do not count.
 
     The start doubles every few round trips and so overshoots by a fixed small part of the bucket, whatever its size.
+    After an outage there is another start (:class:`_WayBack`).
 
     Args:
         start_rps: where to begin; the rate learned last time.
@@ -239,9 +292,9 @@ class AdaptiveRate:
     """A limit below this part of the start's rate: what was accepted came out of the bucket, and bounds the limit."""
     SWING = 0.015
     """How far a probe goes above and below, beside the share that is aimed at."""
-    MOST_SHARE = 0.03
-    """No larger share of throttles is put up with: two clients that both did would drive each other up."""
-    MOST_SHARE_SLOW = 0.12
+    MOST_CHANCE = 0.02
+    """No larger share of throttles is put up with as chance: two clients that both did would drive each other up."""
+    MOST_CHANCE_SLOW = 0.1
     SLOW = 0.3
     """Unless going at this part of the best rate there was did not help either: then it is not ours to mend."""
     GROWTH_A_ROUND_TRIP = 0.03
@@ -254,6 +307,9 @@ class AdaptiveRate:
     LONG_WAY_UP = 4.0
     """So many times the last rate that was known to be near the limit: what comes after such a silence is a new limit,
     and it is searched as at the start. Shorter ways are common where several call, and there a search costs shares."""
+    ABOVE_PROVEN = 1.2
+    """From here on times the last rate that was known to be near the limit, each request that is not throttled speaks
+    against that limit, and the more the faster it left."""
     CUT_A_SECOND = 3.0
     """In powers of e: a service that counts by the second throttles a whole half second, and does not mean it."""
 
@@ -292,6 +348,8 @@ class AdaptiveRate:
         self._ceiling_rps = 0.0
         self._room = 1.0
         self._stepped_at = 0.0
+        self._way_back = _WayBack()
+        self._fallen_rps: float | None = None  # where the way back began, while it is under way
 
     def due(self, now: float) -> float:
         """See :meth:`Rate.due`."""
@@ -329,7 +387,7 @@ class AdaptiveRate:
 
     def learned(self) -> float | None:
         """See :meth:`Rate.learned`."""
-        return self._limit_rps if self.limit_found else None
+        return self._limit_rps if self.limit_found and self._limit_rps > _WayBack.FLOOR_RPS else None
 
     @property
     def _trip(self) -> float:
@@ -339,10 +397,11 @@ class AdaptiveRate:
         self._limit_rps = min(max(self._limit_rps, LEAST_RPS), self._most_rps)
         rps = self._limit_rps
         if self._phase is _Phase.TRACK:
-            self._best_rps = max(self._best_rps, self._limit_rps)
+            self._best_rps = max(self._best_rps, min(self._limit_rps, self._proven_rps))
+            self._way_back.highest_rps = max(self._way_back.highest_rps, self._best_rps)
             self._slow = self._limit_rps < self.SLOW * self._best_rps
-            most = self.MOST_SHARE_SLOW if self._slow else self.MOST_SHARE
-            self._aim = min(self._own_share() + self._chance.share, most)
+            most = self.MOST_CHANCE_SLOW if self._slow else self.MOST_CHANCE
+            self._aim = self._own_share() + min(self._chance.share, most)
             # Where chance throttles too, only a wider swing tells it from the limit in time.
             swing = self.SWING + self._aim + self._chance.share
             rps *= 1.0 - swing if self._low else 1.0 + swing
@@ -350,6 +409,11 @@ class AdaptiveRate:
         self._sent.changed(now, self.rps, low=self._low)
 
     def _ramp(self, sent_at: float, now: float, *, throttled: bool) -> None:
+        if throttled and self._fallen_rps is not None:
+            reached = self._way_back.reached_rps(self._limit_rps, fallen_rps=self._fallen_rps, accepted=self._accepted)
+            self._limit_rps = self._peak_rps = reached
+            self._found(now)
+            return
         if throttled:
             self._suspect(sent_at, now)
             return
@@ -358,10 +422,14 @@ class AdaptiveRate:
         if self._idle < 0.5:
             trips = self.CAREFUL_ROUND_TRIPS if self._limit_rps < self.CAREFUL_RPS else self.DOUBLING_ROUND_TRIPS
             doubling = min(max(trips * self._trip, self.QUICKEST_DOUBLING_SECONDS), self.SLOWEST_DOUBLING_SECONDS)
-            self._limit_rps *= 2.0 ** min(0.5, (now - self._grown_at) / doubling)
-        # One answer may have been quick by luck.
-        in_flight = min(self.FIRST_IN_FLIGHT, 0.5 + 0.5 * self._accepted)
-        self._limit_rps = max(self._limit_rps, in_flight / self._trip)
+            most = 0.5 if self._fallen_rps is None else 1.0
+            self._limit_rps *= 2.0 ** min(most, (now - self._grown_at) / doubling)
+        if self._fallen_rps is None:
+            # One answer may have been quick by luck.
+            in_flight = min(self.FIRST_IN_FLIGHT, 0.5 + 0.5 * self._accepted)
+            self._limit_rps = max(self._limit_rps, in_flight / self._trip)
+        else:
+            self._schedule.hasten(now + 1.0 / self._limit_rps)
         self._grown_at = now
 
     def _suspect(self, sent_at: float, now: float) -> None:
@@ -404,8 +472,19 @@ class AdaptiveRate:
         # (round trips of a millisecond get that far).
         return min(limit_rps, 0.45 * self._accepted / max(now - self._began_at, 0.3))
 
+    def _start_again(self, now: float) -> None:
+        """From where it is up, as at the start; what is throttled on the way ends it."""
+        self._phase = _Phase.RAMP
+        self._fallen_rps = self._limit_rps
+        self._limit_rps = self._way_back.first_rps(self._limit_rps)
+        self._schedule.hasten(now + 1.0 / self._limit_rps)
+        self._best_rps = 0.0
+        self._accepted = 0
+        self._grown_at = now
+
     def _found(self, now: float) -> None:
         self._phase = _Phase.TRACK
+        self._fallen_rps = None
         self.limit_found = True
         self._ceiling_rps = self._peak_rps
         self._surprise = 0.3  # the limit is known by a third: the next answers count for much
@@ -444,20 +523,26 @@ class AdaptiveRate:
             step = max(step, -self._room)
             self._room += min(step, 0.0)
         elif self._idle < 0.5:
-            step = self._growth(step, aim, memory, pressed=expected > aim, calm=calm)
+            unseen = max(aim, 1.0 - self.ABOVE_PROVEN * self._proven_rps / sent_rps) if calm else aim
+            step = self._growth(step, unseen, memory, pressed=expected > aim, calm=calm)
         else:
             step = 0.0
         self._limit_rps *= math.exp(step)
+        if not throttled and self._way_back.taken(now, self._limit_rps, in_a_row=self._calm):
+            self._start_again(now)
 
-    def _growth(self, step: float, aim: float, memory: float, *, pressed: bool, calm: bool) -> float:
+    def _growth(self, step: float, unseen: float, memory: float, *, pressed: bool, calm: bool) -> float:
         """What an accepted answer adds: ``step``, and more the longer throttles that were aimed at have not come.
 
         Many times as much where time has passed without one, too: then the limit is probably another than it was. The
         sixth power: where one is missing it adds little, since that is luck; where three are, about all that it may.
 
         After a cut that went too deep the way back is quick, as far as where it came from.
+
+        Args:
+            unseen: how likely it was that this request is throttled, if the limit is still where it was.
         """
-        self._missing += aim
+        self._missing += unseen
         if self._missing < 1.0:
             self._proven_rps = self._limit_rps
         if not pressed:
@@ -476,8 +561,8 @@ class AdaptiveRate:
 
     def _own_share(self) -> float:
         """The share of throttles that this rate aims at where none come by chance; faster callers aim lower."""
-        share: float = 0.0125 * (5.0 / self._limit_rps) ** 0.45  # mypy: a float to a power is Any
-        return min(max(share, 0.001), 0.014)
+        share: float = 0.0155 * (5.0 / self._limit_rps) ** 0.55  # mypy: a float to a power is Any
+        return min(max(share, 0.001), 0.019)
 
 
 class RetryBudget:

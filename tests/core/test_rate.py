@@ -104,7 +104,7 @@ def test_twice_the_limit_is_found(limit: float, within_seconds: float) -> None:
 
 def test_ten_times_the_limit_is_found_the_sooner_the_longer_nothing_is_throttled() -> None:
     client, _ = ran(World(5, 10, changes=((60.0, 50.0),)), 110.0)
-    grown = [client.rps(at, at + 5.0) for at in (60.0, 70.0, 80.0, 105.0)]
+    grown = [client.rps(at, at + 5.0) for at in (60.0, 65.0, 70.0, 105.0)]
     assert grown[1] - grown[0] < grown[2] - grown[1]
     assert grown[-1] >= 0.9 * 50
     assert client.share(60.0, 110.0) <= 3.0
@@ -176,6 +176,29 @@ def test_a_service_that_lets_nothing_through_is_asked_every_five_seconds_and_no_
     client, rate = ran(World(1e-9, 0), 300.0)
     assert rate.rps == pytest.approx(LEAST_RPS, rel=0.1)
     assert 15 <= within(client.throttled, 200.0, 300.0) <= 25
+
+
+@pytest.mark.parametrize("limit", [5, 20, 100, 500])
+@pytest.mark.parametrize("part", [0.0, 0.01])
+def test_an_outage_is_left_behind_within_seconds(limit: float, part: float) -> None:
+    client, _ = ran(World(limit, 20, changes=((30.0, part * limit), (60.0, limit))), 100.0)
+    assert within(client.throttled, 32.0, 60.0) <= 40
+    assert client.rps(69.0 if part == 0.0 else 90.0, 98.0) >= 0.9 * limit
+    assert within(client.throttled, 60.0, 98.0) <= 20 + 0.03 * 38 * limit
+
+
+@pytest.mark.parametrize(("limit", "low"), [(20, 2), (100, 5), (300, 5)])
+def test_where_the_limit_is_down_for_good_it_is_looked_for_above_ever_more_seldom(limit: float, low: float) -> None:
+    client, _ = ran(World(limit, 20, changes=((30.0, low),)), 400.0)
+    assert client.rps(60.0, 398.0) >= 0.97 * low
+    assert client.share(40.0, 130.0) <= 6.0
+    assert client.share(200.0, 398.0) <= 4.0
+
+
+def test_an_outage_is_not_learned_as_a_limit() -> None:
+    _, rate = ran(World(20, 20, changes=((30.0, 0.0),)), 60.0)
+    assert rate.limit_found
+    assert rate.learned() is None
 
 
 def test_silence_changes_nothing() -> None:
