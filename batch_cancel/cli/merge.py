@@ -60,7 +60,11 @@ def merge(
         code = make_one(parts, out, sweep_id=new_sweep_id())
     else:
         expected = Expected.read(_read(sharding), str(sharding))
-        code = asyncio.run(merge_parts(parts, set(map(sweep_id_of, parts)), out, expected))
+        found = {part: sweep_id_of(part) for part in parts}
+        for part, sweep_id in found.items():
+            if sweep_id not in expected.parts:
+                click.echo(f"batch-cancel: warning: {part} is no part of this sharding; it is in the merge too", err=True)
+        code = asyncio.run(merge_parts(parts, set(found.values()), out, expected))
     reports = write_reports(out, formats)
     reader = Ledger.look(out)
     try:

@@ -420,6 +420,7 @@ def test_a_part_that_is_missing_makes_the_whole_incomplete(parts: list[Path], tm
     # the parts were named s-0000 to s-0002, and the sharding expects s-0001 to s-0003
     (tmp_path / "sharding.json").write_text(told.written())
     result = run("--sharding", tmp_path / "sharding.json", *parts[:3], "--out", tmp_path / "whole", "--report", "json")
+    assert [str(part) in result.stderr for part in parts[:3]] == [True, False, False]
     assert result.exit_code == 1, result.output
     whole = report(tmp_path / "whole")
     assert (whole["sweep_id"], whole["complete"]) == ("s", False)
