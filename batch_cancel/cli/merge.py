@@ -63,7 +63,7 @@ def merge(
         found = {part: sweep_id_of(part) for part in parts}
         for part, sweep_id in found.items():
             if sweep_id not in expected.parts:
-                click.echo(f"batch-cancel: warning: {part} is no part of this sharding; it is in the merge too", err=True)
+                click.echo(f"batch-cancel: warning: {part}, merged too, is no part of this sharding", err=True)
         code = asyncio.run(merge_parts(parts, set(found.values()), out, expected))
     reports = write_reports(out, formats)
     reader = Ledger.look(out)

@@ -15,6 +15,9 @@ FEW_RUNS = 3
 SINCE_TOLERANCE = timedelta(seconds=2)
 """Glue's times may be cut to the second, and its filter's edge is not documented."""
 
+SAME_PAGES = 100
+"""So many pages in a row that say the same, or nothing, get nowhere, though each has a new token."""
+
 T = TypeVar("T")
 R = TypeVar("R", bound=GlueReader)
 
@@ -28,10 +31,12 @@ async def pages(
         request: makes the call for a page token.
 
     Raises:
-        CallFailed: a page could not be had, the service gave the same token twice, or (once all pages were given) some
-            of them held what was not asked for.
+        CallFailed: a page could not be had, the service gave the same token twice or the same page again and again, or
+            (once all pages were given) some of them held what was not asked for.
     """
     token: str | None = None
+    last: list[object] | None = None
+    same = 0
     foreign = False
     seen: set[str] = set()
     while True:
@@ -41,6 +46,11 @@ async def pages(
         token = page.next_token
         if token is None:
             break
+        # By name: in a run that goes on the times do, too.
+        names: list[object] = [item.task_run_id if isinstance(item, TaskRun) else item for item in page.items]
+        last, same = names, same + 1 if names == last else 1
+        if same >= SAME_PAGES:
+            raise CallFailed(ErrorKind.OTHER, operation, "RepeatedPage", "the service gave one page again and again")
         if token in seen:
             raise CallFailed(ErrorKind.OTHER, operation, "RepeatedToken", "the service gave the same page token twice")
         seen.add(token)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from itertools import count
+from typing import Any
 
 import pytest
 
@@ -67,6 +69,21 @@ def test_a_listing_with_items_of_another_transform_is_a_listing_that_failed(monk
     assert played.sweep(settings()).exit_code == 1
     assert (target(played).complete, target(played).error_code) == (False, "ForeignItem")
     assert played.outcomes() == {Outcome.STOPPED: active}  # what was this transform's was believed
+
+
+def test_a_listing_that_gives_one_page_for_ever_under_new_tokens_ends_and_is_one_that_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    listed, tokens = SimulatedReader.list_task_runs, count()
+
+    async def first_page(self: SimulatedReader, transform_id: str, **asked: Any) -> Page[TaskRun]:  # noqa: ANN401  # as it is
+        page = await listed(self, transform_id, **{**asked, "next_token": None})
+        return replace(page, next_token=f"token-{next(tokens)}")
+
+    monkeypatch.setattr(SimulatedReader, "list_task_runs", first_page)
+    played = play()
+    assert played.sweep(settings()).exit_code == 1
+    assert (target(played).complete, target(played).error_code) == (False, "RepeatedPage")
 
 
 def test_what_a_listing_of_another_transform_left_out_is_read_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
