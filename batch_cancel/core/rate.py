@@ -223,27 +223,32 @@ class _WayBack:
     """So many requests in a row come before a start."""
     FLOOR_RPS = 1.5 * LEAST_RPS
     """Here no limit was measured: one accepted request is enough for a start, and it begins higher."""
-    WAIT_SECONDS, FLOOR_WAIT_SECONDS = 30.0, 8.0
+    WAIT_SECONDS = 30.0
     """From one start to the next, and after each of them twice as long: where the limit is down for good, each costs
     some throttles."""
+    FLOOR_WAIT_SECONDS = 5.0
+    """From one on the floor to the next: there hardly anything is let through, and no more can be lost."""
     PROVED = 20
     """So many accepted requests after a start prove that it was right."""
 
     def __init__(self) -> None:
         self.highest_rps = 0.0
         self._again_at = 0.0
-        self._waits = 1.0
+        self._wait_seconds = self.WAIT_SECONDS
 
     def taken(self, now: float, rps: float, *, in_a_row: int) -> bool:
         """Whether to start now, after so many accepted requests in a row."""
         on_the_floor = rps <= self.FLOOR_RPS
         if not on_the_floor and rps > 0.5 * self.highest_rps:
-            self._waits = 1.0
+            self._wait_seconds = self.WAIT_SECONDS
         fell_far = on_the_floor or rps < self.FALLEN * self.highest_rps
         if not fell_far or in_a_row < (1 if on_the_floor else self.ACCEPTED) or now < self._again_at:
             return False
-        self._again_at = now + self._waits * (self.FLOOR_WAIT_SECONDS if on_the_floor else self.WAIT_SECONDS)
-        self._waits *= 2.0
+        if on_the_floor:
+            self._again_at = now + self.FLOOR_WAIT_SECONDS
+        else:
+            self._again_at = now + self._wait_seconds
+            self._wait_seconds *= 2.0
         return True
 
     def first_rps(self, rps: float) -> float:
@@ -562,7 +567,7 @@ class AdaptiveRate:
     def _own_share(self) -> float:
         """The share of throttles that this rate aims at where none come by chance; faster callers aim lower."""
         share: float = 0.0155 * (5.0 / self._limit_rps) ** 0.55  # mypy: a float to a power is Any
-        return min(max(share, 0.001), 0.019)
+        return min(max(share, 0.001), 0.017)
 
 
 class RetryBudget:

@@ -884,9 +884,9 @@ of answers costs 20 to 2/s. *2 % thrown at random at 20/s*: learning chance from
 and costs short jobs, company and the start at a small burst. *5/s, burst 100*: some 18 calls are under way when the
 burst is used up, whatever comes then. *Round trips of 1.5 s*: the ramp alone takes a tenth of the first minute.
 *Outages*: without another start, ours and CUBIC never come back from one of ten seconds. Where a hundredth is still let
-through, a start before its end is in vain and the next has to wait: botocore, which never goes below 0.5/s, is back
-sooner at 5 and 20/s. That start is also what a limit pays that is down for good: 5 to 0.5/s and 20 to 2/s were at 6.9
-and 2.9 % without.
+through, a start before its end may be in vain and the next has to wait. Such starts are also what a limit pays that is
+down for good: 5 to 0.5/s and 20 to 2/s were at 6.9 and 2.9 % without. Bounding where a start ends by what was accepted
+since it began saves half a point at 5/s and costs 500/s six seconds.
 
 """
 
