@@ -876,7 +876,8 @@ share of throttles taken for chance, larger gains, growth given back in part or 
 seeds. Larger cuts, none of them given back and no throttle taken for chance bring the least to 75 to 80 %
 and cost 10 to 15 points of use where throttles are thrown at random, and a third of it at fixed windows; dips of 15 and
 25 % to tell company from chance made both worse. Probing in step by the clock, so that what others probe is not taken
-for chance: fewer throttles at 500/s, no fairer, and 5/s found later. *Growth*: steeper at every silence, it costs a
+for chance: fewer throttles at 500/s, no fairer, and 5/s found later. A quick way back only after cuts of a tenth or a
+fifth: 20/s is shared better by 10 to 20 points and 100/s worse by 10, and a window of 50/s loses 5 of use. *Growth*: steeper at every silence, it costs a
 point of throttles everywhere and fixed windows a quarter of their use; given back in full, it loses 5 to 10/s. That
 silence above the last proven rate counts as evidence costs half a point of throttles where others call, and brings 5
 to 50/s past botocore. *Start*: a ramp that doubles in 2.5 round trips costs 6 % throttled on loopback; a longer memory
