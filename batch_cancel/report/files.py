@@ -32,11 +32,13 @@ def write_reports(directory: Path, formats: Iterable[ReportFormat]) -> list[Path
 def write_report(document: Document, form: ReportFormat, directory: Path, path: Path) -> Path:
     """Write one report, private to the user; a file that stood there is replaced in one stroke.
 
+    A link stays one, and so does what is no file: a pipe or a device is written to.
+
     Raises:
         RecordLost: it cannot be written; what stood there still does.
     """
     try:
-        with _replacing(path) as out:
+        with _replacing(path.resolve() if path.is_file() else path) as out:
             render(document, form, directory, out)
     except OSError as error:
         raise RecordLost(
@@ -90,6 +92,10 @@ def opened(directory: Path) -> Iterator[Document]:
 @contextmanager
 def _replacing(path: Path) -> Iterator[TextIO]:
     """A new file beside ``path`` that takes its place at the end, or goes if anything fails."""
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
+            yield out
+        return
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)  # mode 0600
     try:
         # Names and messages may hold lone surrogates (a byte of the command line): escaped rather than lost.

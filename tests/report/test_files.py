@@ -3,6 +3,7 @@ import os
 import sqlite3
 import stat
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,27 @@ def test_a_report_that_fails_leaves_the_old_one(run_dir: Path, monkeypatch: pyte
         write_reports(run_dir, [ReportFormat.JSON])
     assert path.read_bytes() == before
     assert [path.name for path in run_dir.glob(".report*")] == []
+
+
+def test_a_pipe_is_written_to_and_stays_one(run_dir: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    came: list[str] = []
+    reader = threading.Thread(target=lambda: came.append(pipe.read_text(encoding="utf-8")), daemon=True)
+    reader.start()
+    assert call(run_dir, "--out", pipe).exit_code == 0
+    assert pipe.is_fifo()
+    reader.join(timeout=30)
+    (path,) = write_reports(run_dir, [ReportFormat.JSON])
+    assert came == [path.read_text(encoding="utf-8")]
+
+
+def test_a_link_stays_one(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "there.json").write_text("before", encoding="utf-8")
+    (tmp_path / "link.json").symlink_to("there.json")
+    assert call(run_dir, "--out", tmp_path / "link.json").exit_code == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "there.json").read_text(encoding="utf-8"))["schema"]
 
 
 def test_a_directory_in_the_way_is_a_sentence(run_dir: Path) -> None:
