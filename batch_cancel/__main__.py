@@ -48,7 +48,10 @@ def _hear_nothing() -> None:
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:
-    os.write(2, interrupted(128 + signum).encode())
+    try:  # noqa: SIM105  # contextlib would have to be imported before the handlers stand
+        os.write(2, interrupted(128 + signum).encode())
+    except OSError:
+        pass  # nobody to tell changes no exit code
     _hear_nothing_but(128 + signum)
     sys.exit(128 + signum)
 

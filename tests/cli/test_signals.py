@@ -199,6 +199,26 @@ __main__.main()
     assert (done.returncode, done.stderr) == (143, "batch-cancel: interrupted\n")
 
 
+def test_a_standard_error_that_cannot_be_written_to_changes_no_exit_code_of_a_signal() -> None:
+    script = """
+import os, signal, sys
+from batch_cancel.__main__ import main
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "batch_cancel.cli":
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Finder())
+main()
+"""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run([sys.executable, "-c", script], check=False, stderr=writing)
+    finally:
+        os.close(writing)
+    assert done.returncode == 143
+
+
 # Standard output
 
 SAYS = """
