@@ -1,5 +1,6 @@
 """What is said of a command that failed: sentences for people, or a line of JSON where the log has those."""
 
+import contextlib
 import os
 import sys
 from datetime import UTC, datetime
@@ -13,8 +14,13 @@ def say_failure(error: Exception, message: str, exit_code: int) -> None:
     """Say on standard error why a command ends.
 
     A wrong command line is shown with its usage, as click does. Where the log is JSON it is a line like the others:
-    event ``failed`` with type, message and exit_code.
+    event ``failed`` with type, message and exit_code. Where standard error cannot be written to, nothing is said.
     """
+    with contextlib.suppress(OSError):
+        _say(error, message, exit_code)
+
+
+def _say(error: Exception, message: str, exit_code: int) -> None:
     if logs_json(sys.argv[1:], os.environ):
         click.echo(failure_line(type(error).__name__, message, exit_code), err=True)
     elif isinstance(error, click.ClickException):

@@ -326,11 +326,16 @@ async def _finish(execution: Execution, result: Result, came: Sequence[int], far
 
 
 def tell(output: Output, says: str, level: Level = Level.ERROR) -> None:
-    """A sentence on standard error besides the progress, in the form that the log has."""
+    """A sentence on standard error besides the progress, in the form that the log has.
+
+    Where it cannot be written, the reports and the exit code still tell.
+    """
     if output.log_format == "json":
-        click.echo(as_json(Record(level, "told", {"message": says}, says), datetime.now(UTC)), err=True)
+        said = as_json(Record(level, "told", {"message": says}, says), datetime.now(UTC))
     else:
-        click.echo(f"batch-cancel: {printable(says)}", err=True)
+        said = f"batch-cancel: {printable(says)}"
+    with suppress(OSError):
+        click.echo(said, err=True)
 
 
 def _emf_writer(target: str) -> Callable[[Sequence[str]], None]:

@@ -341,6 +341,19 @@ def test_a_result_that_cannot_be_written_is_in_the_report_s_exit_code(endpoint: 
     assert report_of(endpoint.folder)["exit_code"] == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [("run --discover --dry-run --max-runs 1 --out out", 3), ("report nowhere", 2), ("frobnicate", 2)],
+)
+def test_a_full_disk_below_standard_error_changes_no_exit_code(endpoint: Endpoint, arguments: str, code: int) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = endpoint.run(*arguments.split(), stderr=full)
+    assert done.returncode == code
+    if arguments.startswith("run"):
+        assert report_of(endpoint.folder)["exit_code"] == code
+
+
 def test_a_report_that_cannot_be_written_is_in_the_others_exit_code(endpoint: Endpoint) -> None:
     (endpoint.folder / "out" / "report.csv" / "in the way").mkdir(parents=True)
     done = endpoint.command("run", "--discover", "--yes", "--out", "out")
