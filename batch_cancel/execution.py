@@ -6,12 +6,12 @@ What they share is here; how they look, ask and are interrupted is theirs.
 import contextlib
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from batch_cancel.core.errors import AccessStopped, BatchCancelError, InputError, RecordLost, UsageError
+from batch_cancel.core.errors import AccessStopped, BatchCancelError, InputError, LedgerError, RecordLost, UsageError
 from batch_cancel.core.events import OnEvent
 from batch_cancel.engine.ending import Result
 from batch_cancel.glue.api import Service
@@ -138,11 +138,10 @@ async def finish(
 
     try:
         reports = _write_reports(directory, settings, shown)
-    except BatchCancelError as error:
-        lost = RecordLost(str(error))  # so too where the ledger is no more: that is no wrong input, which calls nothing
+    except RecordLost as lost:
         await _amend_what_can_be(directory, settings, lost.exit_code, shown)
         await tell_of_failure(settings, sweep_id, lost, outbox=outbox)
-        raise lost from error
+        raise
     place: S3Place | None = None
     faults: list[str] = []
 
@@ -230,7 +229,8 @@ async def amend(directory: Path, settings: Settings, exit_code: int, shown: Path
     Raises:
         RecordLost: ledger or reports cannot be written.
     """
-    ledger = Ledger.open(directory)
+    with _no_wrong_input():
+        ledger = Ledger.open(directory)
     try:
         await ledger.set_facts(exit_code=exit_code)
     finally:
@@ -269,15 +269,24 @@ async def _amend_what_can_be(directory: Path, settings: Settings, exit_code: int
     """The same where a report is known not to be writable: the others say the code all the same."""
     for form in settings.report.formats:
         one = replace(settings, report=replace(settings.report, formats=(form,)))
-        with contextlib.suppress(BatchCancelError):
+        with contextlib.suppress(RecordLost):
             await amend(directory, one, exit_code, shown)
+
+
+@contextlib.contextmanager
+def _no_wrong_input() -> Iterator[None]:
+    """Behind a sweep, a ledger that is gone or in use is a lost record: wrong input says that nothing was called."""
+    try:
+        yield
+    except LedgerError as error:
+        raise RecordLost(str(error)) from error
 
 
 def _write_reports(directory: Path, settings: Settings, shown: Path | None) -> list[Path]:
     from batch_cancel.report.files import opened, write_report  # noqa: PLC0415  # not before the first call
 
     formats = settings.report.formats
-    with opened(directory) as document:
+    with _no_wrong_input(), opened(directory) as document:
         return [write_report(document, form, shown or directory, directory / f"report.{form}") for form in formats]
 
 
@@ -285,7 +294,7 @@ def _emit(directory: Path, emf: Callable[[Sequence[str]], None]) -> str | None:
     from batch_cancel.delivery.metrics import metric_lines  # noqa: PLC0415  # for those who want it
     from batch_cancel.report.files import opened  # noqa: PLC0415
 
-    with opened(directory) as document:
+    with _no_wrong_input(), opened(directory) as document:
         lines = list(metric_lines(document, datetime.now(UTC)))
     try:
         emf(lines)

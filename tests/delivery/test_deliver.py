@@ -122,6 +122,16 @@ def test_a_ledger_that_is_gone_before_the_reports_is_a_lost_record_and_is_told_o
     assert (notification["exit_code"], notification["began"]) == (1, True)
 
 
+def test_a_ledger_that_another_process_has_taken_up_meanwhile_is_no_wrong_input(cloud: Cloud) -> None:
+    play = Play()
+    wanted = replace(told(cloud), report=Report(s3="s3://no-such-bucket/x"))
+    assert play.sweep(wanted).exit_code == 0
+    resumed = Ledger.open(play.directory)
+    with pytest.raises(RecordLost, match="is in use"):  # and not 2: requests were made
+        deliver(cloud, play, wanted, 0)
+    asyncio.run(resumed.close())
+
+
 def test_an_exit_code_that_says_more_than_1_stays(cloud: Cloud) -> None:
     play = Play()
     wanted = replace(told(cloud), report=Report(s3="s3://no-such-bucket/x"))
