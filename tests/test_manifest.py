@@ -12,8 +12,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch_cancel.core.errors import InputError, Problem
+from batch_cancel.core.errors import InputError, Problem, UsageError
 from batch_cancel.manifest import ManifestRow, format_by_ending, read_manifest
+from batch_cancel.manifest.read import copy_manifest
 from batch_cancel.settings import ManifestFormat
 
 CSV, TSV, YAML = ManifestFormat.CSV, ManifestFormat.TSV, ManifestFormat.YAML
@@ -477,3 +478,13 @@ def test_a_file_that_is_refused_says_what_to_do_instead(
 def test_digits_with_a_leading_zero_are_to_be_quoted_in_yaml() -> None:
     (row,) = read("- {transform_id: a, task_run_id: b, account_id: 012345678901}", YAML)
     assert isinstance(row, Problem) and 'quote it, "012345678901"' in row.message
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_where_there_is_no_room_for_a_list_the_list_is_not_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text(H + "t,r\n")
+    with pytest.raises(UsageError) as refused:
+        copy_manifest(str(tmp_path / "runs.csv"), CSV, Path("/dev/full"))
+    assert not isinstance(refused.value, InputError)
+    says = "the list cannot be kept in /dev while it is read: No space left on device; nothing was called"
+    assert str(refused.value) == says

@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -10,12 +9,13 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, assert_never
 
-from batch_cancel.core.errors import InputError, Problem
+from batch_cancel.core.errors import InputError, Problem, UsageError
 from batch_cancel.core.wording import quoted
 from batch_cancel.manifest.rows import ManifestRow
 from batch_cancel.settings import ManifestFormat
 
 STANDARD_INPUT = "-"
+BLOCK_BYTES = 1 << 16
 
 ENDINGS = {
     ".csv": ManifestFormat.CSV,
@@ -87,15 +87,27 @@ def copy_manifest(path: str, file_format: ManifestFormat | None, to: Path) -> Pa
 
     Raises:
         InputError: as :func:`read_manifest` does before its first row.
+        UsageError: there is no room for it; the list is not what is wrong.
     """
     if file_format is None:
         format_by_ending(path)  # a fault that need not be waited for
     try:
-        with _opened(path, None) as stream, to.open("wb") as file:
-            shutil.copyfileobj(stream, file)
+        with to.open("wb") as file:
+            file.writelines(_blocks(path))
+    except OSError as error:
+        raise UsageError(
+            f"the list cannot be kept in {to.parent} while it is read: {error.strerror or error}; nothing was called"
+        ) from error
+    return to
+
+
+def _blocks(path: str) -> Iterator[bytes]:
+    try:
+        with _opened(path, None) as stream:
+            while block := stream.read(BLOCK_BYTES):
+                yield block
     except OSError as error:
         raise _refused("<stdin>" if path == STANDARD_INPUT else path, os_fault(error)) from error
-    return to
 
 
 def _opened(path: str, stdin: BinaryIO | None) -> AbstractContextManager[BinaryIO]:
