@@ -140,15 +140,15 @@ class Plan:
             GuardrailRefused: another process was quicker.
             RecordLost: no mark can be written, neither beside the plan nor in the user's state directory.
         """
-        place = f" in {directory.resolve()}\n"
-        told = f"at {rfc3339(now)}{place}"
+        place = f"{directory.resolve()}\n"
+        told = f"at {rfc3339(now)} in {place}"
         marked = 0
         for mark in self._marks():
             try:
                 mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 handle = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             except FileExistsError:
-                if _text(mark).endswith(place):
+                if _text(mark).partition(" in ")[2] == place:
                     marked += 1
                     continue
                 self.check_unused()

@@ -142,6 +142,16 @@ def test_a_process_that_dies_when_the_plan_is_marked_has_used_it_up_for_nobody_b
     assert (resumed.exit_code, play.active()) == (0, 0)
 
 
+def test_a_run_directory_whose_name_ends_like_another_s_mark_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    plan, out = planned(Play(), tmp_path / "plan.json"), tmp_path / "out"
+    plan.use_up(tmp_path / "a in " / out.relative_to("/"), datetime.now(UTC))
+    with pytest.raises(GuardrailRefused, match="applied before"):
+        plan.use_up(out, datetime.now(UTC))
+
+
 def test_another_plan_that_takes_the_place_of_the_reviewed_one_is_not_applied_for_it(tmp_path: Path) -> None:
     play = Play()
     plan = planned(play, tmp_path / "plan.json")
