@@ -209,7 +209,9 @@ def _after_a_dry_run(document: Document) -> Iterator[Step]:
     if typed[:2] == ["batch-cancel", "apply"]:
         yield Step("Cancel what is left of the plan, and nothing else:", shlex.join(without))
     elif typed[:2] == ["batch-cancel", "run"] and "--dry-run" in typed:
-        asking = "without a question, since it says --yes" if "--yes" in without else "after a last question"
+        counted_before = _value_of("--confirm-count", without) is not None
+        consent = "--yes" if "--yes" in without else "--confirm-count" if counted_before else None
+        asking = f"without a question, since it says {consent}" if consent else "after a last question"
         yield Step(
             f"Cancel, {asking}: the same command without --dry-run{_from_stdin(typed)}:",
             shlex.join(without),

@@ -57,6 +57,21 @@ def test_a_dry_run_is_followed_by_the_same_command_without_its_flag(tmp_path: Pa
     assert "critical *" in words
 
 
+@pytest.mark.parametrize(
+    ("consent", "asking"),
+    [
+        ("", "after a last question"),
+        ("--yes ", "without a question, since it says --yes"),
+        ("--confirm-count 1 ", "without a question, since it says --confirm-count"),
+        ("--confirm-count=1 ", "without a question, since it says --confirm-count"),
+    ],
+)
+def test_whether_the_next_command_asks_is_said(tmp_path: Path, consent: str, asking: str) -> None:
+    command = f"batch-cancel run --discover {consent}--dry-run"
+    _, _, (step,) = told(tmp_path, Outcome.WOULD_CANCEL, command=command, **OTHERWISE)
+    assert step.text == f"Cancel, {asking}: the same command without --dry-run:"
+
+
 def test_a_manifest_from_standard_input_has_to_come_again(tmp_path: Path) -> None:
     command = "batch-cancel run --manifest - --dry-run"
     _, _, (step,) = told(tmp_path, Outcome.WOULD_CANCEL, command=command, **OTHERWISE)
