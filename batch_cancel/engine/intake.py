@@ -171,8 +171,8 @@ class _Targets:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._ids: dict[Target, int] = {}
-        self._first: dict[tuple[Access, str], tuple[int, str | None]] = {}
-        """By way in and region: the id of the first target, and its account."""
+        self._of_way_in: dict[tuple[Access, str], tuple[int, str | None]] = {}
+        """By way in and region: the id of the target that rows without an account are of, and its account."""
 
     async def id_of(self, target: Target) -> int:
         """The target's id in the ledger, which it enters if it is new."""
@@ -183,14 +183,14 @@ class _Targets:
 
     async def _enter(self, target: Target) -> int:
         way_in = (target.access, target.region)
-        target_id, account_id = self._first.get(way_in, (None, None))
+        target_id, account_id = self._of_way_in.get(way_in, (None, None))
         if target_id is None or (account_id and target.account_id):  # two names contradict each other: one is refused
             target_id = await self._ledger.add_target(target)
         elif target.account_id:
             self._ledger.set_account(target_id, target.account_id)
         else:
             return target_id
-        self._first[way_in] = target_id, target.account_id
+        self._of_way_in[way_in] = target_id, target.account_id
         return target_id
 
 
