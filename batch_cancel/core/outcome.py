@@ -30,6 +30,11 @@ class Outcome(StrEnum):
     NOT_ATTEMPTED = "not_attempted"
 
 
+def words_of(outcome: str) -> str:
+    """An outcome's name in a sentence; report.json and report.csv have it with an underscore."""
+    return outcome.replace("_", " ")
+
+
 NOT_STOPPED = frozenset(
     {Outcome.FAILED, Outcome.UNKNOWN, Outcome.STUCK_STOPPING, Outcome.DENIED, Outcome.INVALID, Outcome.NOT_FOUND}
 )

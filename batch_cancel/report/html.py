@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.outcome import Outcome, words_of
 from batch_cancel.report import charts
 from batch_cancel.report.advice import next_steps
 from batch_cancel.report.csv import FORMULA_STARTS
@@ -39,7 +39,6 @@ from batch_cancel.report.story import (
     runs,
     source_in_words,
     troubles,
-    words_of,
 )
 
 FIRST_ROWS = 100

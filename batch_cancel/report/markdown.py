@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.outcome import Outcome, words_of
 from batch_cancel.report.advice import next_steps
 from batch_cancel.report.document import TROUBLE, Document, explains
 from batch_cancel.report.story import (
@@ -18,7 +18,6 @@ from batch_cancel.report.story import (
     runs,
     source_in_words,
     troubles,
-    words_of,
 )
 
 LARGEST_BYTES = 850_000

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from batch_cancel.core.errors import ENTERING, REGION_NOT_ENABLED, Guardrail
-from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.outcome import Outcome, words_of
 from batch_cancel.ledger.reader import TargetRow
 from batch_cancel.report.document import Document
 
@@ -101,11 +101,6 @@ def meaning(document: Document, outcome: Outcome) -> str:
     if outcome is Outcome.UNKNOWN and document.in_doubt:
         return "it is not known whether its request was sent; resume reads it back first"
     return MEANING[outcome]
-
-
-def words_of(outcome: str) -> str:
-    """An outcome's name in a sentence; report.json and report.csv have it with an underscore."""
-    return outcome.replace("_", " ")
 
 
 def headline(document: Document, directory: Path | None = None) -> Headline:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from batch_cancel.core.outcome import NOT_STOPPED
+from batch_cancel.core.outcome import NOT_STOPPED, words_of
 from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.report.advice import next_steps
 from batch_cancel.report.document import Document
@@ -18,7 +18,6 @@ from batch_cancel.report.story import (
     how_it_came_back,
     meaning,
     troubles,
-    words_of,
 )
 
 WIDEST = 100

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
-from batch_cancel.cli.progress.status import Status, words
+from batch_cancel.cli.progress.status import Status
 from batch_cancel.cli.wording import cause, counted, printable, rate, took
 from batch_cancel.core.events import (
     Accepted,
@@ -32,7 +32,7 @@ from batch_cancel.core.events import (
     TargetRecovered,
     Warned,
 )
-from batch_cancel.core.outcome import NOT_STOPPED, Outcome
+from batch_cancel.core.outcome import NOT_STOPPED, Outcome, words_of
 from batch_cancel.core.task_run import Target
 
 NAMED_TARGETS = 4
@@ -171,7 +171,7 @@ class Records:
             "outcome": event.outcome,
             "error_code": event.code,
         }
-        text = f"{_where(event)}: {words(event.outcome)}"
+        text = f"{_where(event)}: {words_of(event.outcome)}"
         if event.code:
             text += f" ({printable(event.code)})"
         if event.outcome not in NOT_STOPPED:

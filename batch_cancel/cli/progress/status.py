@@ -8,7 +8,7 @@ from batch_cancel.cli.progress.counters import LONG_WINDOW_SECONDS, Counters, Sp
 from batch_cancel.cli.wording import clock, counted, printable, rate
 from batch_cancel.core.duration import format_duration
 from batch_cancel.core.events import Phase
-from batch_cancel.core.outcome import ERRORS, NOT_STOPPED, Outcome
+from batch_cancel.core.outcome import ERRORS, NOT_STOPPED, Outcome, words_of
 
 TITLES = {
     None: "Starting",
@@ -266,7 +266,7 @@ class Status:
             parts.append(f"slowed by {friction}")
         if failures := self.failures():
             parts.append(f"failed {failures}")
-        trouble = [f"{n:,} {words(outcome)}" for outcome, n in self.outcomes() if outcome in NOT_STOPPED]
+        trouble = [f"{n:,} {words_of(outcome)}" for outcome, n in self.outcomes() if outcome in NOT_STOPPED]
         if trouble:
             parts.append(", ".join(trouble))
         if in_trouble := len(self.counters.trouble()):
@@ -343,11 +343,6 @@ class Status:
     def _verify(self, _: int | None) -> tuple[str, int, int | None, str]:
         settled, asked = self.counters.settled, self.counters.to_settle
         return "verify", settled, asked, f"{settled:,} of {counted(asked, 'run')} settled"
-
-
-def words(outcome: Outcome) -> str:
-    """An outcome's name as words of a sentence."""
-    return outcome.replace("_", " ")
 
 
 def _left(total: int | None, done: int, speed: Speed) -> float | None:

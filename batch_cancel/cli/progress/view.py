@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from batch_cancel.cli.progress.status import Status, words
+from batch_cancel.cli.progress.status import Status
 from batch_cancel.cli.progress.terminal import Line
 from batch_cancel.cli.wording import cause, clock, printable
-from batch_cancel.core.outcome import NOT_STOPPED, Outcome
+from batch_cancel.core.outcome import NOT_STOPPED, Outcome, words_of
 
 LABEL = 11
 BAR_FROM, WIDE_FROM = 60, 120
@@ -101,7 +101,7 @@ class View:
         lines: list[list[tuple[str, str]]] = []
         room = 0
         for outcome, number in self._status.outcomes():
-            text = f"{number:,} {words(outcome)}"
+            text = f"{number:,} {words_of(outcome)}"
             style = "bold red" if outcome in NOT_STOPPED else "green" if outcome in GOOD else ""
             if not lines or len(text) + 3 > room:
                 lines.append([(_label("" if lines else "outcomes"), "dim"), (text, style)])
