@@ -873,21 +873,21 @@ at 100/s it has 76 to 86 %. botocore and AIMD share more equally than ours.
 
 What was tried where a bar is missed. *Sharing*: aims drawn towards equal parts by an instance's own rate, a capped
 share of throttles taken for chance, larger gains, growth given back in part or whole: all within the noise of ten
-seeds. Larger cuts, none of them given back and no throttle taken for chance bring the least to 75 to 80 %
-and cost 10 to 15 points of use where throttles are thrown at random, and a third of it at fixed windows; dips of 15 and
-25 % to tell company from chance made both worse. Probing in step by the clock, so that what others probe is not taken
-for chance: fewer throttles at 500/s, no fairer, and 5/s found later. A quick way back only after cuts of a tenth or a
-fifth: 20/s is shared better by 10 to 20 points and 100/s worse by 10, and a window of 50/s loses 5 of use. *Growth*: steeper at every silence, it costs a
-point of throttles everywhere and fixed windows a quarter of their use; given back in full, it loses 5 to 10/s. That
-silence above the last proven rate counts as evidence costs half a point of throttles where others call, and brings 5
-to 50/s past botocore. *Start*: a ramp that doubles in 2.5 round trips costs 6 % throttled on loopback; a longer memory
-of answers costs 20 to 2/s. *2 % thrown at random at 20/s*: learning chance from 120 answers instead of 200 meets it,
-and costs short jobs, company and the start at a small burst. *5/s, burst 100*: some 18 calls are under way when the
-burst is used up, whatever comes then. *Round trips of 1.5 s*: the ramp alone takes a tenth of the first minute.
-*Outages*: without another start, ours and CUBIC never come back from one of ten seconds. Where a hundredth is still let
-through, a start before its end may be in vain and the next has to wait. Such starts are also what a limit pays that is
-down for good: 5 to 0.5/s and 20 to 2/s were at 6.9 and 2.9 % without. Bounding where a start ends by what was accepted
-since it began saves half a point at 5/s and costs 500/s six seconds.
+seeds. Larger cuts, none of them given back and no throttle taken for chance bring the least to 75 to 80 % and cost 10
+to 15 points of use where throttles are thrown at random, and a third of it at fixed windows; dips of 15 and 25 % to
+tell company from chance made both worse. Probing in step by the clock, so that what others probe is not taken for
+chance: fewer throttles at 500/s, no fairer, and 5/s found later. A quick way back only after cuts of a tenth or a
+fifth: 20/s is shared better by 10 to 20 points and 100/s worse by 10, and a window of 50/s loses 5 of use. *Growth*:
+steeper at every silence, it costs a point of throttles everywhere and fixed windows a quarter of their use; given back
+in full, it loses 5 to 10/s. That silence above the last proven rate counts as evidence costs half a point of throttles
+where others call, and brings 5 to 50/s past botocore. *Start*: a ramp that doubles in 2.5 round trips costs 6 %
+throttled on loopback; a longer memory of answers costs 20 to 2/s. *2 % thrown at random at 20/s*: learning chance from
+120 answers instead of 200 meets it, and costs short jobs, company and the start at a small burst. *5/s, burst 100*:
+some 18 calls are under way when the burst is used up, whatever comes then. *Round trips of 1.5 s*: the ramp alone takes
+a tenth of the first minute. *Outages*: without another start, ours and CUBIC never come back from one of ten seconds.
+Where a hundredth is still let through, a start before its end may be in vain and the next has to wait. Such starts are
+also what a limit pays that is down for good: 5 to 0.5/s and 20 to 2/s were at 6.9 and 2.9 % without. Bounding where a
+start ends by what was accepted since it began saves half a point at 5/s and costs 500/s six seconds.
 
 """
 
