@@ -222,8 +222,8 @@ def write_plan(
             for told, row in zip(summary["targets"], reader.targets(), strict=True)
         ],
         "counts": {"cancel": len(cancel), "exclude": len(exclude)},
-        "estimated_dpu_hours": summary["totals"]["estimated_dpu_hours"],
-        "estimated_cost": summary["totals"]["estimated_cost"],
+        "estimated_dpu_hours": summary["totals"]["selected"]["estimated_dpu_hours"],
+        "estimated_cost": summary["totals"]["selected"]["estimated_cost"],
         "cancel": cancel,
         "exclude": exclude,
     }

@@ -84,6 +84,8 @@ def test_exclusions_stand_in_the_plan_with_their_rule(tmp_path: Path) -> None:
         "cancel": len(plan.document["cancel"]),
         "exclude": len(plan.document["exclude"]),
     }
+    hours = sum(entry["estimated_dpu_hours"] for entry in plan.document["cancel"])
+    assert plan.document["estimated_dpu_hours"] == pytest.approx(hours, abs=0.001)  # what is reviewed, and no more
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -57,7 +57,7 @@ from batch_cancel.simulator.settings import (
 )
 from batch_cancel.simulator.world import World
 from batch_cancel.stop import Stop, StopCause
-from tests.sweeps import Play, no, settings, yes
+from tests.sweeps import BEGAN_AT, Play, no, settings, yes
 
 FLEET = FleetSettings(transforms=6, runs=40)
 PROFILES = {"a": "111111111111", "b": "111111111111"}
@@ -880,3 +880,16 @@ def test_a_deadline_before_the_targets_are_known_is_no_clean_end() -> None:
     assert play.active() > 0
     assert play.resume(settings(targets=several)).exit_code == 0
     assert play.active() == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_outage_is_not_hammered_and_those_who_wait_go_on_as_soon_as_it_is_over(seed: int) -> None:
+    asked = ("CancelMLTaskRun", "GetMLTaskRun")
+    outage = Fault(FaultKind.UNAVAILABLE, operations=asked, from_seconds=1.0, until_seconds=11.0)
+    friction = Fault(FaultKind.INTERNAL, 0.25, operations=asked)
+    fleet = FleetSettings(transforms=6, runs=400, ended_share=0.0)
+    play = Play(WorldSettings(seed=seed, fleet=fleet, faults=(outage, friction)))
+    play.sweep(settings())
+    seconds = [entry.at - BEGAN_AT for entry in play.world.log if entry.operation in asked]
+    assert 70 <= sum(4.0 <= at < 8.0 for at in seconds) <= 120  # 20 a second
+    assert sum(12.0 <= at < 17.0 for at in seconds) >= 350

@@ -11,6 +11,8 @@ from typing import Protocol
 
 LEAST_RPS = 0.2
 """However it goes, a request every five seconds still looks whether the service lets anything through."""
+FIRST_RPS = 10.0
+"""Where a start begins of which nothing is known."""
 
 
 class Feedback(Enum):
@@ -236,8 +238,8 @@ class _WayBack:
         self._again_at = 0.0
         self._wait_seconds = self.WAIT_SECONDS
 
-    def taken(self, now: float, rps: float, *, in_a_row: int) -> bool:
-        """Whether to start now, after so many accepted requests in a row."""
+    def begin(self, now: float, rps: float, *, in_a_row: int) -> bool:
+        """Begin now, after so many accepted requests in a row, if it is time to; whether it was."""
         on_the_floor = rps <= self.FLOOR_RPS
         if not on_the_floor and rps > 0.5 * self.highest_rps:
             self._wait_seconds = self.WAIT_SECONDS
@@ -255,7 +257,7 @@ class _WayBack:
         """Where a start begins that is taken at this rate."""
         if rps > self.FLOOR_RPS:
             return rps
-        return max(rps, min(AdaptiveRate.FIRST_RPS, self.FALLEN * self.highest_rps))
+        return max(rps, min(FIRST_RPS, self.FALLEN * self.highest_rps))
 
     def reached_rps(self, rps: float, *, fallen_rps: float, accepted: int) -> float:
         """The limit, where a start that was taken at ``fallen_rps`` ends at this rate: half of it, as far as proved."""
@@ -281,7 +283,6 @@ class AdaptiveRate:
         most_rps: never faster than this.
     """
 
-    FIRST_RPS = 10.0
     FIRST_IN_FLIGHT = 2.0
     """From the first round trip on the start goes at least as fast as keeps so many in flight: it costs no more."""
     DOUBLING_ROUND_TRIPS = 5.0
@@ -319,7 +320,7 @@ class AdaptiveRate:
     """In powers of e: a service that counts by the second throttles a whole half second, and does not mean it."""
 
     def __init__(self, *, start_rps: float | None = None, most_rps: float = math.inf) -> None:
-        self.rps = min(self.FIRST_RPS if start_rps is None else max(start_rps, LEAST_RPS), most_rps)
+        self.rps = min(FIRST_RPS if start_rps is None else max(start_rps, LEAST_RPS), most_rps)
         self.limit_found = False
         self._most_rps = most_rps
         self._limit_rps = self.rps
@@ -414,22 +415,23 @@ class AdaptiveRate:
         self._sent.changed(now, self.rps, low=self._low)
 
     def _ramp(self, sent_at: float, now: float, *, throttled: bool) -> None:
-        if throttled and self._fallen_rps is not None:
-            reached = self._way_back.reached_rps(self._limit_rps, fallen_rps=self._fallen_rps, accepted=self._accepted)
-            self._limit_rps = self._peak_rps = reached
-            self._found(now)
-            return
+        fallen_rps = self._fallen_rps
         if throttled:
-            self._suspect(sent_at, now)
+            if fallen_rps is None:
+                self._suspect(sent_at, now)
+            else:
+                reached = self._way_back.reached_rps(self._limit_rps, fallen_rps=fallen_rps, accepted=self._accepted)
+                self._limit_rps = self._peak_rps = reached
+                self._found(now)
             return
         self._accepted += 1
         self._chance.saw(throttled=False, low=True, rps=self._limit_rps)
         if self._idle < 0.5:
             trips = self.CAREFUL_ROUND_TRIPS if self._limit_rps < self.CAREFUL_RPS else self.DOUBLING_ROUND_TRIPS
             doubling = min(max(trips * self._trip, self.QUICKEST_DOUBLING_SECONDS), self.SLOWEST_DOUBLING_SECONDS)
-            most = 0.5 if self._fallen_rps is None else 1.0
+            most = 0.5 if fallen_rps is None else 1.0
             self._limit_rps *= 2.0 ** min(most, (now - self._grown_at) / doubling)
-        if self._fallen_rps is None:
+        if fallen_rps is None:
             # One answer may have been quick by luck.
             in_flight = min(self.FIRST_IN_FLIGHT, 0.5 + 0.5 * self._accepted)
             self._limit_rps = max(self._limit_rps, in_flight / self._trip)
@@ -483,7 +485,7 @@ class AdaptiveRate:
         self._fallen_rps = self._limit_rps
         self._limit_rps = self._way_back.first_rps(self._limit_rps)
         self._schedule.hasten(now + 1.0 / self._limit_rps)
-        self._best_rps = 0.0
+        self._best_rps = 0.0  # what comes next may be the limit for good, and is no slow one then
         self._accepted = 0
         self._grown_at = now
 
@@ -533,7 +535,7 @@ class AdaptiveRate:
         else:
             step = 0.0
         self._limit_rps *= math.exp(step)
-        if not throttled and self._way_back.taken(now, self._limit_rps, in_a_row=self._calm):
+        if not throttled and self._way_back.begin(now, self._limit_rps, in_a_row=self._calm):
             self._start_again(now)
 
     def _growth(self, step: float, unseen: float, memory: float, *, pressed: bool, calm: bool) -> float:
@@ -576,7 +578,7 @@ class RetryBudget:
     The numbers are those of the AWS SDKs' standard retry quota: 500 tokens, 14 a retry after a transient failure. A
     success gives back seven where the SDKs give one, so that a service that fails three times in ten is still asked as
     fast as its limit allows. Where the SDKs give up without tokens, here a retry waits for its turn in a line that
-    moves at 20 a second: nothing is lost by an outage.
+    moves at 20 a second, and faster as soon as calls succeed: nothing is lost by an outage, and little time after it.
     """
 
     FULL = 500.0
@@ -584,23 +586,35 @@ class RetryBudget:
     SUCCESS_PAYS = 7.0
     RETRIES_PER_SECOND = 20.0
 
+    PER_SECOND = RETRY_COSTS * RETRIES_PER_SECOND
+
     def __init__(self) -> None:
         self._tokens = self.FULL
+        self._spent = 0.0
         self._at: float | None = None
 
     def withdraw(self, now: float) -> float:
-        """Pay for one retry; how many seconds it has to wait for that, 0 where the tokens cover it.
+        """Pay for one retry; returns its place in the line, for :meth:`wait_seconds`.
 
         Args:
             now: seconds on any one monotonic clock.
         """
-        per_second = self.RETRY_COSTS * self.RETRIES_PER_SECOND
-        if self._at is not None:
-            self._tokens = min(self.FULL, self._tokens + per_second * (now - self._at))
-        self._at = now
+        self._earn(now)
         self._tokens -= self.RETRY_COSTS
-        return max(0.0, -self._tokens / per_second)
+        self._spent += self.RETRY_COSTS
+        return self._spent
+
+    def wait_seconds(self, place: float, now: float) -> float:
+        """How long the retry at this place has to wait from now on if nothing succeeds; 0 when it is its turn."""
+        self._earn(now)
+        missing = place - self._spent - self._tokens  # what came behind it in the line has not to be paid for
+        return max(0.0, missing / self.PER_SECOND)
 
     def succeeded(self) -> None:
         """A call succeeded."""
         self._tokens = min(self.FULL, self._tokens + self.SUCCESS_PAYS)
+
+    def _earn(self, now: float) -> None:
+        if self._at is not None:
+            self._tokens = min(self.FULL, self._tokens + self.PER_SECOND * (now - self._at))
+        self._at = now

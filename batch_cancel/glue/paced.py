@@ -28,6 +28,8 @@ THROTTLE_BACKOFF_SECONDS = (0.25, 2.0)
 """Short, because the limiter sets the pace of what comes back too; the grid (tests/bench) shows no more throttles by it
 than by 1 to 20 seconds, and no long tail at the end of a job."""
 TRANSIENT_BACKOFF_SECONDS = (0.2, 20.0)
+LINE_LOOK_SECONDS = 0.25
+"""How often a retry that waits for the budget looks whether successes have moved its line on."""
 NO_PROGRESS_SECONDS = 120.0
 """A target that has let nothing through for so long is given up."""
 MAX_REFRESHES = 2
@@ -289,6 +291,8 @@ class Tries:
     failures: int = 0
     generation: int = field(default=0)
     last: CallFailed | None = None
+    least_seconds: float = 0.0
+    place: float = 0.0
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Call until it succeeds, is refused for good, or the attempts are used up.
@@ -341,9 +345,12 @@ class Tries:
         least, most = THROTTLE_BACKOFF_SECONDS if throttled else TRANSIENT_BACKOFF_SECONDS
         ceiling = min(most, least * 2.0 ** min(30, (self.throttles if throttled else self.failures) - 1))
         delay = self.line.jitter.uniform(0.0, ceiling)
-        if not throttled:
-            delay = max(delay, self.line.budget.withdraw(asyncio.get_running_loop().time()))
-        return max(delay, self.last.retry_after_seconds or 0.0)
+        self.least_seconds = max(delay, self.last.retry_after_seconds or 0.0)
+        if throttled:
+            return self.least_seconds
+        now = asyncio.get_running_loop().time()
+        self.place = self.line.budget.withdraw(now)
+        return max(self.least_seconds, self.line.budget.wait_seconds(self.place, now))
 
     async def _pause(self, seconds: float) -> None:
         line, failure = self.line, self.last
@@ -358,4 +365,12 @@ class Tries:
             await line.renew(self.generation, failure)
             return
         with self.stop.interruptible():
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(self.least_seconds)
+            if failure.kind is ErrorKind.TRANSIENT:
+                await self._turn_to_retry()
+
+    async def _turn_to_retry(self) -> None:
+        """Wait in the budget's line, which moves faster as soon as calls succeed."""
+        budget, loop = self.line.budget, asyncio.get_running_loop()
+        while left := budget.wait_seconds(self.place, loop.time()):  # noqa: ASYNC110  # time moves it, too
+            await asyncio.sleep(min(max(left, 0.001), LINE_LOOK_SECONDS))  # less may not be seen on a clock

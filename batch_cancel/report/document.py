@@ -119,7 +119,9 @@ class Document:
         facts: what the sweep wrote about itself.
         settings: what it was told to do, as plain JSON; empty where that is not known.
         targets: the ledger's targets by their id.
-        whole: sums over all runs; ``by_target`` and ``by_transform`` (those of known capacity) over parts.
+        whole: sums over all runs; ``by_target`` over those of a target.
+        selected: sums over the runs that no rule left alone; ``by_transform`` (those of known capacity) over a
+            transform's. What the others use is not what this sweep is about.
         causes: why runs are in trouble, most pressing first.
         seconds_to_stop: of every stopped run, from our request to the reading that showed it, in ascending order.
         paused: whether some of these contain a pause between two processes, in which nobody looked.
@@ -136,6 +138,7 @@ class Document:
         self.settings = _settings(self.facts)
         self.targets: dict[int, TargetRow] = {row.id: row for row in reader.targets()}
         self.whole = Part()
+        self.selected = Part()
         self.by_target: dict[int, Part] = {target_id: Part() for target_id in self.targets}
         self.by_transform: dict[tuple[int, str], TransformPart] = {}
         self.causes: list[Cause] = []
@@ -270,8 +273,14 @@ class Document:
                 "throttled": sum(totals[1] for totals in calls.values()),
                 "retries": sum(totals[2] for totals in calls.values()),
                 "estimated_dpu_hours": _rounded(self.whole.estimated.total),
-                "estimated_cost": self.estimated_cost(),
+                "estimated_cost": self.estimated_cost(self.whole),
                 "at_most_dpu_hours": _rounded(self.whole.at_most.total),
+                "selected": {
+                    "runs": self.selected.outcomes.total(),
+                    "estimated_dpu_hours": _rounded(self.selected.estimated.total),
+                    "estimated_cost": self.estimated_cost(self.selected),
+                    "at_most_dpu_hours": _rounded(self.selected.at_most.total),
+                },
                 "runs_without_estimate": self.whole.estimated.unknown,
             },
             "rejected": None,  # may be long: filled in, or written row by row, by whoever asks
@@ -282,12 +291,12 @@ class Document:
             "left_out": self.left_out,
         }
 
-    def estimated_cost(self) -> dict[str, Any] | None:
-        """What the estimated DPU-hours cost by the price in the settings; None without a price or without hours."""
+    def estimated_cost(self, part: Part) -> dict[str, Any] | None:
+        """What a part's estimated DPU-hours cost by the price in the settings; None without price or hours."""
         price = self.settings.get("cost")
         if not isinstance(price, dict):
             return None
-        amount = money(self.whole.estimated.total, price["price_per_dpu_hour"])
+        amount = money(part.estimated.total, price["price_per_dpu_hour"])
         if amount is None:
             return None
         return {
@@ -324,7 +333,10 @@ class Document:
         for row in self.reader.runs():
             estimated, at_most = self._cost(row)
             parts = [self.whole, self.by_target[row.target_id]]
-            if at_most is not None or estimated is not None:
+            selected = row.outcome is not Outcome.EXCLUDED
+            if selected:
+                parts.append(self.selected)
+            if selected and (at_most is not None or estimated is not None):
                 transform = TransformPart(
                     transform_id=row.transform_id, name=row.transform_name, target_id=row.target_id
                 )

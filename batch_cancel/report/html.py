@@ -279,10 +279,12 @@ def _tiles(document: Document) -> Iterator[Tile]:
     seconds = document.seconds_to_stop
     if seconds:
         yield Tile(charts.seconds_text(seconds[len(seconds) // 2]), "median time to stop")
-    if document.whole.estimated.total is not None:
-        cost = document.estimated_cost()
-        note = f"estimated {cost['amount']:,.2f} {cost['currency']}" if cost else ""
-        yield Tile(number(round(document.whole.estimated.total, 1)), "DPU-hours used, estimated", note)
+    if document.selected.estimated.total is not None:
+        cost = document.estimated_cost(document.selected)
+        notes = [f"estimated {cost['amount']:,.2f} {cost['currency']}"] if cost else []
+        if document.whole.outcomes[Outcome.EXCLUDED]:
+            notes.append("without the runs left alone")
+        yield Tile(number(round(document.selected.estimated.total, 1)), "DPU-hours used, estimated", "; ".join(notes))
 
 
 def _outcome_bars(document: Document) -> list[Bar]:

@@ -341,13 +341,17 @@ def calls_in_words(document: Document) -> Iterator[str]:
 
 
 def cost_in_words(document: Document) -> Iterator[str]:
-    """The estimate, with all that it does not know."""
-    estimated, at_most = document.whole.estimated, document.whole.at_most
+    """The estimate for the runs that no rule left alone, with all that it does not know; and the others' beside it."""
+    estimated, at_most = document.selected.estimated, document.selected.at_most
+    others = document.whole.outcomes[Outcome.EXCLUDED]
+    of_all = document.whole.estimated
     if estimated.total is not None:
         text = f"Estimated {estimated.total:,.1f} DPU-hours used so far"
+        if others:
+            text += ", without the runs that were left alone"
         if estimated.unknown:
             text += f" by {estimated.known:,} of {runs(estimated.known + estimated.unknown)} (the rest is not known)"
-        cost = document.estimated_cost()
+        cost = document.estimated_cost(document.selected)
         if cost is not None:
             text += (
                 f"; estimated {cost['amount']:,.2f} {cost['currency']}"
@@ -355,7 +359,10 @@ def cost_in_words(document: Document) -> Iterator[str]:
             )
         yield text + "."
     if at_most.total is not None:
-        yield f"At most {at_most.total:,.1f} DPU-hours, if every run had gone on until its time-out."
+        yield f"At most {at_most.total:,.1f} DPU-hours, if each of them had gone on until its time-out."
+    if of_all.total is not None and of_all.known > estimated.known:
+        besides = of_all.total - (estimated.total or 0.0)
+        yield f"Estimated {besides:,.1f} DPU-hours used so far by the runs that were left alone."
 
 
 def place(document: Document, target_id: int) -> str:

@@ -17,6 +17,7 @@ from batch_cancel.manifest import ManifestRow, read_manifest
 from batch_cancel.report.csv import write_csv
 from batch_cancel.report.document import RUN_FIELDS, TROUBLE_FIRST, summary
 from batch_cancel.report.files import opened
+from batch_cancel.report.story import cost_in_words
 from tests.report.ledgers import (
     ACCOUNT,
     ARN,
@@ -191,6 +192,32 @@ def test_estimates_and_what_they_leave_out(tmp_path: Path) -> None:
         "price_per_dpu_hour": 0.44,
         "source": "price list of 2026-11",
     }
+
+
+def test_what_the_runs_that_were_left_alone_use_is_told_apart(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger)
+        target = await add_target(ledger)
+        ledger.add_transforms(target, [Transform("ten", max_capacity=10.0, timeout_minutes=600)])
+        await cancel(ledger, target, a_run("ten", "ours", execution_time_seconds=3600), Outcome.STOPPED)
+        others = a_run("ten", "theirs", execution_time_seconds=7200)
+        await ledger.add_runs(target, [NewRun(others, outcome=Outcome.EXCLUDED, rule="younger than 1h")])
+
+    directory = build(tmp_path / "run", fill)
+    totals = report_of(directory)["totals"]
+    selected = totals["selected"]
+    assert (totals["estimated_dpu_hours"], totals["at_most_dpu_hours"]) == (30.0, 200.0)
+    assert (selected["runs"], selected["estimated_dpu_hours"], selected["at_most_dpu_hours"]) == (1, 10.0, 100.0)
+    assert (totals["estimated_cost"]["amount"], selected["estimated_cost"]["amount"]) == (13.2, 4.4)
+    with opened(directory) as document:
+        assert list(cost_in_words(document)) == [
+            (
+                "Estimated 10.0 DPU-hours used so far, without the runs that were left alone; estimated 4.40 USD at"
+                " 0.44 a DPU-hour (price list of 2026-11)."
+            ),
+            "At most 100.0 DPU-hours, if each of them had gone on until its time-out.",
+            "Estimated 20.0 DPU-hours used so far by the runs that were left alone.",
+        ]
 
 
 def test_no_price_and_no_capacity_make_no_estimate(tmp_path: Path) -> None:
