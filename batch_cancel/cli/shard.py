@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from batch_cancel.cli.options import Value
 from batch_cancel.cli.wording import counted, printable
 from batch_cancel.core.errors import CallFailed, LedgerError, RecordLost, UsageError
 from batch_cancel.core.private_file import private
+from batch_cancel.glue.outbox import S3Place
+from batch_cancel.settings import Consent, Endpoint, ManifestSource, Settings
 from batch_cancel.values import check_s3
 
 _EXAMPLES = """\b
@@ -21,7 +24,9 @@ Examples:
   batch-cancel shard sweep.yaml --yes --out shards/ --slice-runs 2000 --format jsonl
 
 \b
-Each item is an event of the Lambda function (configs/deploy/): an account and region, or a slice of the list.
+Each item is an event of the Lambda function (configs/deploy/): an account and region, or a slice of the list. The
+function reads and writes S3 alone: slices need --s3, and the sweep file report.s3, unless its BATCH_CANCEL_REPORTS says
+where reports go.
 Afterwards: batch-cancel merge --sharding shards/sharding.json RUN_DIR... --out DIR
 Exit code 0; 1 where no part could be made for some place, or rows were skipped (sharding.json names them, and so will
 the merged report).
@@ -56,8 +61,6 @@ async def _shard(sweep_file: str, directory: Path, options: dict[str, Any]) -> i
     from dataclasses import replace  # noqa: PLC0415
 
     from batch_cancel.execution import aws, aws_outbox, new_sweep_id  # noqa: PLC0415  # --help does without
-    from batch_cancel.glue.outbox import S3Place  # noqa: PLC0415
-    from batch_cancel.settings import Consent, Endpoint, ManifestSource  # noqa: PLC0415
     from batch_cancel.shards import (  # noqa: PLC0415
         ITEMS_NAME,
         SHARDING_NAME,
@@ -113,8 +116,24 @@ async def _shard(sweep_file: str, directory: Path, options: dict[str, Any]) -> i
         click.echo(f"batch-cancel: {account['account_id']}: {printable(account['message'])}", err=True)
     if sharding.rejected:
         click.echo(f"batch-cancel: {counted(len(sharding.rejected), 'row')} left out", err=True)
+    for refusal in _refusals(settings, base):
+        click.echo(f"batch-cancel: warning: the function refuses these items {refusal}", err=True)
     click.echo(f"batch-cancel: {counted(len(sharding.parts), 'part')} of sweep {sweep_id}", err=True)
     return 1 if sharding.failed or sharding.rejected else 0
+
+
+def _refusals(settings: Settings, base: S3Place | None) -> Iterator[str]:
+    """Why the function would take none of the items, and the mend: it sees nothing of this machine.
+
+    Warnings alone: another engine may put slices and reports elsewhere, and how a function is set up is not known here.
+    """
+    if settings.report.s3 is None:
+        yield (
+            "unless its BATCH_CANCEL_REPORTS names an S3 prefix, as configs/deploy/organization.yaml has it: the sweep"
+            " file has no report.s3; write report: {s3: s3://BUCKET/PREFIX/} there, and shard it again"
+        )
+    if isinstance(settings.source, ManifestSource) and base is None:
+        yield "as they name slices on this machine: shard again with --s3 s3://BUCKET/PREFIX/, which uploads them"
 
 
 def _make(directory: Path) -> None:

@@ -132,6 +132,30 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
     assert "not empty" in str(again.exception)
 
 
+def test_items_that_the_function_would_refuse_are_warned_of_with_the_mend(
+    tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.url)
+    (tmp_path / "runs.csv").write_text(f"account_id,region,transform_id,task_run_id\n{ACCOUNTS[0]},us-east-1,t,r\n")
+    nowhere, here = "the sweep file has no report.s3", "they name slices on this machine"
+    kept = f"report: {{s3: 's3://{BUCKET}/reports/'}}"
+    upload = ("--s3", f"s3://{BUCKET}/shards/")
+    for number, (sweep, arguments, said) in enumerate(
+        (
+            ("source: discovery", (), {nowhere}),
+            (f"source: discovery\n{kept}", (), set()),
+            ("source: {manifest: ../runs.csv}", (), {nowhere, here}),
+            (f"source: {{manifest: ../runs.csv}}\n{kept}", upload, set()),
+        )
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        result = run(folder, f"{sweep}\n{TARGETS}\n", "--yes", *arguments)
+        assert result.exit_code == 0, result.output
+        assert {words for words in (nowhere, here) if words in result.stderr} == said
+        assert result.stderr.count("warning") == len(said)
+
+
 def test_lines_for_engines_that_want_lines(tmp_path: Path) -> None:
     assert run(tmp_path, f"source: discovery\n{TARGETS}\n", "--yes", "--format", "jsonl").exit_code == 0
     lines = (tmp_path / "out" / "items.jsonl").read_text().splitlines()
