@@ -50,7 +50,7 @@ from batch_cancel.glue.api import Service
 from batch_cancel.glue.pace import InFlight, Pacers
 from batch_cancel.glue.paced import Connection, Line
 from batch_cancel.ledger.ledger import Ledger
-from batch_cancel.manifest import read_manifest
+from batch_cancel.manifest import name_of, read_manifest
 from batch_cancel.plan import plan_of
 from batch_cancel.settings import DiscoverySource, ManifestSource, PlanSource, Settings, to_json
 from batch_cancel.stop import Stop, StopCause, Stopped, ended, task_group
@@ -287,7 +287,7 @@ class Sweep:
             case ManifestSource() as source:
                 intake = await take_in(
                     read_manifest(source.path, source.format, at=self._manifest),
-                    source.path if source.path != "-" else "<stdin>",
+                    name_of(source.path),
                     Places(self._settings.targets, self._service.default_region),
                     self._ledger,
                     skip_invalid=source.skip_invalid,

@@ -2,9 +2,12 @@
 
 import itertools
 import json
+import re
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,17 @@ import click
 from batch_cancel.cli import sample
 from batch_cancel.cli.grouped import GroupedOption
 from batch_cancel.cli.options import Value
-from batch_cancel.core.errors import InputError, Problem
+from batch_cancel.cli.wording import counted
+from batch_cancel.core.errors import GuardrailRefused, InputError, Problem
 from batch_cancel.glue.outbox import SCHEME
-from batch_cancel.manifest import ManifestRow, read_manifest
+from batch_cancel.manifest import ManifestRow, name_of, read_manifest
 from batch_cancel.settings import DiscoverySource, ManifestFormat
 
 MOST_SHOWN = 1000
 """Faults of one file that are written out; the rest are counted."""
+
+MOST_REMEMBERED = 100_000
+"""Rows among which a run that is named again is found: memory is bounded, however long the list."""
 
 _EXAMPLES = f"""\b
 Examples:
@@ -42,12 +49,24 @@ class Finding:
     says: str = ""
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
+    repeated: int = 0
+    """Rows of runs that stand there already."""
+    notes: list[Problem] = field(default_factory=list)
+    """What is no fault, and may not be meant so."""
+    note_count: int = 0
 
     def add(self, problem: Problem) -> None:
-        """Count a fault, and keep it if it is one of the first."""
-        self.problem_count += 1
-        if self.problem_count <= MOST_SHOWN:
-            self.problems.append(problem)
+        """Count a row's faults, and keep those that are among the first."""
+        for fault in problem.apart:
+            self.problem_count += 1
+            if self.problem_count <= MOST_SHOWN:
+                self.problems.append(fault)
+
+    def note(self, note: Problem) -> None:
+        """The same with what is no fault."""
+        self.note_count += 1
+        if self.note_count <= MOST_SHOWN:
+            self.notes.append(note)
 
 
 @click.command(epilog=_EXAMPLES)
@@ -61,7 +80,7 @@ class Finding:
 )
 @click.option("--output", type=click.Choice(["text", "json"]), default="text", help="How to print the findings.")
 def validate(files: tuple[str, ...], manifest_format: str | None, output: str) -> None:
-    """Check sweep files, manifests and scenarios: every fault, with its file, line and column.
+    """Check sweep files, manifests, plans and scenarios: every fault, with its file, line and column.
 
     Calls nothing. Exit code 2 if anything is wrong.
     """
@@ -93,6 +112,8 @@ def _examine(file: str, chosen: ManifestFormat | None) -> Finding:
     try:
         if chosen is None and file.lower().endswith((".yaml", ".yml")) and not _is_yaml_manifest(file):
             return _examine_scenario(file) if _is_scenario(file) else _examine_sweep_file(file)
+        if chosen is None and file.lower().endswith(".json") and _is_plan(file):
+            return _examine_plan(file)
     except InputError as error:
         return _refused(Finding(file, "file"), error)
     return _examine_manifest(file, chosen)
@@ -129,6 +150,35 @@ def _examine_scenario(file: str) -> Finding:
     return finding
 
 
+def _examine_plan(file: str) -> Finding:
+    from batch_cancel.plan import read_plan  # noqa: PLC0415  # as above
+
+    finding = Finding(file, "plan")
+    try:
+        plan = read_plan(Path(file))
+        plan.check_unused()
+        plan.check_fresh(datetime.now(UTC))
+    except InputError as error:
+        return _refused(finding, error)
+    except GuardrailRefused as refused:
+        return _refused(finding, InputError([Problem(file, str(refused))]))
+    then = "to be reviewed, and not applied: its sweep file says dry_run: true"
+    if not plan.document.get("only_for_review"):
+        then = f"once it is reviewed, batch-cancel apply {shlex.quote(file)} cancels them, and nothing else"
+    runs = counted(len(plan.document["cancel"]), "run")
+    finding.says = f"{runs} to cancel, good until {plan.document['expires_at']}; {then}"
+    return finding
+
+
+def _is_plan(file: str) -> bool:
+    """Whether a JSON file begins as those that plan writes."""
+    try:
+        with Path(file).open("rb") as stream:
+            return re.match(rb'\s*{\s*"schema"\s*:\s*"batch-cancel/plan/', stream.read(4096)) is not None
+    except (OSError, ValueError):
+        return False  # whoever reads it as a manifest says what is wrong
+
+
 def _is_scenario(file: str) -> bool:
     """Whether a YAML file describes a world to practise in, which no sweep file does."""
     from batch_cancel.sweep_file.tree import read_tree  # noqa: PLC0415  # as above
@@ -143,11 +193,13 @@ def _is_scenario(file: str) -> bool:
 
 def _examine_manifest(file: str, chosen: ManifestFormat | None) -> Finding:
     finding = Finding(file, "manifest", rows=0)
+    repeats = _Repeats(finding)
     count = 0
     try:
         for row in read_manifest(file, chosen):
             if isinstance(row, ManifestRow):
                 count += 1
+                repeats.look_at(row)
                 if row.account_id and len(finding.accounts) < MOST_SHOWN:
                     finding.accounts.add(row.account_id)
                 if row.region and len(finding.regions) < MOST_SHOWN:
@@ -158,11 +210,36 @@ def _examine_manifest(file: str, chosen: ManifestFormat | None) -> Finding:
         return _refused(finding, error)
     finally:
         finding.rows = count
-    finding.says = f"{count:,} row{'' if count == 1 else 's'}"
+    finding.says = counted(count, "row")
+    if finding.repeated:
+        once = "a run is cancelled once, with the labels of its first row"
+        least = "at least " if count > MOST_REMEMBERED else ""
+        finding.says += f", {least}{finding.repeated:,} of a run that stands there before ({once})"
     for names, word in ((finding.accounts, "account"), (finding.regions, "region")):
         if names:
             finding.says += f", {len(names)} {word}{'' if len(names) == 1 else 's'}"
     return finding
+
+
+class _Repeats:
+    """The runs that a list has named so far, as far as they are remembered: what names one again, is counted."""
+
+    def __init__(self, finding: Finding) -> None:
+        self._finding = finding
+        self._first: dict[int, tuple[int, int]] = {}
+        """By a digest of the run: the line of its first row, and a digest of that one's labels."""
+
+    def look_at(self, row: ManifestRow) -> None:
+        run, labels = hash(row[1:5]), hash(frozenset(row.labels.items()))
+        first = self._first.get(run)
+        if first is None:
+            if len(self._first) < MOST_REMEMBERED:
+                self._first[run] = row.line, labels
+            return
+        self._finding.repeated += 1
+        if first[1] != labels:
+            said = f"the run of line {first[0]} again, with other labels: the report will have those of line {first[0]}"
+            self._finding.note(Problem(name_of(self._finding.file), said, row.line))
 
 
 def _refused(finding: Finding, error: InputError) -> Finding:
@@ -187,14 +264,18 @@ def _is_yaml_manifest(file: str) -> bool:
 
 
 def _print_text(finding: Finding) -> bool:
+    name = _printable(name_of(finding.file))
     if not finding.problem_count:
-        click.echo(f"{_printable(finding.file)}: {finding.kind} is fine: {_printable(finding.says)}")
-        return False
+        click.echo(f"{name}: {finding.kind} is fine: {_printable(finding.says)}")
     for problem in finding.problems:
         click.echo(_printable(str(problem)))
     if finding.problem_count > MOST_SHOWN:
-        click.echo(f"{_printable(finding.file)}: and {finding.problem_count - MOST_SHOWN:,} faults more")
-    return True
+        click.echo(f"{name}: and {finding.problem_count - MOST_SHOWN:,} faults more")
+    for note in finding.notes:
+        click.echo(_printable(str(note)))
+    if finding.note_count > MOST_SHOWN:
+        click.echo(f"{name}: and {finding.note_count - MOST_SHOWN:,} rows more with other labels")
+    return finding.problem_count > 0
 
 
 def _print_json(findings: list[Finding]) -> bool:
@@ -217,6 +298,8 @@ def _as_json(finding: Finding) -> dict[str, Any]:
             {"line": problem.line, "column": problem.column, "message": problem.message, "text": problem.text}
             for problem in finding.problems
         ],
+        "repeated_rows": finding.repeated,
+        "notes": [{"line": note.line, "message": note.message} for note in finding.notes],
     }
 
 

@@ -14,7 +14,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 
 
@@ -37,6 +37,7 @@ class Problem:
     Attributes:
         line, column: counted from 1; None where the fault has no such place.
         text: the offending text, cut to a length that can be shown.
+        further: other faults of the same row, each with its own place.
     """
 
     source: str
@@ -44,15 +45,26 @@ class Problem:
     line: int | None = None
     column: int | None = None
     text: str | None = None
+    further: tuple["Problem", ...] = ()
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.source, self.line, self.column) if part is not None)
-        return f"{place}: {self.message}"
+        return "\n".join([f"{place}: {self.message}", *map(str, self.further)])
+
+    @property
+    def apart(self) -> "tuple[Problem, ...]":
+        """The row's faults, each by itself."""
+        return replace(self, further=()), *self.further
 
     @property
     def in_its_line(self) -> str:
-        """The fault as it is told beside its line: with the column, where it has one."""
-        return self.message if self.column is None else f"column {self.column}: {self.message}"
+        """The row's faults as they are told beside its line: each with the column, where it has one."""
+        first = self.message if self.column is None else f"column {self.column}: {self.message}"
+        others = [
+            other.in_its_line if other.line == self.line else f"line {other.line}, {other.in_its_line}"
+            for other in self.further
+        ]
+        return "; ".join([first, *others])
 
 
 class InputError(UsageError):

@@ -5,7 +5,7 @@ caller decides whether it may be skipped. A fault after which nothing can be rea
 :class:`~batch_cancel.core.errors.InputError`. A million rows pass in bounded memory.
 """
 
-from batch_cancel.manifest.read import format_by_ending, read_manifest
+from batch_cancel.manifest.read import format_by_ending, name_of, read_manifest
 from batch_cancel.manifest.rows import ManifestRow
 
-__all__ = ["ManifestRow", "format_by_ending", "read_manifest"]
+__all__ = ["ManifestRow", "format_by_ending", "name_of", "read_manifest"]

@@ -16,6 +16,7 @@ from batch_cancel.manifest.rows import (
     id_fault,
     label_fault,
     missing,
+    problem_of_row,
     unreadable,
 )
 
@@ -196,12 +197,17 @@ class _Columns:
             if fault:
                 faults.append((at, fault))
         faults.extend((at, fault) for at, name in self._labels if (fault := label_fault(name, fields[at])))
-        return self._problem(faults[0][0], "; ".join(fault for _, fault in faults), line)
+        return self._problem_of(faults, line)
 
     def _problem(self, at: int, message: str, line: int) -> Problem:
+        return self._problem_of([(at, message)], line)
+
+    def _problem_of(self, faults: list[tuple[int, str]], line: int) -> Problem:
+        """Each fault with the field that it is about."""
         text = "".join(self._record)
-        start = _scan(text, self._delimiter)[0][at]
-        return Problem(self._source, message, *_place(text, start, line), cut(text.rstrip("\r\n")))
+        starts = _scan(text, self._delimiter)[0]
+        placed = ((_place(text, starts[at], line), fault) for at, fault in faults)
+        return problem_of_row(self._source, placed, cut(text.rstrip("\r\n")))
 
 
 def _fields(count: int) -> str:

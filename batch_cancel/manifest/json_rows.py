@@ -14,6 +14,9 @@ from batch_cancel.manifest.rows import Faults, ManifestRow, check_encoding, row_
 ROW_LISTS = ("TaskRuns", "runs")
 """Keys of an object that hold the list: what ``aws glue get-ml-task-runs`` prints, and our own ``report.json``."""
 
+PLAN_SCHEMAS = "batch-cancel/plan/"
+"""How the schema of a plan begins."""
+
 _FINISHED = frozenset(Outcome) - UNFINISHED
 _FORMS = "a JSON manifest is a list of objects, an object with TaskRuns, or a report.json"
 
@@ -45,7 +48,9 @@ def _rows_in_object(text: JsonText, source: str) -> Iterator[ManifestRow | Probl
     text.expect("{", "")
     while not text.take("}"):
         key = text.key()
-        if key not in ROW_LISTS:
+        if key == "schema" and text.peek() == '"':
+            _check_schema(text, source)
+        elif key not in ROW_LISTS:
             text.skip()
         elif text.peek() != "[":
             text.fail(f"{key} is not a list")
@@ -58,6 +63,14 @@ def _rows_in_object(text: JsonText, source: str) -> Iterator[ManifestRow | Probl
     if not set(keys) & set(ROW_LISTS):
         hint = next((hint for key in keys if (hint := did_you_mean(key, ROW_LISTS))), "")
         raise unreadable(source, f"the object has no list of runs: {_FORMS}{hint}", *start)
+
+
+def _check_schema(text: JsonText, source: str) -> None:
+    """Refuse what this program wrote as something else than a report."""
+    line, column = text.line, text.column
+    if str(text.value()).startswith(PLAN_SCHEMAS):
+        what = "this is a plan, not a list of runs: `batch-cancel apply` cancels what it names"
+        raise unreadable(source, what, line, column)
 
 
 def _rows(text: JsonText, source: str, *, report: bool) -> Iterator[ManifestRow | Problem]:
@@ -108,7 +121,7 @@ def read_json_lines(stream: TextIO, source: str) -> Iterator[ManifestRow | Probl
 
 def _row(value: object, line: int, *, report: bool) -> ManifestRow | Faults:
     if not isinstance(value, dict):
-        return Faults(None, "not an object with transform_id and task_run_id")
+        return Faults(((None, "not an object with transform_id and task_run_id"),))
     if report and _of_report(value):
         # A report's other fields are what became of the run; only its labels are the user's own.
         names = ("transform_id", "task_run_id", "account_id", "region")
@@ -126,12 +139,12 @@ def _is_finished(value: object) -> bool:
 
 
 def _problem(faults: Faults, text: str, source: str, line: int, column: int) -> Problem:
-    """The fault at the place of the key that it is about, as near as its text shows."""
-    key = faults.field and re.search(re.escape(json.dumps(faults.field, ensure_ascii=False)) + r"\s*:\s*", text)
-    at = key.end() if key else 0
-    newlines = text.count("\n", 0, at)
-    if newlines:
-        column = at - text.rfind("\n", 0, at)
-    else:
-        column += at
-    return Problem(source, faults.message, line + newlines, column, cut(text))
+    """Each fault at the place of the key that it is about, as near as its text shows."""
+
+    def place_of(field: str | None) -> tuple[int, int]:
+        key = field and re.search(re.escape(json.dumps(field, ensure_ascii=False)) + r"\s*:\s*", text)
+        at = key.end() if key else 0
+        newlines = text.count("\n", 0, at)
+        return line + newlines, at - text.rfind("\n", 0, at) if newlines else column + at
+
+    return faults.problem(source, place_of, cut(text))

@@ -15,6 +15,8 @@ from batch_cancel.manifest.rows import ManifestRow
 from batch_cancel.settings import ManifestFormat
 
 STANDARD_INPUT = "-"
+NAME_OF_STANDARD_INPUT = "standard input"
+"""What faults call it."""
 BLOCK_BYTES = 1 << 16
 
 ENDINGS = {
@@ -33,16 +35,19 @@ def format_by_ending(path: str) -> ManifestFormat:
     """The format that a path's ending stands for.
 
     Raises:
-        InputError: it stands for none, or the path is ``-``.
+        InputError: it stands for none, or the path is ``-`` or a directory's.
     """
+    forms = "|".join(ManifestFormat)
     if path == STANDARD_INPUT:
-        raise _refused(path, "the format of standard input is not known: give --manifest-format")
+        raise _refused(NAME_OF_STANDARD_INPUT, f"its format is not known: give --manifest-format {forms}")
     ending = Path(path).suffix
     if found := ENDINGS.get(ending.lower()):
         return found
+    if Path(path).is_dir():
+        raise _refused(path, os_fault(IsADirectoryError()))
     what = f"the file ending {quoted(ending)} is not known" if ending else "the file has no ending"
     known = ", ".join(ENDINGS)
-    raise _refused(path, f"{what} (known: {known}): give --manifest-format {'|'.join(ManifestFormat)}")
+    raise _refused(path, f"{what} (known: {known}): give --manifest-format {forms}")
 
 
 def read_manifest(
@@ -64,12 +69,17 @@ def read_manifest(
         InputError: the file cannot be opened, or from some place on not be read (while iterating).
     """
     chosen = file_format or format_by_ending(path)
-    source = "<stdin>" if path == STANDARD_INPUT else path
+    source = name_of(path)
     try:
         with _opened(str(at or path), stdin) as stream:
             yield from _rows(stream, chosen, source)
     except OSError as error:
         raise _refused(source, os_fault(error)) from error
+
+
+def name_of(path: str) -> str:
+    """What faults call a list: its path, or standard input."""
+    return NAME_OF_STANDARD_INPUT if path == STANDARD_INPUT else path
 
 
 def comes_from_a_pipe(path: str) -> bool:
@@ -107,13 +117,13 @@ def _blocks(path: str) -> Iterator[bytes]:
             while block := stream.read(BLOCK_BYTES):
                 yield block
     except OSError as error:
-        raise _refused("<stdin>" if path == STANDARD_INPUT else path, os_fault(error)) from error
+        raise _refused(name_of(path), os_fault(error)) from error
 
 
 def _opened(path: str, stdin: BinaryIO | None) -> AbstractContextManager[BinaryIO]:
     if path == STANDARD_INPUT:
         if stdin is None and sys.stdin is None:
-            raise _refused("<stdin>", "is closed: there is no list to read")
+            raise _refused(NAME_OF_STANDARD_INPUT, "is closed: there is no list to read")
         return nullcontext(stdin or sys.stdin.buffer)
     try:
         return Path(path).open("rb")

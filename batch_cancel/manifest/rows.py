@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -57,10 +57,25 @@ class RepeatedKey(dict[str, object]):
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What is wrong with a row; ``field`` is where it first is, by the name that stands in the file."""
+    """What is wrong with a row: each fault with the field where it is, by the name that stands in the file.
 
-    field: str | None
-    message: str
+    Never empty; None for the field where the fault is the row's as a whole.
+    """
+
+    found: tuple[tuple[str | None, str], ...]
+
+    def problem(self, source: str, place_of: Callable[[str | None], tuple[int, int]], text: str) -> Problem:
+        """The row's Problem; ``place_of`` tells line and column of a field."""
+        return problem_of_row(source, ((place_of(field), message) for field, message in self.found), text)
+
+
+def problem_of_row(source: str, faults: Iterable[tuple[tuple[int, int], str]], text: str) -> Problem:
+    """One row's faults as one Problem, in the file's order: a sentence for each place, a line and a column."""
+    by_place: dict[tuple[int, int], list[str]] = {}
+    for place, message in faults:
+        by_place.setdefault(place, []).append(message)
+    first, *further = (Problem(source, "; ".join(by_place[place]), *place, text) for place in sorted(by_place))
+    return replace(first, further=tuple(further))
 
 
 def unreadable(source: str, message: str, line: int | None = None, column: int | None = None) -> InputError:
@@ -153,7 +168,7 @@ def row_of(line: int, entries: Mapping[str, object]) -> ManifestRow | Faults:  #
         (None, missing(field, list(entries))) for field in ("transform_id", "task_run_id") if field not in found
     )
     if faults:
-        return Faults(faults[0][0], "; ".join(message for _, message in faults))
+        return Faults(tuple(faults))
     return ManifestRow(
         line,
         found["transform_id"],

@@ -106,8 +106,7 @@ def _rows(events: YamlEvents) -> Iterator[ManifestRow | Problem]:
         entries, places = _mapping(events, event)
         row = row_of(line, entries)
         if isinstance(row, Faults):
-            place = places.get(row.field or "", (line, column))
-            yield Problem(events.source, row.message, *place, _shown(entries))
+            yield _problem(events, row, places, (line, column), _shown(entries))
         else:
             yield row
 
@@ -126,10 +125,16 @@ def _rows_by_transform(events: YamlEvents) -> Iterator[ManifestRow | Problem]:
             run_id = _value(events, event, [MOST_EVENTS_IN_A_ROW])
             row = row_of(line, {"transform_id": transform_id, "task_run_id": run_id})
             if isinstance(row, Faults):
-                place = place_of(key) if row.field == "transform_id" else (line, column)
-                yield Problem(events.source, row.message, *place, _shown({key.value: run_id}))
+                yield _problem(
+                    events, row, {"transform_id": place_of(key)}, (line, column), _shown({key.value: run_id})
+                )
             else:
                 yield row
+
+
+def _problem(events: YamlEvents, faults: Faults, places: dict[str, Place], row: Place, text: str) -> Problem:
+    """Each fault at the place of its value; of the row where there is none."""
+    return faults.problem(events.source, lambda field: places.get(field or "", row), text)
 
 
 def _mapping(events: YamlEvents, start: Event) -> tuple[dict[str, object], dict[str, Place]]:

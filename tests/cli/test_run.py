@@ -151,7 +151,7 @@ def test_a_closed_standard_input_is_no_manifest(endpoint: Endpoint) -> None:
         text=True,
         check=False,
     )
-    assert done.returncode == 2 and "<stdin>: is closed" in done.stderr
+    assert done.returncode == 2 and "standard input: is closed" in done.stderr
     assert not (endpoint.folder / "out").exists()
 
 

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,12 @@ from click.testing import CliRunner, Result
 from batch_cancel.cli import sample
 from batch_cancel.cli.run import run
 from batch_cancel.cli.validate import schema, validate
+from batch_cancel.ledger.ledger import LEDGER_NAME
+from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.manifest import ManifestRow, read_manifest
+from batch_cancel.plan import write_plan
+from batch_cancel.settings import Consent
+from tests.sweeps import Play, settings
 
 CONFIGS = sorted(Path(__file__).parents[2].joinpath("configs").glob("*.yaml"))
 
@@ -53,10 +60,11 @@ def test_every_fault_of_every_file(tmp_path: Path) -> None:
     sweep, runs, listed = tmp_path / "s.yaml", tmp_path / "r.csv", tmp_path / "l.yaml"
     folder = tmp_path / "d.csv"
     folder.mkdir()
+    (tmp_path / "runs").mkdir()
     sweep.write_text("nam: x\nrate: {rps: 0}\nsource: {manifest: a.csv}\n")
     runs.write_text("transform_id,task_run_id\nt,\nt,r\nt\n")
     listed.write_text("runs:\n- {transform_id: t, task_run_id: 5}\n")
-    result = check(sweep, runs, listed, tmp_path / "none.yaml", tmp_path / "none.csv", folder)
+    result = check(sweep, runs, listed, tmp_path / "none.yaml", tmp_path / "none.csv", folder, tmp_path / "runs")
     assert result.output.replace(f"{tmp_path}/", "").splitlines() == [
         "s.yaml:1:1: unknown key 'nam'; did you mean 'name'?",
         "s.yaml:2:13: rate.rps: 0 is not a number greater than zero",
@@ -66,8 +74,80 @@ def test_every_fault_of_every_file(tmp_path: Path) -> None:
         "none.yaml: there is no such file",
         "none.csv: there is no such file",
         "d.csv: is a directory, not a file",
+        "runs: is a directory, not a file",
     ]
     assert result.exit_code == 2
+
+
+def test_each_fault_of_a_row_has_its_own_place(tmp_path: Path) -> None:
+    listed = {
+        "r.csv": "transform_id,task_run_id,account_id,region\nt,,12,us-esat-1\n",
+        "r.json": '[\n {"transform_id": "t", "task_run_id": "",\n  "region": "us-esat-1", "account_id": "12"}\n]',
+        "r.jsonl": '{"transform_id": "t", "task_run_id": "", "account_id": "12"}\n{"region": 7}\n',
+        "r.yaml": "- {transform_id: t, task_run_id: '', account_id: '12'}\n",
+        "m.yaml": "transforms:\n  5: [6]\n",
+    }
+    for name, text in listed.items():
+        (tmp_path / name).write_text(text)
+    result = check(*(tmp_path / name for name in listed))
+    account = "account_id '12' is not twelve digits (was a leading zero lost?)"
+    region = "unknown region 'us-esat-1'; did you mean 'us-east-1'?"
+    assert result.output.replace(f"{tmp_path}/", "").splitlines() == [
+        "r.csv:2:3: task_run_id is empty",
+        f"r.csv:2:4: {account}",
+        f"r.csv:2:7: {region}",
+        "r.json:2:39: task_run_id is empty",
+        f"r.json:3:13: {region}",
+        f"r.json:3:40: {account}",
+        "r.jsonl:1:38: task_run_id is empty",
+        f"r.jsonl:1:56: {account}",
+        "r.jsonl:2:1: there is no transform_id; there is no task_run_id",
+        'r.jsonl:2:12: region is a number: quote it, "7"',
+        "r.yaml:1:34: task_run_id is empty",
+        f"r.yaml:1:50: {account}",
+        'm.yaml:2:3: transform_id is a number: quote it, "5"',
+        'm.yaml:2:7: task_run_id is a number: quote it, "6"',
+    ]
+
+
+def test_rows_of_one_run_are_counted_and_other_labels_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = tmp_path / "r.csv"
+    runs.write_text("transform_id,task_run_id,team\nt,a,search\nt,b,search\nt,a,search\nt,a,ads\n")
+    result = check(runs)
+    once = "a run is cancelled once, with the labels of its first row"
+    assert result.output.splitlines() == [
+        f"{runs}: manifest is fine: 4 rows, 2 of a run that stands there before ({once})",
+        f"{runs}:5: the run of line 2 again, with other labels: the report will have those of line 2",
+    ]
+    assert result.exit_code == 0
+    (told,) = json.loads(check(runs, "--output", "json").output)["files"]
+    assert (told["ok"], told["repeated_rows"], [note["line"] for note in told["notes"]]) == (True, 2, [5])
+    monkeypatch.setattr("batch_cancel.cli.validate.MOST_REMEMBERED", 1)
+    assert "4 rows, at least 2 of a run" in check(runs).output
+
+
+def test_a_plan_is_called_one_and_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    play, path = Play(), tmp_path / "plan.json"
+    play.sweep(settings(dry_run=True, consent=Consent()))
+    now = datetime.now(UTC)
+
+    def said(made_at: datetime = now, *, only_for_review: bool = False) -> str:
+        with closing(LedgerReader(play.directory / LEDGER_NAME)) as reader:
+            write_plan(reader, path, now=made_at, only_for_review=only_for_review)
+        result = check(path)
+        assert result.exit_code == (0 if "is fine" in result.output else 2)
+        return result.output
+
+    good = said()
+    assert good.startswith(f"{path}: plan is fine: {play.active()} runs to cancel, good until ")
+    assert f"batch-cancel apply {path}" in good
+    assert "and not applied" in said(only_for_review=True)
+    assert "the plan expired at" in said(now - timedelta(days=2))
+    path.write_text(path.read_text().replace('"plan_id": "', '"plan_id": "x'))
+    assert "was edited" in check(path).output
+    taken_for_a_list = check(path, "--manifest-format", "json").output
+    assert f"{path}:2:13: this is a plan, not a list of runs: `batch-cancel apply`" in taken_for_a_list
 
 
 def test_what_is_fine_is_counted(tmp_path: Path) -> None:
@@ -84,8 +164,10 @@ def test_what_is_fine_is_counted(tmp_path: Path) -> None:
 
 def test_standard_input_and_a_given_format(tmp_path: Path) -> None:
     line = '{"transform_id": "t", "task_run_id": "r"}'
-    assert check("-", "--manifest-format", "jsonl", stdin=line).output == "-: manifest is fine: 1 row\n"
-    assert "give --manifest-format" in check("-", stdin=line).output
+    assert check("-", "--manifest-format", "jsonl", stdin=line).output == "standard input: manifest is fine: 1 row\n"
+    assert check("-", stdin=line).output.startswith("standard input: its format is not known: give --manifest-format")
+    said = check("-", "--manifest-format", "csv", stdin="transform_id,task_run_id\nt,\n").output
+    assert said == "standard input:2:3: task_run_id is empty\n"
     path = tmp_path / "list.yaml"
     path.write_text("")
     assert "the file is empty: a YAML manifest" in check(path, "--manifest-format", "yaml").output

@@ -46,6 +46,14 @@ def test_a_problem_is_told_with_its_place(problem: Problem, shown: str) -> None:
     assert str(problem) == shown
 
 
+def test_the_further_faults_of_a_row_keep_their_places() -> None:
+    further = (Problem("runs.json", "no region", 3, 9), Problem("runs.json", "no account", 4, 2))
+    problem = Problem("runs.json", "no id", 3, 7, "{}", further)
+    assert str(problem) == "runs.json:3:7: no id\nruns.json:3:9: no region\nruns.json:4:2: no account"
+    assert problem.in_its_line == "column 7: no id; column 9: no region; line 4, column 2: no account"
+    assert problem.apart == (Problem("runs.json", "no id", 3, 7, "{}"), *further)
+
+
 def test_an_input_error_tells_every_problem_and_keeps_them() -> None:
     problems = [Problem("a", "first", 1), Problem("a", "second", 2)]
     error = InputError(problems)
