@@ -9,7 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from batch_cancel.cli import COMMANDS, batch_cancel
+from batch_cancel.cli.settings_from import settings_from
+from batch_cancel.core.errors import UsageError
 from batch_cancel.core.outcome import Outcome
+from batch_cancel.s3_inputs import is_in_s3
 from batch_cancel.simulator.scenarios import scenario_names
 from tests.readme import README, written
 
@@ -29,8 +32,8 @@ def epilogs() -> str:
 
 
 def takes(line: str) -> None:
-    """Raise unless the program takes these arguments; nothing is carried out."""
-    words = shlex.split(re.sub(r"\s{2,}.*$", "", line))[1:]
+    """Raise unless the program takes these arguments, and they go together; nothing is carried out."""
+    words = shlex.split(line, comments=True)[1:]
     if len(words) < 2 or words[0] == "COMMAND":  # a mention, not a line to type
         return
     context = click.Context(batch_cancel)
@@ -40,7 +43,10 @@ def takes(line: str) -> None:
     command = batch_cancel.get_command(context, words[0])
     assert command is not None, f"there is no command {words[0]}"
     if "--help" not in words:
-        command.make_context(words[0], [word.removesuffix("...") for word in words[1:]], resilient_parsing=False)
+        arguments = [word.removesuffix("...") for word in words[1:]]
+        context = command.make_context(words[0], arguments, resilient_parsing=False)
+        if words[0] in ("run", "plan") and not is_in_s3(str(context.params["sweep_file"])):
+            settings_from(context)
 
 
 README_LINES = [line for line in command_lines(TEXT) if line.startswith("batch-cancel ")]
@@ -66,6 +72,10 @@ def test_a_command_line_that_is_shown_is_one_that_is_taken(line: str, monkeypatc
 def test_a_line_that_the_program_does_not_take_is_found_out() -> None:
     with pytest.raises(click.UsageError):
         takes("batch-cancel run --discver")
+    with pytest.raises(click.UsageError):  # words that a shell would hand over
+        takes("batch-cancel apply plan.json --dry-run   what would it do now?")
+    with pytest.raises(UsageError):
+        takes("batch-cancel run --discover --until-clear")
 
 
 def test_every_make_target_that_is_named_is_there() -> None:

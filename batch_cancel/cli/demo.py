@@ -54,7 +54,7 @@ class Stage:
 
 @click.command(epilog=_EXAMPLES)
 @click.option(
-    "--scenario", type=ScenarioName(), metavar="NAME|FILE", default="demo", help="What to play (default: demo)."
+    "--scenario", type=ScenarioName(), metavar="NAME_OR_FILE", default="demo", help="What to play (default: demo)."
 )
 @click.option("--out", type=Value("DIR", Path), help=f"Where to leave the reports (default {DIRECTORY}/<name>-<time>).")
 def demo(scenario: str, out: Path | None) -> None:

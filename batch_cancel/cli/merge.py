@@ -13,7 +13,7 @@ from batch_cancel.settings import ReportFormat
 
 _EXAMPLES = """\b
 Examples:
-  batch-cancel merge shards/*/ --out whole/
+  batch-cancel merge runs/* --out whole/
   batch-cancel merge --sharding shards/sharding.json runs/* --out whole/
   batch-cancel merge a/report.json b/report.json --out whole/ --report json,md
 

@@ -3,6 +3,7 @@
 import asyncio
 import shlex
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,17 +34,16 @@ Rate, retry and verify are kept in the plan, and hold when it is applied unless 
 --confirm-count saves a plan of exactly so many runs, or none. The other options of run are taken, but
 have no say: --yes and --dry-run here, and --ignore-not-found, which apply takes. --until-clear is refused.
 """
-_WITHOUT_A_SAY = frozenset({"yes", "dry_run", "ignore_not_found", "until_clear"})
-"""Options of ``run`` that ``plan`` takes and does not list."""
 _APPLY_EXAMPLES = """\b
 Examples:
+  batch-cancel apply plan.json --dry-run                    # what would it do now? The plan stays good
   batch-cancel apply plan.json
   batch-cancel apply plan.json --confirm-count 40 --rps 20
-  batch-cancel apply plan.json --dry-run                    what would it do now? The plan stays good
 
 \b
 A plan can be applied once, until it expires, unedited, with credentials of the accounts that it names.
 Exit code 3 where one of these is not so; then nothing was called.
+It asks nothing, as the reviewed plan is the consent: --yes is taken, and has no say.
 """
 
 
@@ -102,13 +102,8 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
     sys.exit(code)
 
 
-for _parameter in plan.params:
-    if isinstance(_parameter, click.Option) and _parameter.name in _WITHOUT_A_SAY:
-        _parameter.hidden = True
-
-
 @click.command(cls=GroupedCommand, epilog=_APPLY_EXAMPLES)
-@click.argument("plan_file", type=Value("PLAN.json", Path))
+@click.argument("plan_file", metavar="PLAN.json", type=Value("PLAN.json", Path))
 @apply_options
 @click.pass_context
 def apply(ctx: click.Context, /, plan_file: Path, **_: object) -> None:
@@ -129,3 +124,20 @@ def apply(ctx: click.Context, /, plan_file: Path, **_: object) -> None:
     sweep_id = new_sweep_id()
     directory = output.directory or RUNS_DIRECTORY / sweep_id
     sys.exit(execute(Execution(directory, sweep_id, settings, output), Ledger.create, resumed=False))
+
+
+def _adapt(command: click.Command, *, without_a_say: Collection[str], confirm_count: str) -> None:
+    """Let the help of a command say what options of ``run`` do there; those without a say are taken, and not listed."""
+    for option in command.params:
+        if isinstance(option, click.Option):
+            option.hidden = option.name in without_a_say
+            if option.name == "confirm_count":
+                option.help = confirm_count
+
+
+_adapt(
+    plan,
+    without_a_say=("yes", "dry_run", "ignore_not_found", "until_clear"),
+    confirm_count="Save the plan only if it names exactly N runs.",
+)
+_adapt(apply, without_a_say=("yes",), confirm_count="Go on only if exactly N runs would be cancelled.")

@@ -11,7 +11,7 @@ from batch_cancel.settings import ReportFormat
 
 _EXAMPLES = """\b
 Examples:
-  batch-cancel report batch-cancel-runs/20261124T101500Z-4f2a
+  batch-cancel report batch-cancel-runs/20261124T031500Z-7f3a2c
   batch-cancel report RUN_DIR --format md >> "$GITHUB_STEP_SUMMARY"
   batch-cancel report RUN_DIR --format html --out /tmp/sweep.html
   batch-cancel report RUN_DIR --format json | jq '.runs[] | select(.outcome == "failed")'

@@ -51,9 +51,9 @@ RUNS_DIRECTORY = Path("batch-cancel-runs")
 
 _RUN_EXAMPLES = f"""\b
 Examples:
-  batch-cancel run --discover --dry-run                    what is running? reads only
-  batch-cancel run --discover                              asks, and you type the count
-  batch-cancel run --discover --yes --until-clear          incident: stop everything, now
+  batch-cancel run --discover --dry-run                    # what is running? reads only
+  batch-cancel run --discover                              # asks, and you type the count
+  batch-cancel run --discover --yes --until-clear          # incident: stop everything, now
   batch-cancel run --manifest runs.csv --confirm-count 40
   batch-cancel run configs/cost-control.yaml --yes --output json
 

@@ -21,7 +21,7 @@ _EXAMPLES = """\b
 Examples:
   batch-cancel shard configs/cost-control.yaml --yes --caps-per-shard --out shards/
   batch-cancel shard sweep.yaml --dry-run --out shards/ --s3 s3://ops-reports/shards/nightly/
-  batch-cancel shard sweep.yaml --yes --out shards/ --slice-runs 2000 --format jsonl
+  batch-cancel shard sweep.yaml --yes --out shards/ --s3 s3://ops-reports/shards/ --slice-runs 2000 --format jsonl
 
 \b
 Each item is an event of the Lambda function (configs/deploy/): an account and region, or a slice of the list. The

@@ -55,7 +55,7 @@ Examples:
   batch-cancel simulate --fault applied_500=0.05 --fault hang@GetMLTaskRun=0.01
   batch-cancel simulate --cancel-ended invalid --restart-share 0.2 --odd-ids
   batch-cancel simulate --scenario incident
-  batch-cancel simulate --scenario drills/ours.yaml --seed 7
+  batch-cancel simulate --scenario configs/drill.yaml --seed 7
 
 What happened is told by GET /_simulator/truth; POST /_simulator/faults takes other faults and limits while it runs.
 """

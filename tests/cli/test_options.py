@@ -379,6 +379,23 @@ def test_the_help_of_plan_lists_no_option_that_has_no_say_there() -> None:
     options = shown[: shown.index("Examples:")]
     assert "--plan-out" in options and "--confirm-count" in options
     assert not re.search("--yes|--dry-run|--until-clear|--ignore-not-found", options)
+    assert "Save the plan only if it names exactly N runs." in options and "without asking" not in options
+
+
+def test_the_help_of_apply_offers_no_consent_as_it_asks_nothing(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(batch_cancel, ["apply", "--help"]).output
+    options = shown[: shown.index("Examples:")]
+    assert options.startswith("Usage: batch-cancel apply [OPTIONS] PLAN.json\n")
+    assert "--dry-run" in options and "--yes" not in options and "without asking" not in options
+    none = str(tmp_path / "none.json")
+    taken = CliRunner().invoke(batch_cancel, ["apply", none, "--yes"])  # as in scripts that were written before
+    assert "cannot be read" in str(taken.exception)
+    assert "Cancel without asking" in CliRunner().invoke(batch_cancel, ["run", "--help"]).output
+
+
+def test_a_placeholder_is_spelt_alike_wherever_it_stands() -> None:
+    shown = {name: CliRunner().invoke(batch_cancel, [name, "--help"]).output for name in ("demo", "simulate")}
+    assert all("--scenario NAME_OR_FILE" in text for text in shown.values())
 
 
 def test_a_sweep_file_in_s3_is_called_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
