@@ -1,7 +1,7 @@
 """What to do next: steps that keep what the sweep was told, its protection, guardrails, role and profile included."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +30,10 @@ _RESUMED = (
 )
 """Outcomes that ``resume`` takes up again."""
 
-_UNREACHED = frozenset({"EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "SSLError"})
+_UNREACHED = frozenset({"EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError"})
 """The words of the AWS libraries for an endpoint that there was no talking to."""
+_NOT_TRUSTED = frozenset({"SSLError"})
+"""Their word for one that there was no talking to in private: mostly its certificate, or a proxy's in its place."""
 
 _GETTING_IN = {
     "NoCredentialsError": (
@@ -86,7 +88,13 @@ def _let_in(document: Document) -> Iterator[Step]:
     """A way there, permission and credentials come first: nothing else helps without them."""
     rows = document.targets.values()
     found = codes(document)
-    if unreached := _unreached(document):
+    if not_trusted := _in_vain(document, _NOT_TRUSTED):
+        yield Step(
+            f"Check the certificate of the endpoint of {_named(map(_place, not_trusted), 'target')}. Where an authority"
+            " of your own vouches for it, or a proxy stands between, name the file of the authority's certificates:"
+            " AWS_CA_BUNDLE, or --ca-bundle of a new sweep."
+        )
+    if unreached := _in_vain(document, _UNREACHED):
         yield Step(
             f"Check that {_named(map(_place, unreached), 'target')} can be reached: the endpoint (AWS_ENDPOINT_URL,"
             " --endpoint-url), the region, a proxy, the network."
@@ -109,10 +117,10 @@ def _let_in(document: Document) -> Iterator[Step]:
         yield Step("Check the credentials, and what they are allowed to do.")
 
 
-def _unreached(document: Document) -> list[TargetRow]:
-    """The targets from which nothing ever came back, because their endpoint was not to be reached."""
-    in_vain = {cause.target_id for cause in document.causes if cause.error_code in _UNREACHED}
-    in_vain |= {row.id for row in document.targets.values() if row.error_code in _UNREACHED}
+def _in_vain(document: Document, because: Collection[str]) -> list[TargetRow]:
+    """The targets from which nothing ever came back, because of one of these errors of the way there."""
+    in_vain = {cause.target_id for cause in document.causes if cause.error_code in because}
+    in_vain |= {row.id for row in document.targets.values() if row.error_code in because}
     return [document.targets[target_id] for target_id in sorted(in_vain - document.reader.targets_that_answered())]
 
 

@@ -255,6 +255,18 @@ def test_an_endpoint_that_is_not_reached_is_to_be_checked(tmp_path: Path, mode: 
         assert not [each for each in next_steps(document, Path("x")) if "reached" in each.text]
 
 
+def test_where_a_certificate_is_not_trusted_the_step_says_how_to_name_one_s_own(tmp_path: Path) -> None:
+    error = "SSLError", "SSL validation failed: self-signed certificate in certificate chain"
+    evidence = dict(zip(("error_code", "error_message"), error, strict=True))
+    for steps in (
+        told(tmp_path / "listing", error=error)[2],
+        told(tmp_path / "runs", Outcome.UNKNOWN, evidence=evidence)[2],
+    ):
+        assert steps[0].text.startswith("Check the certificate of the endpoint of 222222222222/us-east-1.")
+        assert steps[0].text.endswith("AWS_CA_BUNDLE, or --ca-bundle of a new sweep.")
+        assert not any("can be reached" in step.text for step in steps)
+
+
 def test_a_run_that_a_dry_run_could_not_read_is_not_told_as_asked_for(tmp_path: Path) -> None:
     async def fill(ledger: Ledger) -> None:
         await set_facts(ledger, mode="dry-run")
