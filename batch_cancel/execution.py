@@ -24,7 +24,7 @@ from batch_cancel.stop import Stop
 from batch_cancel.sweep import Ask, Sweep
 
 LAST_WORD_SECONDS = 15.0
-"""For copies that are made anew after a signal, because they say another exit code."""
+"""For copies that are made anew after a signal, or after another one failed, because they say another exit code."""
 
 MakeOutbox = Callable[[], Outbox]
 
@@ -143,16 +143,17 @@ async def finish(
         await tell_of_failure(settings, sweep_id, lost, outbox=outbox)
         raise
     place: S3Place | None = None
+    copied: tuple[Path, ...] = ()
     faults: list[str] = []
 
-    async def deliver_all(*, notify: bool, stop: Stop | None, seconds: float) -> None:
-        nonlocal place
+    async def deliver_all(*, files: Sequence[Path], notify: bool, stop: Stop | None, seconds: float) -> None:
+        nonlocal place, copied
         if wanted(settings):
             way = outbox() if outbox else aws_outbox(settings, sweep_id)
             delivered = await deliver(
                 directory,
                 settings,
-                reports,
+                files,
                 way,
                 sweep_id=sweep_id,
                 exit_code=exit_code,
@@ -160,8 +161,16 @@ async def finish(
                 stop=stop,
                 seconds=seconds,
             )
-            place = delivered.place
-            faults.extend(delivered.faults)
+            place, copied = delivered.place, delivered.copied
+            faults.extend(fault for fault in delivered.faults if fault not in faults)
+
+    async def copy_again(*, stop: Stop | None, seconds: float) -> None:
+        """What S3 has: a copy that it lacks is not made now."""
+        nonlocal place
+        whole = place is not None
+        there = [path for path in reports if path in copied]
+        await deliver_all(files=there, notify=False, stop=stop, seconds=seconds)
+        place = place if whole else None
 
     async def amend_if_not_well() -> None:
         """Reports and their copies say the code that the process ends with."""
@@ -171,12 +180,13 @@ async def finish(
         if code != exit_code:
             exit_code = code
             await amend(directory, settings, exit_code, shown)
+            last_word = min(LAST_WORD_SECONDS, delivery_seconds)
             if place is not None and interrupted:  # S3 has just answered: it is another that was waited for
-                await deliver_all(notify=False, stop=None, seconds=min(LAST_WORD_SECONDS, delivery_seconds))
-            elif place is not None:
-                await deliver_all(notify=False, stop=stop, seconds=delivery_seconds)
+                await copy_again(stop=None, seconds=last_word)
+            elif copied and not interrupted:
+                await copy_again(stop=stop, seconds=delivery_seconds if place is not None else last_word)
 
-    await deliver_all(notify=notify, stop=stop, seconds=delivery_seconds)
+    await deliver_all(files=reports, notify=notify, stop=stop, seconds=delivery_seconds)
     await amend_if_not_well()
     if emf is not None and (fault := _emit(directory, emf)):
         faults.append(fault)

@@ -1,6 +1,5 @@
 """``plan`` and ``apply``: what was reviewed is what happens, or less."""
 
-import asyncio
 import shlex
 import sys
 from collections.abc import Collection
@@ -13,11 +12,10 @@ import click
 from batch_cancel.cli.grouped import GroupedCommand
 from batch_cancel.cli.options import Value, apply_options, plan_options, sweep_options
 from batch_cancel.cli.progress.log import Level
-from batch_cancel.cli.run import RUNS_DIRECTORY, Execution, execute, new_sweep_id, tell
+from batch_cancel.cli.run import RUNS_DIRECTORY, Execution, end_otherwise, execute, new_sweep_id, tell
 from batch_cancel.cli.settings_from import output_from, restore_endpoints, settings_of_plan
 from batch_cancel.cli.settings_in_s3 import settings_wherever
 from batch_cancel.core.errors import RecordLost, UsageError
-from batch_cancel.execution import amend
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
 from batch_cancel.ledger.reader import LedgerReader
 
@@ -69,7 +67,8 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
         raise UsageError("--until-clear is for run: a plan names its runs beforehand")
     sweep_id = new_sweep_id()
     directory = output.directory or RUNS_DIRECTORY / sweep_id
-    code = execute(Execution(directory, sweep_id, settings, output), Ledger.create, resumed=False)
+    execution = Execution(directory, sweep_id, settings, output)
+    code = execute(execution, Ledger.create, resumed=False)
     if code not in (0, 1):
         tell(output, f"no plan was saved (exit code {code})")
         sys.exit(code)
@@ -85,7 +84,7 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
             only_for_review=only_for_review,
         )
     except RecordLost as lost:
-        asyncio.run(amend(directory, settings, lost.exit_code))
+        end_otherwise(execution, lost.exit_code)
         raise
     finally:
         reader.close()

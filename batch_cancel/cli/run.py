@@ -76,6 +76,7 @@ class Execution:
     Attributes:
         manifest: where a list that is in S3, or came from a pipe, stands on this machine.
         signum: the signal that ended it.
+        finished: what it left behind, once it has.
     """
 
     directory: Path
@@ -84,6 +85,7 @@ class Execution:
     output: Output
     manifest: Path | None = None
     signum: int | None = None
+    finished: Finished | None = None
 
 
 @click.command(cls=GroupedCommand, epilog=_RUN_EXAMPLES)
@@ -292,13 +294,32 @@ def _conclude(execution: Execution, result: Result, came: Sequence[int], *, fare
         tell(output, str(error))
         code = finished.exit_code or error.exit_code
         if code != finished.exit_code:
-            settings, sweep_id = execution.settings, execution.sweep_id
-            finished = asyncio.run(amend_with_copies(directory, settings, finished, code, sweep_id=sweep_id))
+            finished = _with_another_code(execution, finished, code)
+    execution.finished = finished
     if finished.place is not None and not output.quiet:
         tell(output, f"copies of the reports and the ledger are in {finished.place}/", Level.INFO)
     for fault in finished.faults:
         tell(output, fault)
     return finished.exit_code
+
+
+def end_otherwise(execution: Execution, exit_code: int) -> None:
+    """Let the reports of a sweep that has finished, and their copies, say another exit code.
+
+    Raises:
+        RecordLost: ledger or reports cannot be written.
+    """
+    assert execution.finished is not None  # noqa: S101  # execute() has come back
+    told = len(execution.finished.faults)
+    execution.finished = _with_another_code(execution, execution.finished, exit_code)
+    for fault in execution.finished.faults[told:]:
+        tell(execution.output, fault)
+
+
+def _with_another_code(execution: Execution, finished: Finished, exit_code: int) -> Finished:
+    return asyncio.run(
+        amend_with_copies(execution.directory, execution.settings, finished, exit_code, sweep_id=execution.sweep_id)
+    )
 
 
 async def _finish(execution: Execution, result: Result, came: Sequence[int], farewell: str) -> Finished:

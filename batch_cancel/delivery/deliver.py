@@ -34,10 +34,12 @@ class Delivered:
 
     Attributes:
         place: where the copies are; None where none were asked for, or one could not be made.
+        copied: the files that S3 has copies of all the same.
         faults: what went wrong, a sentence each.
     """
 
     place: S3Place | None
+    copied: tuple[Path, ...]
     faults: tuple[str, ...]
 
 
@@ -68,15 +70,18 @@ async def deliver(
     outbox = Bounded(outbox, stop=stop, seconds=seconds)
     faults: list[str] = []
     place = None
+    copied: tuple[Path, ...] = ()
     if settings.report.s3 is not None:
         place = place_of_sweep(settings.report.s3, sweep_id)
-        faults += await upload(outbox, place, directory, reports)
+        uploaded = await upload(outbox, place, directory, reports)
+        copied = uploaded.copied
+        faults += uploaded.faults
         place = None if faults else place
     if settings.notify is not None and notify:
         with opened(directory) as document:
             news = _News(document, settings, directory, place, exit_code or (1 if faults else 0), faults)
             faults += await news.tell(settings.notify, outbox)
-    return Delivered(place, tuple(faults))
+    return Delivered(place, copied, tuple(faults))
 
 
 async def tell_of_failure(settings: Settings, sweep_id: str, error: BatchCancelError, outbox: Outbox) -> list[str]:

@@ -1,6 +1,7 @@
 """Reports and ledger to S3: ``<prefix>/<sweep id>/`` holds what the run directory holds."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from batch_cancel.core.errors import CallFailed, ErrorKind, RecordLost
@@ -18,17 +19,26 @@ CONTENT_TYPES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """Which files S3 has copies of, and what could not be copied, a sentence each."""
+
+    copied: tuple[Path, ...]
+    faults: tuple[str, ...]
+
+
 def place_of_sweep(prefix: str, sweep_id: str) -> S3Place:
     """Where a sweep's copies go."""
     return S3Place.of(prefix).below(sweep_id)
 
 
-async def upload(outbox: Outbox, place: S3Place, directory: Path, reports: Sequence[Path]) -> list[str]:
-    """Copy a run directory; what could not be copied, a sentence each.
+async def upload(outbox: Outbox, place: S3Place, directory: Path, reports: Sequence[Path]) -> Uploaded:
+    """Copy a run directory.
 
     The ledger goes first and ``report.json`` last, and only after all the others: where that is, everything is. After
     a failure that the others would meet with too (no access, no answer) they are left where they are.
     """
+    copied: list[Path] = []
     faults: list[str] = []
     files = [directory / LEDGER_NAME, *sorted(reports, key=lambda path: path.suffix == ".json")]
     for number, path in enumerate(files, start=1):
@@ -36,6 +46,7 @@ async def upload(outbox: Outbox, place: S3Place, directory: Path, reports: Seque
             break
         try:
             await _put(outbox, place.below(path.name), path)
+            copied.append(path)
         except RecordLost as lost:
             faults.append(f"{lost}; it is kept where it is, and {place.below(path.name)} was not made")
         except CallFailed as failure:
@@ -47,7 +58,7 @@ async def upload(outbox: Outbox, place: S3Place, directory: Path, reports: Seque
             )
             if left:
                 break
-    return faults
+    return Uploaded(tuple(copied), tuple(faults))
 
 
 async def _put(outbox: Outbox, place: S3Place, path: Path) -> None:

@@ -94,6 +94,19 @@ def test_copies_have_the_exit_code_of_a_result_that_could_not_be_printed(
     assert len(cloud.notifications()) == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_copies_have_the_exit_code_of_a_plan_that_could_not_be_saved(
+    cloud: Cloud, world: World, tmp_path: Path
+) -> None:
+    (tmp_path / "sweep.yaml").write_text(sweep(cloud))
+    done = here(tmp_path, "sweep.yaml", "--out", "run", "--plan-out", "/dev/full", name="plan")
+    assert done.returncode == 1, done.stderr
+    assert "cannot write the plan /dev/full" in done.stderr
+    [copy] = [body for key, body in cloud.objects().items() if key.endswith("report.json")]
+    assert copy == (tmp_path / "run" / "report.json").read_bytes()
+    assert json.loads(copy)["exit_code"] == 1
+
+
 def test_what_cannot_be_delivered_costs_the_exit_code_and_is_said(cloud: Cloud, world: World, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(sweep(cloud, report={"formats": ["json"], "s3": "s3://no-such-bucket/x"}))
     done = run(tmp_path, "sweep.yaml", "--yes", "--out", "run", "--emf", "-")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -264,6 +265,33 @@ def test_report_json_is_in_s3_only_where_all_the_others_are(cloud: Cloud, monkey
     finished = deliver(cloud, play, wanted, code)
     assert (finished.exit_code, finished.place) == (1, None)
     assert cloud.objects() == {}
+
+
+def test_copies_that_were_made_before_another_failed_have_the_exit_code_that_this_costs(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    play = Play()
+    wanted = replace(
+        told(cloud), report=Report(formats=(ReportFormat.CSV, ReportFormat.MD, ReportFormat.JSON), s3=PREFIX)
+    )
+    code = play.sweep(wanted).exit_code
+    put = AwsOutbox.put_file
+
+    async def but_not_the_text(self: AwsOutbox, place: S3Place, path: Path, content_type: str) -> None:
+        if path.suffix == ".md":
+            raise CallFailed(ErrorKind.ACCESS, "PutObject", "AccessDenied", "not this one")
+        await put(self, place, path, content_type)
+
+    monkeypatch.setattr(AwsOutbox, "put_file", but_not_the_text)
+    finished = deliver(cloud, play, wanted, code)
+    assert (code, finished.exit_code, finished.place, len(finished.faults)) == (0, 1, None, 1)
+    there = cloud.objects()
+    assert there == {
+        f"batch-cancel/{SWEEP_ID}/{name}": (play.directory / name).read_bytes() for name in ("ledger.db", "report.csv")
+    }
+    (tmp_path / "ledger.db").write_bytes(there[f"batch-cancel/{SWEEP_ID}/ledger.db"])
+    with closing(Ledger.look(tmp_path)) as reader:
+        assert reader.facts()["exit_code"] == 1
 
 
 def test_what_to_do_next_can_be_done_by_whoever_has_the_copies_alone(cloud: Cloud) -> None:
