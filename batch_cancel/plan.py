@@ -7,6 +7,7 @@ applied: an edit, however small, is found out.
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from typing import Any
 
 from batch_cancel.core.errors import Guardrail, GuardrailRefused, InputError, Problem, RecordLost, UsageError
 from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.private_file import private
 from batch_cancel.core.task_run import Access, Target, TaskRun
 from batch_cancel.glue.learned import state_file
 from batch_cancel.ledger.reader import LedgerReader
@@ -146,7 +148,7 @@ class Plan:
         for mark in self._marks():
             try:
                 mark.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                handle = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                _make(mark, told)
             except FileExistsError:
                 if _text(mark).partition(" in ")[2] == place:
                     marked += 1
@@ -155,8 +157,6 @@ class Plan:
                 raise GuardrailRefused("the plan was applied before; nothing was cancelled", Guardrail.PLAN) from None
             except OSError:
                 continue  # a read-only place; the other mark serves
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(told)
             marked += 1
         if not marked:
             raise RecordLost(
@@ -170,6 +170,30 @@ class Plan:
         # By its digest too: the next plan may be saved under the same name.
         beside = self.path.with_name(f"{self.path.name}.{digest[:DIGEST_IN_NAME]}{APPLIED_SUFFIX}")
         return beside, state_file().parent / "applied-plans" / digest
+
+
+def _make(mark: Path, text: str) -> None:
+    """Make a mark, private to the user, with its text in one stroke: an empty one would refuse its own sweep's resume.
+
+    Raises:
+        FileExistsError: there is one.
+        OSError: none can be made.
+    """
+    handle, name = tempfile.mkstemp(prefix=".applied-", dir=mark.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+        try:
+            os.link(name, mark)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links: a mark in two strokes rather than none
+            with open(mark, "x", encoding="utf-8", opener=private) as file:
+                file.write(text)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _text(path: Path) -> str:

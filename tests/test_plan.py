@@ -1,11 +1,13 @@
 """Plans: what was reviewed is what happens, or less; and only once."""
 
+import errno
 import json
+import os
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -142,6 +144,44 @@ def test_a_process_that_dies_when_the_plan_is_marked_has_used_it_up_for_nobody_b
         read_plan(tmp_path / "plan.json").use_up(tmp_path / "another", datetime.now(UTC))
     resumed = play.resume(replace(plan.settings, consent=Consent(yes=True)))
     assert (resumed.exit_code, play.active()) == (0, 0)
+
+
+def test_a_process_that_dies_before_its_mark_has_a_text_leaves_none_and_can_be_resumed(
+    tmp_path: Path, state_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, out, now = planned(Play(), tmp_path / "plan.json"), tmp_path / "out", datetime.now(UTC)
+
+    def dies(*_: object, **__: object) -> NoReturn:
+        raise RuntimeError("killed")
+
+    for step in ("fdopen", "fsync", "link"):
+        with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+            patch.setattr(os, step, dies)
+            plan.use_up(out, now)
+        plan.check_unused()
+    plan.use_up(out, now)
+    plan.use_up(out, now)  # its own
+    for mark in (*tmp_path.glob("plan.json.*"), *(state_home / "batch-cancel" / "applied-plans").iterdir()):
+        assert (mark.read_text().endswith(f" in {out}\n"), mark.stat().st_mode & 0o777) == (True, 0o600)
+    with pytest.raises(GuardrailRefused, match="applied before"):
+        plan.use_up(tmp_path / "another", now)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [
+        "plan.json",
+        f"plan.json.{plan.digest.removeprefix('sha256:')[:12]}.applied",
+    ]
+
+
+def test_a_plan_is_marked_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*_: object) -> NoReturn:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", unsupported)
+    plan = planned(Play(), tmp_path / "plan.json")
+    for _ in range(2):
+        plan.use_up(tmp_path / "out", datetime.now(UTC))
+    with pytest.raises(GuardrailRefused, match="applied before"):
+        plan.use_up(tmp_path / "another", datetime.now(UTC))
+    assert len(list(tmp_path.glob("plan.json.*.applied"))) == 1
 
 
 def test_a_run_directory_whose_name_ends_like_another_s_mark_is_another(
