@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from batch_cancel.core.errors import AccessStopped, BatchCancelError, InputError, LedgerError, RecordLost, UsageError
 from batch_cancel.core.events import OnEvent
@@ -64,7 +65,7 @@ async def carry_out(
     interrupted_code: Callable[[], int] = lambda: 130,
     rates: Path | None = None,
     command: str | None = None,
-    manifest: Path | None = None,
+    manifest: Path | BinaryIO | None = None,
 ) -> Result:
     """The sweep itself; afterwards its ledger is closed, whatever happened.
 
@@ -72,7 +73,7 @@ async def carry_out(
         ledger: new and empty, or reopened. One in which nothing has happened yet is taken back.
         rates: where learned rates are kept; None for the user's state directory.
         command: how it was started, for the report's advice.
-        manifest: where the list stands on this machine, if its settings name a place elsewhere.
+        manifest: where the list stands on this machine, or the open file, if its settings name a place elsewhere.
 
     Raises:
         BatchCancelError: it could not even begin, or its record could not be kept.

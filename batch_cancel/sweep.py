@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from batch_cancel.core.errors import (
     ErrorKind,
@@ -96,7 +96,7 @@ class Sweep:
         stop: Stop,
         interrupted_code: Callable[[], int] = lambda: 130,
         command: str | None = None,
-        manifest: Path | None = None,
+        manifest: Path | BinaryIO | None = None,
         jitter: random.Random | None = None,
     ) -> None:
         self._settings = settings

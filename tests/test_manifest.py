@@ -5,6 +5,7 @@ import io
 import json
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -489,10 +490,14 @@ def test_digits_with_a_leading_zero_are_to_be_quoted_in_yaml() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
-def test_where_there_is_no_room_for_a_list_the_list_is_not_what_is_wrong(tmp_path: Path) -> None:
+def test_where_there_is_no_room_for_a_list_the_list_is_not_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "runs.csv").write_text(H + "t,r\n")
+    monkeypatch.setattr("batch_cancel.manifest.read.TemporaryFile", partial(open, "/dev/full", "wb", buffering=0))
+    monkeypatch.setattr("tempfile.tempdir", "/dev")
     with pytest.raises(UsageError) as refused:
-        copy_manifest(str(tmp_path / "runs.csv"), CSV, Path("/dev/full"))
+        copy_manifest(str(tmp_path / "runs.csv"), CSV)
     assert not isinstance(refused.value, InputError)
     says = "the list cannot be kept in /dev while it is read: No space left on device; nothing was called"
     assert str(refused.value) == says

@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
@@ -74,7 +75,7 @@ class Execution:
     """What a sweep needs from the command line while it runs.
 
     Attributes:
-        manifest: where a list that is in S3, or came from a pipe, stands on this machine.
+        manifest: a list that is in S3, or came from a pipe, as a file on this machine.
         signum: the signal that ended it.
         finished: what it left behind, once it has.
     """
@@ -83,7 +84,7 @@ class Execution:
     sweep_id: str
     settings: Settings
     output: Output
-    manifest: Path | None = None
+    manifest: BinaryIO | None = None
     signum: int | None = None
     finished: Finished | None = None
 
@@ -141,7 +142,7 @@ def resume(ctx: click.Context, /, run_dir: Path, **_: object) -> None:
 
 @contextmanager
 def _list_here(execution: Execution) -> Iterator[None]:
-    """Inside, a list that is in S3, or still to come from a pipe, stands in a file of this machine.
+    """Inside, a list that is in S3, or still to come from a pipe, is in a file of this machine without a name.
 
     Whoever waits for a pipe hears nothing else, a signal least of all: here one leaves at once, and leaves nothing.
     """
@@ -149,13 +150,14 @@ def _list_here(execution: Execution) -> Iterator[None]:
     if not isinstance(source, ManifestSource) or not (is_in_s3(source.path) or comes_from_a_pipe(source.path)):
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="batch-cancel-") as folder:
-        with _failure_told(execution):
-            if is_in_s3(source.path):
-                outbox = aws_outbox(execution.settings, execution.sweep_id)
-                execution.manifest = asyncio.run(fetch(outbox, source.path, Path(folder)))
-            else:
-                execution.manifest = copy_manifest(source.path, source.format, Path(folder) / "list")
+    with _failure_told(execution):
+        if is_in_s3(source.path):
+            outbox = aws_outbox(execution.settings, execution.sweep_id)
+            with tempfile.TemporaryDirectory(prefix="batch-cancel-") as folder:
+                execution.manifest = asyncio.run(fetch(outbox, source.path, Path(folder))).open("rb")
+        else:
+            execution.manifest = copy_manifest(source.path, source.format)
+    with execution.manifest:
         yield
 
 

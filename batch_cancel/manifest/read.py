@@ -5,8 +5,9 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
+from tempfile import TemporaryFile, gettempdir
 from typing import BinaryIO, assert_never
 
 from batch_cancel.core.errors import InputError, Problem, UsageError
@@ -55,7 +56,7 @@ def read_manifest(
     file_format: ManifestFormat | None = None,
     *,
     stdin: BinaryIO | None = None,
-    at: Path | None = None,
+    at: Path | BinaryIO | None = None,
 ) -> Iterator[ManifestRow | Problem]:
     """The rows of a manifest in the file's order, each bad row as the Problem that it is.
 
@@ -63,7 +64,7 @@ def read_manifest(
         path: a file, or ``-`` for standard input.
         file_format: None for "by the file's ending".
         stdin: what ``-`` reads; the process's own standard input if None.
-        at: where the file stands on this machine, if ``path`` is its name elsewhere.
+        at: where the file stands on this machine, or the open file, if ``path`` is its name elsewhere.
 
     Raises:
         InputError: the file cannot be opened, or from some place on not be read (while iterating).
@@ -71,7 +72,8 @@ def read_manifest(
     chosen = file_format or format_by_ending(path)
     source = name_of(path)
     try:
-        with _opened(str(at or path), stdin) as stream:
+        opened = _opened(str(at or path), stdin) if at is None or isinstance(at, Path) else nullcontext(at)
+        with opened as stream:
             yield from _rows(stream, chosen, source)
     except OSError as error:
         raise _refused(source, os_fault(error)) from error
@@ -92,8 +94,8 @@ def comes_from_a_pipe(path: str) -> bool:
         return False
 
 
-def copy_manifest(path: str, file_format: ManifestFormat | None, to: Path) -> Path:
-    """What comes from a pipe, to its end, in a file.
+def copy_manifest(path: str, file_format: ManifestFormat | None) -> BinaryIO:
+    """What comes from a pipe, to its end, in a file without a name: no death leaves it behind.
 
     Raises:
         InputError: as :func:`read_manifest` does before its first row.
@@ -101,14 +103,18 @@ def copy_manifest(path: str, file_format: ManifestFormat | None, to: Path) -> Pa
     """
     if file_format is None:
         format_by_ending(path)  # a fault that need not be waited for
-    try:
-        with to.open("wb") as file:
+    with ExitStack() as unless_whole:
+        try:
+            file = unless_whole.enter_context(TemporaryFile())
             file.writelines(_blocks(path))
-    except OSError as error:
-        raise UsageError(
-            f"the list cannot be kept in {to.parent} while it is read: {error.strerror or error}; nothing was called"
-        ) from error
-    return to
+            file.seek(0)
+        except OSError as error:
+            raise UsageError(
+                f"the list cannot be kept in {gettempdir()} while it is read: {error.strerror or error}; nothing was"
+                " called"
+            ) from error
+        unless_whole.pop_all()
+        return file
 
 
 def _blocks(path: str) -> Iterator[bytes]:

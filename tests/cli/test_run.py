@@ -24,10 +24,15 @@ from pathlib import Path
 import pytest
 
 from batch_cancel.cli import main
+from batch_cancel.cli.run import Execution, _list_here
+from batch_cancel.cli.settings_from import Output
+from batch_cancel.manifest import ManifestRow, read_manifest
+from batch_cancel.settings import ManifestSource
 from batch_cancel.simulator.latency import always
 from batch_cancel.simulator.settings import Behaviour, FleetSettings, Limit, WorldSettings
 from batch_cancel.version import __version__
 from tests.endpoints import Endpoint, csv_of, report_of, served
+from tests.sweeps import settings
 
 QUICK = Behaviour(stopping_seconds=(0.1, 0.3))
 
@@ -131,6 +136,42 @@ def test_a_signal_ends_the_wait_for_a_list_that_does_not_come_to_its_end(
         assert process.stderr.read() == "batch-cancel: interrupted\n"
     assert not (endpoint.folder / "out").exists()
     assert not endpoint.world.log
+
+
+def test_a_kill_during_the_wait_for_a_list_leaves_nothing_of_it_behind(endpoint: Endpoint) -> None:
+    (endpoint.folder / "tmp").mkdir()
+    os.mkfifo(endpoint.folder / "runs.csv")
+    environment = endpoint.environment | {"TMPDIR": str(endpoint.folder / "tmp")}
+    program = [sys.executable, "-m", "batch_cancel", "run", "--manifest", "runs.csv", "--yes"]
+    with (
+        subprocess.Popen(program, cwd=endpoint.folder, env=environment) as process,
+        (endpoint.folder / "runs.csv").open("w") as pipe,
+    ):
+        print(csv_of(endpoint.active()[:1]), file=pipe, flush=True)
+        while array("i", fcntl.ioctl(pipe, termios.FIONREAD, b"0123"))[0]:  # until that has been read
+            time.sleep(0.01)
+        process.kill()
+    assert list((endpoint.folder / "tmp").iterdir()) == []
+
+
+def test_a_list_from_s3_stands_nowhere_any_more_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fetched(outbox: object, uri: str, folder: Path) -> Path:
+        (folder / "runs.csv").write_text("transform_id,task_run_id\nt,r\n")
+        return folder / "runs.csv"
+
+    monkeypatch.setattr("batch_cancel.cli.run.fetch", fetched)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    wanted = settings(source=ManifestSource(path="s3://lists/runs.csv"))
+    output = Output(
+        directory=None, form="text", progress=False, quiet=True, verbose=False, log_format="text", color=False
+    )
+    execution = Execution(tmp_path / "run", "s-1", wanted, output)
+    with _list_here(execution):
+        assert list(tmp_path.iterdir()) == []
+        (row,) = read_manifest("s3://lists/runs.csv", at=execution.manifest)
+        assert isinstance(row, ManifestRow) and row.task_run_id == "r"
 
 
 def test_a_named_pipe_is_a_manifest(endpoint: Endpoint) -> None:
