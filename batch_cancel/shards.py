@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
-from batch_cancel.core.errors import InputError, Problem, UsageError
+from batch_cancel.core.errors import InputError, Problem, RecordLost, UsageError
 from batch_cancel.core.private_file import private
 from batch_cancel.core.task_run import Target
 from batch_cancel.engine.intake import Places
@@ -259,6 +259,7 @@ def parts_of_manifest(
 
     Raises:
         InputError: rows are wrong and may not be skipped; all are told, and nothing is to be run.
+        RecordLost: the slices cannot be written.
     """
     cut_at = datetime.now(UTC)
     places = Places(settings.targets, service.default_region)
@@ -281,14 +282,17 @@ def parts_of_manifest(
         total += -(-count // slice_runs)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     names = [f"{number:04}.jsonl" for number in range(1, total + 1)]
-    _write_slices(
-        (
-            (numbers[place] + _digest(row) % (-(-counts[place] // slice_runs)), target, row)
-            for target, row in _rows(source, places, at)
-            for place in [(target.account_id, target.region)]
-        ),
-        [folder / name for name in names],
-    )
+    try:
+        _write_slices(
+            (
+                (numbers[place] + _digest(row) % (-(-counts[place] // slice_runs)), target, row)
+                for target, row in _rows(source, places, at)
+                for place in [(target.account_id, target.region)]
+            ),
+            [folder / name for name in names],
+        )
+    except OSError as error:
+        raise RecordLost(f"cannot write the slices in {folder}: {error.strerror or error}") from error
     parts = []
     for place, count in counts.items():
         for number in range(numbers[place], numbers[place] + -(-count // slice_runs)):

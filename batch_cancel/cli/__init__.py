@@ -32,7 +32,8 @@ COMMANDS = {
 ``--help`` loads nothing heavy."""
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a write says that fails for want of room."""
+"""What a write says that fails for want of room. Files of ours are told by whoever writes them, and by name: where a
+failure comes up to here without one, it is standard output's."""
 
 
 class LazyGroup(click.Group):

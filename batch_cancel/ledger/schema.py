@@ -28,7 +28,8 @@ CREATE TABLE sweep (              -- facts about the whole: sweep_id, settings, 
 
 CREATE TABLE targets (
     id            INTEGER PRIMARY KEY,
-    account_id    TEXT,           -- what sts:GetCallerIdentity said; NULL while and where it did not
+    account_id    TEXT,           -- what the role's ARN, sweep file, list, plan or organization names, or else
+                                  -- sts:GetCallerIdentity said; NULL while and where none did
     region        TEXT NOT NULL,
     profile       TEXT,
     role_arn      TEXT,

@@ -374,6 +374,20 @@ def test_a_full_disk_below_standard_output_is_no_mistake_of_ours(endpoint: Endpo
     assert (done.returncode, done.stderr) == (1, says)
 
 
+def test_a_full_disk_below_another_file_is_not_said_of_standard_output(endpoint: Endpoint) -> None:
+    def no_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    rows = "".join(f"tfm-1,tsk-{number}\n" for number in range(1_000))
+    (endpoint.folder / "runs.csv").write_text(f"transform_id,task_run_id\n{rows}", encoding="utf-8")
+    (endpoint.folder / "sweep.yaml").write_text("source: {manifest: runs.csv}\n", encoding="utf-8")
+    done = endpoint.run("shard", "sweep.yaml", "--yes", "--out", "out", preexec_fn=no_room)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "batch-cancel: error: cannot write the slices in out/slices: File too large\n",
+    )
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
 def test_a_result_that_cannot_be_written_is_in_the_report_s_exit_code(endpoint: Endpoint) -> None:
     with Path("/dev/full").open("w") as full:
