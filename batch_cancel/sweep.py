@@ -32,6 +32,7 @@ from batch_cancel.core.events import (
     Stopping,
     SweepBegan,
     TargetOpened,
+    ToAsk,
     Warned,
 )
 from batch_cancel.core.outcome import NOT_STOPPED, Outcome
@@ -461,6 +462,7 @@ class Sweep:
         self._tell(PhaseBegan(Phase.CANCEL, reader.count("pending")))
         self._tell(PhaseBegan(Phase.VERIFY, reader.count("asked")))
         for work in self._works:
+            self._tell_to_ask(work)
             if work not in works:
                 await work.tell_if_given_up()
         async with task_group() as group:
@@ -472,6 +474,10 @@ class Sweep:
                     group.create_task(self._describe(work))
             group.create_task(self._tell_all_asked(works))
         self._tell(PhaseEnded(Phase.VERIFY))
+
+    def _tell_to_ask(self, work: TargetWork) -> None:
+        if pending := self._ledger.reader.count("pending", work.target_id):
+            self._tell(ToAsk(work.target, pending))
 
     async def _tell_all_asked(self, works: Sequence[TargetWork]) -> None:
         for work in works:
@@ -509,6 +515,7 @@ class Sweep:
             reader = self._ledger.reader
             for work in self._works:  # of an earlier process
                 if reader.count("pending", work.target_id) or reader.count("asked", work.target_id):
+                    self._tell_to_ask(work)
                     pending(work)
             if sweeps_again:
                 clear = await until_clear(

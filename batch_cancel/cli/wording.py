@@ -112,9 +112,10 @@ def paragraphs(text: str, columns: int) -> str:
     return "\n".join(wrapped(line, min(columns, _WIDEST)) for line in text.splitlines())
 
 
-def rate(per_second: float) -> str:
-    """A rate without digits that nobody reads: ``0.4/s``, ``8.5/s``, ``118/s``."""
-    return f"{per_second:.1f}/s" if per_second < 9.95 else f"{per_second:,.0f}/s"
+def rate(per_second: float, of: str = "") -> str:
+    """A rate without digits that nobody reads: ``0.4/s``, ``118/s``; of something named, ``8.5 calls/s``."""
+    number = f"{per_second:.1f}" if per_second < 9.95 else f"{per_second:,.0f}"
+    return f"{number} {of}/s" if of else f"{number}/s"
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -148,6 +148,14 @@ class RunsFound:
 
 
 @dataclass(frozen=True, slots=True)
+class ToAsk:
+    """Cancelling begins at a target with so many runs of it to ask for; those that are found later come on top."""
+
+    target: Target
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
 class TransformListed:
     """A transform's active runs are all known: ``to_cancel`` of them to be cancelled, ``excluded`` left alone."""
 
@@ -286,6 +294,7 @@ Event = (
     | TransformsFound
     | TransformsDescribed
     | RunsFound
+    | ToAsk
     | TransformListed
     | ManifestRead
     | CallAnswered

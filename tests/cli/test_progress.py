@@ -44,6 +44,7 @@ from batch_cancel.core.events import (
     TargetIdentified,
     TargetOpened,
     TargetRecovered,
+    ToAsk,
     TransformListed,
     TransformsDescribed,
     TransformsFound,
@@ -163,7 +164,7 @@ def test_the_live_view_tells_phases_rate_friction_outcomes_and_cost(terminal: Te
             "  cancel     ━━━━━━━━━━━━━━━━  21 of 40 runs asked",
             "  verify     ━━━━━━━━━━━━━━━━  11 of 21 runs settled",
             "",
-            "  rate       0.0/s asked · limit near 42/s",
+            "  rate       0.0 cancel requests/s · limit near 42/s",
             "  slowed by  1 throttle in 21 calls (4.8 %) · 1 retry",
             "  outcomes   1 denied · 10 stopped · 4 excluded",
             "  estimated  15.0 DPU-hours used by the runs that were stopped",
@@ -366,7 +367,7 @@ def test_off_a_terminal_a_line_every_few_seconds_says_where_things_stand() -> No
     lines = [line for line in text.splitlines() if "asked" in line]
     assert len(lines) == 2
     assert lines[0] == (
-        "12:00:00Z cancel: 21 of 40 runs asked; verify: 11 of 21 runs settled; 0.0/s asked · limit near 42/s;"
+        "12:00:00Z cancel: 21 of 40 runs asked; verify: 11 of 21 runs settled; 0.0 cancel requests/s · limit near 42/s;"
         " slowed by 1 throttle in 21 calls (4.8 %) · 1 retry; 1 denied"
     )
     assert "\x1b" not in text
@@ -536,13 +537,13 @@ def test_the_time_at_a_question_is_no_part_of_times_and_speeds() -> None:
     watched.wait(2)
     with watched.progress.paused():
         watched.wait(230)
-    watched.tell(PhaseBegan(Phase.CANCEL, 900))
+    watched.tell(PhaseBegan(Phase.CANCEL, 900), ToAsk(HERE, 900))
     for number in range(60):
         watched.tell(CallAnswered(HERE, "CancelMLTaskRun", None, 0.1), *asked(number))
         watched.wait(0.125)
     status = watched.progress._status
     assert status.elapsed_seconds < 10
-    assert status.rate() == "8.0/s asked"
+    assert status.rates() == ["8.0 cancel requests/s"]
     assert status.eta() == "about 1m45s left"
 
 
@@ -597,12 +598,19 @@ def test_a_rate_is_told_with_the_targets_that_it_is_of_and_only_while_somebody_i
     call = CallAnswered(HERE, "CancelMLTaskRun", None, 0.1)
     watched.tell(PhaseBegan(Phase.CANCEL, 2), RateChanged(HERE, "CancelMLTaskRun", 316.0, False), call, *asked(1))
     status = watched.progress._status
-    assert status.rate() == "0.0/s asked · no limit met so far"  # what is allowed is not what was seen to go
+    assert status.rates() == ["0.0 cancel requests/s · no limit met so far"]  # what is allowed was not seen to go
     watched.tell(call, CallAnswered(THERE, "CancelMLTaskRun", None, 0.1))
     watched.tell(RateChanged(HERE, "CancelMLTaskRun", 32.0, True))
-    assert status.rate() == "0.0/s at 2 targets · limit near 32/s at 222222222222/eu-west-1"
+    for number in range(40):
+        watched.tell(*([call] * 3), *([CallAnswered(THERE, "CancelMLTaskRun", None, 0.1)] * (number % 2)))
+        watched.wait(0.125)
+    assert status.rates() == [
+        "28 cancel requests/s at 2 targets",  # three and a half, eight times a second
+        "busiest 222222222222/eu-west-1: 24/s · limit near 32/s",  # what can be held against each other is of one
+    ]
+    assert status.fields()["busiest_cancel_rps"] == 24.0
     watched.tell(*asked(2))
-    assert status.rate() == "limit near 32/s at 222222222222/eu-west-1"
+    assert status.rates() == ["busiest 222222222222/eu-west-1: limit near 32/s"]
 
 
 def test_a_target_is_named_as_soon_as_its_account_is_known() -> None:
@@ -662,12 +670,12 @@ def test_when_all_is_asked_the_view_says_what_is_waited_for(terminal: Terminal) 
         for number in range(4):
             watched.tell(OutcomeReached(HERE, key(number), Outcome.STOPPED))
             watched.wait(1)
-        assert screen(terminal)[1].startswith("Reading what became of the runs · 0:04 · about ")
+        assert screen(terminal)[1] == "Reading what became of the runs · 0:04"  # how long they take, nobody knows
 
 
 def test_an_estimate_counts_down_and_does_not_jump() -> None:
     watched = Watched(None)
-    watched.tell(PhaseBegan(Phase.CANCEL, 1_000))
+    watched.tell(PhaseBegan(Phase.CANCEL, 1_000), ToAsk(HERE, 1_000))
     said: list[int] = []
     number = 0
     for second in range(40):
@@ -675,8 +683,8 @@ def test_an_estimate_counts_down_and_does_not_jump() -> None:
             watched.tell(*asked(number))
             number += 1
         watched.wait(1)
-        match = re.search(r"about (?:(\d+)m)?(?:(\d+)s)? left", watched.progress._status.line())
-        if match is not None and second > 3:
+        match = re.search(r"cancelling: about (?:(\d+)m)?(?:(\d+)s)? left", watched.progress._status.line())
+        if match is not None:
             said.append(60 * int(match[1] or 0) + int(match[2] or 0))
     assert all(later <= earlier for earlier, later in pairwise(said))
     assert abs(said[-1] - (1_000 - number) / 11) <= 6
@@ -684,10 +692,9 @@ def test_an_estimate_counts_down_and_does_not_jump() -> None:
 
 def test_an_estimate_is_given_up_when_the_last_few_are_stuck() -> None:
     watched = Watched(None)
-    watched.tell(PhaseBegan(Phase.CANCEL, 100), PhaseBegan(Phase.VERIFY))
-    watched.tell(*(event for number in range(100) for event in asked(number)))
+    watched.tell(PhaseBegan(Phase.CANCEL, 100), PhaseBegan(Phase.VERIFY), ToAsk(HERE, 100))
     for number in range(97):
-        watched.tell(OutcomeReached(HERE, key(number), Outcome.STOPPED))
+        watched.tell(*asked(number))
         watched.wait(0.125)
     assert watched.progress._status.eta() is not None
     watched.wait(10)
@@ -696,24 +703,72 @@ def test_an_estimate_is_given_up_when_the_last_few_are_stuck() -> None:
 
 def test_an_estimate_leaves_out_the_runs_of_a_target_that_was_given_up() -> None:
     watched = Watched(None)
-    watched.tell(PhaseBegan(Phase.CANCEL, 1_000), PhaseBegan(Phase.VERIFY))
+    watched.tell(PhaseBegan(Phase.CANCEL, 1_000), ToAsk(HERE, 240), ToAsk(THERE, 760), PhaseBegan(Phase.VERIFY))
     for number in range(80):
-        watched.tell(*asked(number))
+        watched.tell(*asked(number), Asked(THERE, key(number)))
         watched.wait(0.125)
     status = watched.progress._status
-    assert status.eta() == "about 1m55s left"
-    watched.tell(TargetGivenUp(THERE, 760, 40))
+    assert status.eta() == "about 1m25s left"  # it goes on as long as the target that has most to do
+    watched.tell(TargetGivenUp(THERE, 680, 40))
     watched.wait(0.25)
     assert status.eta() == "about 21s left"
     for number in range(80, 240):
         watched.tell(*asked(number))
         watched.wait(0.125)
     assert status.title() == "Reading what became of the runs"  # nothing that is left to be asked for ever will be
-    assert "240 of 1,000 runs asked" in {line.name: line.says for line in status.phase_lines()}["cancel"]
+    assert "320 of 1,000 runs asked" in {line.name: line.says for line in status.phase_lines()}["cancel"]
+
+
+def test_an_estimate_is_not_of_the_burst_that_a_limit_lets_through() -> None:
+    watched = Watched(None)
+    call = CallAnswered(HERE, "CancelMLTaskRun", None, 0.1)
+    watched.tell(PhaseBegan(Phase.CANCEL, 500), ToAsk(HERE, 500), PhaseBegan(Phase.VERIFY))
     for number in range(100):
-        watched.tell(OutcomeReached(HERE, key(number), Outcome.STOPPED))
+        watched.tell(call, *asked(number))
+    watched.wait(0.25)
+    for number in range(100, 110):
+        watched.tell(call, *asked(number))
+        watched.wait(0.25)
+    status = watched.progress._status
+    assert status.eta() is None  # a few seconds with a burst among them tell no speed
+    watched.tell(RateChanged(HERE, "CancelMLTaskRun", 4.0, True))
+    assert status.eta_seconds() == 390 / 4
+    for number in range(110, 120):  # every other request is in vain
+        watched.tell(call, *([call] * 11), *asked(number))
+        watched.wait(0.25)
+    assert status.eta_seconds() == 380 / (4 * 120 / 230)
+
+
+def test_the_speed_before_an_outage_and_the_outage_are_no_estimate() -> None:
+    watched = Watched(None)
+    watched.tell(PhaseBegan(Phase.CANCEL, 1_000), ToAsk(HERE, 1_000), PhaseBegan(Phase.VERIFY))
+    for number in range(80):
+        watched.tell(*asked(number))
         watched.wait(0.125)
-    assert status.eta() == "about 45s left"  # another 100, as slowly as in the last 45 seconds
+    status = watched.progress._status
+    assert status.eta() is not None
+    watched.wait(4)
+    assert status.eta() is None
+    watched.wait(8)
+    for number in range(80, 120):
+        watched.tell(*asked(number))
+        watched.wait(0.125)
+        assert status.eta() in (None, "about 1m55s left", "about 1m50s left")  # 920 to 880, eight a second
+    assert status.eta() is not None
+
+
+def test_an_estimate_of_listing_waits_for_its_speed(terminal: Terminal) -> None:
+    watched = Watched(terminal.stream())
+    with watched.progress:
+        watched.tell(PhaseBegan(Phase.DISCOVER), TransformsFound(HERE, 400), CallAnswered(HERE, "X", None, 0.1))
+        for number in range(32):
+            watched.tell(*listed(f"tfm-{number}", 1))
+            watched.wait(0.125)
+        assert screen(terminal)[1] == "Discovering · 0:04"
+        for number in range(32, 80):
+            watched.tell(*listed(f"tfm-{number}", 1))
+            watched.wait(0.125)
+        assert screen(terminal)[1] == "Discovering: about 40s left · 0:10"
 
 
 def test_no_estimate_while_nobody_can_know() -> None:
@@ -740,6 +795,7 @@ events: st.SearchStrategy[Event] = st.one_of(
     st.builds(TransformListed, targets, st.just("t"), st.integers(0, 5), st.integers(0, 5)),
     st.builds(CallAnswered, targets, st.just("CancelMLTaskRun"), st.none() | st.sampled_from(ErrorKind), st.just(0.1)),
     st.builds(RunsFound, targets, st.integers(0, 5), st.integers(0, 5)),
+    st.builds(ToAsk, targets, st.integers(0, 9)),
     st.builds(Asked, targets, st.just(key(1))),
     st.builds(Accepted, targets, st.just(key(1))),
     st.builds(Awaited, targets, st.just("t"), st.integers(0, 5), st.integers(0, 5), st.just(3.0), st.just(9.0)),
@@ -815,7 +871,7 @@ def test_every_event_is_counted_or_told() -> None:
     counters, records = Watched(None).progress.counters, Watched(None).progress._records
     assert set(get_args(Event)) - set(counters._handlers) == {SweepBegan, Warned}
     told_by_the_counts_alone = {
-        *(TransformsFound, TransformsDescribed, TransformListed, RunsFound),
+        *(TransformsFound, TransformsDescribed, TransformListed, RunsFound, ToAsk),
         *(ManifestRead, Asked, Awaited, SweepListed),
     }
     assert set(get_args(Event)) - set(records.makers(Level.DEBUG)) == told_by_the_counts_alone

@@ -32,6 +32,7 @@ from batch_cancel.core.events import (
     TargetIdentified,
     TargetOpened,
     TargetRecovered,
+    ToAsk,
     TransformListed,
     TransformsDescribed,
     TransformsFound,
@@ -131,6 +132,8 @@ class Counters:
         self._verdicts_before = 0
         """Of runs for which a look was enough, before cancelling began."""
         self.cancel_calls_by_place: dict[Place, int] = {}
+        self.asked_by_place: dict[Place, int] = {}
+        self._to_ask_by_place: dict[Place, int] = {}
         self.paces: dict[Place, Pace] = {}
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
             Resumed: self._resumed,
@@ -143,6 +146,7 @@ class Counters:
             TargetRecovered: self._target_recovered,
             PlaceFailed: self._place_failed,
             RunsFound: self._runs_found,
+            ToAsk: self._to_ask,
             TransformsFound: self._transforms_found,
             TransformListed: self._transform_listed,
             TransformsDescribed: self._transforms_described,
@@ -247,13 +251,19 @@ class Counters:
     def _verdicts(self) -> int:
         return sum(n for outcome, n in dict(self.outcomes).items() if outcome not in NEVER_ASKED)
 
-    def busiest(self) -> tuple[str, Pace | None] | None:
-        """The target that got the most cancel calls, and what its limiter allows."""
+    def busiest(self) -> Place | None:
+        """The target that got the most cancel calls."""
         counts = dict(self.cancel_calls_by_place)
-        if not counts:
-            return None
-        place = max(counts, key=counts.__getitem__)
-        return self._names[place], self.paces.get(place)
+        return max(counts, key=counts.__getitem__, default=None)
+
+    def name(self, place: Place) -> str:
+        """What a target that got cancel calls is called."""
+        return self._names[place]
+
+    def left_to_ask(self) -> dict[Place, int]:
+        """How many runs there still are to ask for, of each target that has any and was not given up."""
+        left = {place: runs - self.asked_by_place.get(place, 0) for place, runs in dict(self._to_ask_by_place).items()}
+        return {place: runs for place, runs in left.items() if runs > 0 and place not in self._given_up}
 
     def trouble(self) -> list[tuple[str, str, str]]:
         """Every target in trouble, with code and message; each once."""
@@ -318,6 +328,12 @@ class Counters:
     def _runs_found(self, event: RunsFound) -> None:
         self.to_cancel_found += event.to_cancel
         self.excluded_found += event.excluded
+        place = _place(event.target)
+        self._to_ask_by_place[place] = self._to_ask_by_place.get(place, 0) + event.to_cancel
+
+    def _to_ask(self, event: ToAsk) -> None:
+        place = _place(event.target)
+        self._to_ask_by_place[place] = self.asked_by_place.get(place, 0) + event.runs
 
     def _manifest_read(self, event: ManifestRead) -> None:
         self.manifest_rows = event.rows
@@ -346,6 +362,8 @@ class Counters:
 
     def _asked(self, event: Asked) -> None:
         self.asked += 1
+        place = _place(event.target)
+        self.asked_by_place[place] = self.asked_by_place.get(place, 0) + 1
 
     def _accepted(self, event: Accepted) -> None:
         self.accepted += 1
@@ -395,16 +413,21 @@ def _place(target: Target) -> Place:
 
 
 WINDOW_SECONDS = 5.0
-LONG_WINDOW_SECONDS = 45.0
-"""For what comes in bursts: runs are read in groups, with pauses between."""
+LONGEST_WINDOW_SECONDS = 45.0
 SAMPLE_SECONDS = 0.25
+STILL_SECONDS = 3.0
+"""So long, and as long as three steps take, may a number not grow before its speed is taken to be over."""
 
 
 class Speed:
-    """How fast a growing number grows, over the last few seconds."""
+    """How fast a growing number grows, over the last few seconds.
 
-    def __init__(self, window_seconds: float = WINDOW_SECONDS) -> None:
-        self._window_seconds = window_seconds
+    Args:
+        least_growth: the window is widened until the number grew by so much in it: few steps tell no speed.
+    """
+
+    def __init__(self, least_growth: int = 0) -> None:
+        self._least_growth = least_growth
         self._samples: deque[tuple[float, int]] = deque()
         self._grew_at: float | None = None
 
@@ -413,23 +436,37 @@ class Speed:
         if self._samples and now - self._samples[-1][0] < SAMPLE_SECONDS:
             return
         if self._samples and value > self._samples[-1][1]:
+            if self.stalled:  # how long it stood still is no part of how fast it goes now
+                self._samples = deque([self._samples[-1]])
             self._grew_at = now
         self._samples.append((now, value))
-        while len(self._samples) > 2 and now - self._samples[1][0] >= self._window_seconds:
+        while len(self._samples) > 2 and self._too_old(*self._samples[1], now, value):
             self._samples.popleft()
+
+    def _too_old(self, then: float, value_then: int, now: float, value: int) -> bool:
+        enough = value - value_then >= self._least_growth or now - then >= LONGEST_WINDOW_SECONDS
+        return enough and now - then >= WINDOW_SECONDS
 
     def forget(self) -> None:
         """Begin anew: what lies between was no time in which it could grow."""
         self._samples.clear()
         self._grew_at = None
 
-    def still_for(self) -> float | None:
-        """How many seconds ago it last grew; None if it never did."""
-        return None if self._grew_at is None else self._samples[-1][0] - self._grew_at
+    @property
+    def stalled(self) -> bool:
+        """Whether it has stopped growing, as far as can be seen."""
+        per_second = self.per_second()
+        if self._grew_at is None or per_second <= 0.0:
+            return True
+        return self._samples[-1][0] - self._grew_at > max(STILL_SECONDS, 3.0 / per_second)
+
+    @property
+    def seconds(self) -> float:
+        """How long a time it knows of."""
+        return self._samples[-1][0] - self._samples[0][0] if self._samples else 0.0
 
     def per_second(self) -> float:
         """The rate; 0 while too little is known."""
-        if len(self._samples) < 2:
+        if self.seconds < SAMPLE_SECONDS:
             return 0.0
-        (began, first), (ended, last) = self._samples[0], self._samples[-1]
-        return (last - first) / (ended - began) if ended - began >= SAMPLE_SECONDS else 0.0
+        return (self._samples[-1][1] - self._samples[0][1]) / self.seconds

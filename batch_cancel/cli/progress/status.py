@@ -1,10 +1,11 @@
 """Where a sweep stands, in words and numbers: what the live view, the plain line and the JSON line have in common."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from batch_cancel.cli.progress.counters import LONG_WINDOW_SECONDS, Counters, Speed
+from batch_cancel.cli.progress.counters import WINDOW_SECONDS, Counters, Place, Speed
 from batch_cancel.cli.wording import clock, counted, printable, rate
 from batch_cancel.core.duration import format_duration
 from batch_cancel.core.events import Phase
@@ -31,10 +32,8 @@ OUTCOME_ORDER = (
     Outcome.NOT_ATTEMPTED,
 )
 """Trouble first."""
-STILL_SECONDS = 3.0
-"""So much longer than all that is left should take may nothing happen before an estimate is given up."""
-
-LEAST_SECONDS = 5.0
+LEAST_STEPS = 20
+"""An estimate rests on the speed of the last so many steps, where a few seconds have fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +58,10 @@ class Status:
         self.counters = counters
         self._began_at = began_at
         self._now = began_at
-        self._speeds = {name: Speed() for name in ("calls", "cancel", "listed", "rows", "asked")}
-        self._speeds["settled"] = Speed(LONG_WINDOW_SECONDS)
+        self._speeds = {name: Speed() for name in ("calls", "cancel")}
+        self._speeds["listed"] = Speed(LEAST_STEPS)
+        self._called: defaultdict[Place, Speed] = defaultdict(Speed)
+        self._asked: defaultdict[Place, Speed] = defaultdict(lambda: Speed(LEAST_STEPS))
         self._ends_at: float | None = None
 
     def update(self, now: float) -> None:
@@ -71,11 +72,14 @@ class Status:
             ("calls", counters.calls),
             ("cancel", counters.cancel_calls),
             ("listed", counters.transforms_listed),
-            ("rows", counters.manifest_rows),
-            ("asked", counters.asked),
-            ("settled", counters.settled),
         ):
             self._speeds[name].sample(now, value)
+        for speeds, numbers in (
+            (self._called, counters.cancel_calls_by_place),
+            (self._asked, counters.asked_by_place),
+        ):
+            for place, number in dict(numbers).items():
+                speeds[place].sample(now, number)
 
     def leave_out(self, seconds: float) -> None:
         """So long nothing could happen (a question stood): it is no part of any time or speed."""
@@ -85,7 +89,7 @@ class Status:
     def forget_speeds(self) -> None:
         """Speeds and estimates begin anew."""
         self._ends_at = None
-        for speed in self._speeds.values():
+        for speed in (*self._speeds.values(), *self._called.values(), *self._asked.values()):
             speed.forget()
 
     @property
@@ -109,29 +113,43 @@ class Status:
         return f"{title}, sweep {counters.sweep_number}" if counters.sweep_number > 1 else title
 
     def eta_seconds(self) -> float | None:
-        """How long it may still take, or None where that would be a guess."""
+        """How long what :meth:`title` names may still take, or None where that would be a guess.
+
+        It is not of the whole sweep: how long runs are STOPPING, and whether a few hang, is the service's to say.
+        """
         counters = self.counters
         if counters.stop_cause is not None:
             return None
-        phase = counters.phase
-        if phase is Phase.CANCEL:
-            if not counters.listing_over:
-                return None  # what is still to be found, nobody knows
-            return _left(counters.will_be_asked, counters.asked, self._speeds["asked"])
-        if phase is Phase.VERIFY:
-            return self._verify_seconds()
-        if phase is Phase.DISCOVER:
-            return _left(counters.transforms_found, counters.transforms_listed, self._speeds["listed"])
+        if counters.phase is Phase.CANCEL:
+            return self._cancel_seconds()
+        if counters.phase is Phase.DISCOVER:
+            listed = self._speeds["listed"]
+            left = counters.transforms_found - counters.transforms_listed
+            return _seconds(left, listed, listed.per_second()) if listed.seconds >= WINDOW_SECONDS else None
         return None
 
-    def _verify_seconds(self) -> float | None:
-        counters = self.counters
-        waits = counters.waits()
-        if waits is not None and waits.runs >= counters.will_be_settled - counters.settled:
-            return None  # all that is left has been read and goes on: how long they are waited for is said
-        seconds = _left(counters.will_be_settled, counters.settled, self._speeds["settled"])
-        # The last of those that an --until-clear has found so far are not the last of all.
-        return seconds if seconds is None or seconds >= LEAST_SECONDS or not counters.sweeping_again else None
+    def _cancel_seconds(self) -> float | None:
+        """As long as the target takes that takes longest: each has a limit of its own."""
+        if not self.counters.listing_over:
+            return None  # what is still to be found, nobody knows
+        longest = 0.0
+        for place, left in self.counters.left_to_ask().items():
+            seconds = self._seconds_to_ask(place, left)
+            if seconds is None:
+                return None
+            longest = max(longest, seconds)
+        return longest or None
+
+    def _seconds_to_ask(self, place: Place, left: int) -> float | None:
+        counters, speed = self.counters, self._asked[place]
+        per_second, pace = speed.per_second(), counters.paces.get(place)
+        if pace is not None and pace.limit_found:
+            # The burst that a limit lets through at first is no speed to go on with; and some runs take several calls.
+            share = counters.asked_by_place.get(place, 0) / max(1, counters.cancel_calls_by_place.get(place, 0))
+            per_second = min(per_second, pace.rps * min(1.0, share))
+        elif speed.seconds < WINDOW_SECONDS:
+            return None
+        return _seconds(left, speed, per_second)
 
     def eta(self) -> str | None:
         """The same as words, calm: an estimate stands, and counts down, until a new one differs by a quarter."""
@@ -195,26 +213,34 @@ class Status:
             says = f"{counted(waits.runs, 'run')}, {waits.stopping:,} of them STOPPING"
         return f"{says}, longest {clock(waits.longest_seconds)}, gives up in {clock(waits.left_seconds)}"
 
-    def rate(self) -> str | None:
-        """How fast it goes, and what the busiest target's limiter has found."""
+    def rates(self) -> list[str]:
+        """How fast it goes: of several targets the sum first, then what the busiest one takes, beside its own limit."""
         counters = self.counters
-        if not counters.cancel_calls:
-            per_second = self._speeds["calls"].per_second()
-            return f"{rate(per_second)} calls" if per_second else None
-        says = []
-        targets = len(counters.cancel_calls_by_place)
-        asking = counters.asked < (counters.will_be_asked or 0)
-        if asking:  # otherwise there is nobody to ask for just now
-            at = f"at {counted(targets, 'target')}" if targets > 1 else "asked"
-            says.append(f"{rate(self._speeds['cancel'].per_second())} {at}")
         busiest = counters.busiest()
-        if busiest is not None and (pace := busiest[1]) is not None:
-            where = f" at {printable(busiest[0])}" if targets > 1 else ""
-            if pace.limit_found:
-                says.append(f"limit near {rate(pace.rps)}{where}")
-            elif asking:  # the pace is what would be allowed, and proves nothing
-                says.append("limit not known yet" if counters.cancel_throttled else "no limit met so far")
-        return " · ".join(says) or None
+        if busiest is None:
+            per_second = self._speeds["calls"].per_second()
+            return [rate(per_second, "calls")] if per_second else []
+        targets = len(counters.cancel_calls_by_place)
+        asking = counters.asked < (counters.will_be_asked or 0)  # otherwise there is nobody to ask for just now
+        limit = self._limit(busiest, asking=asking)
+        in_all = rate(self._speeds["cancel"].per_second(), "cancel requests")
+        if targets == 1:
+            return [" · ".join([in_all] * asking + limit)] if asking or limit else []
+        says = [f"{in_all} at {counted(targets, 'target')}"] if asking else []
+        if asking or limit:
+            of_it = [rate(self._called[busiest].per_second())] if asking else []
+            says.append(f"busiest {printable(counters.name(busiest))}: {' · '.join(of_it + limit)}")
+        return says
+
+    def _limit(self, place: Place, *, asking: bool) -> list[str]:
+        """What a target's limiter has found."""
+        pace = self.counters.paces.get(place)
+        if pace is None:
+            return []
+        if pace.limit_found:
+            return [f"limit near {rate(pace.rps)}"]
+        # The pace is what would be allowed, and proves nothing.
+        return ["limit not known yet" if self.counters.cancel_throttled else "no limit met so far"] if asking else []
 
     def friction(self) -> str | None:
         """What slows the sweep down, where anything did: throttles and retries."""
@@ -260,8 +286,8 @@ class Status:
             parts.append(waiting)
         if self.counters.stop_cause is not None or not parts:
             parts.insert(0, self.title().lower())
-        if self.counters.cancel_calls and (says := self.rate()):
-            parts.append(says)
+        if self.counters.cancel_calls:
+            parts += self.rates()
         if friction := self.friction():
             parts.append(f"slowed by {friction}")
         if failures := self.failures():
@@ -272,7 +298,7 @@ class Status:
         if in_trouble := len(self.counters.trouble()):
             parts.append(f"{counted(in_trouble, 'target')} in trouble")
         if eta := self.eta():
-            parts.append(eta)
+            parts.append(f"{self.title().lower()}: {eta}")
         return "; ".join(parts)
 
     def fields(self) -> dict[str, Any]:
@@ -280,7 +306,7 @@ class Status:
         counters = self.counters
         eta = self.eta_seconds()
         busiest = counters.busiest()
-        pace = busiest[1] if busiest else None
+        pace = counters.paces.get(busiest) if busiest else None
         waits = counters.waits()
         return {
             "phase": counters.phase,
@@ -308,7 +334,8 @@ class Status:
             "failed": counters.failed,
             "estimated_dpu_hours_stopped": None if (hours := counters.dpu_hours_stopped) is None else round(hours, 2),
             "cancel_rps": round(self._speeds["cancel"].per_second(), 2),
-            "busiest_target": busiest[0] if busiest else None,
+            "busiest_target": counters.name(busiest) if busiest else None,
+            "busiest_cancel_rps": round(self._called[busiest].per_second(), 2) if busiest else None,
             "busiest_rps_allowed": round(pace.rps, 2) if pace else None,
             "busiest_limit_found": pace.limit_found if pace else None,
         }
@@ -345,10 +372,6 @@ class Status:
         return "verify", settled, asked, f"{settled:,} of {counted(asked, 'run')} settled"
 
 
-def _left(total: int | None, done: int, speed: Speed) -> float | None:
-    """Seconds until all is done; None where it does not move as fast as that would take: the last few are stuck."""
-    per_second, still_for = speed.per_second(), speed.still_for()
-    if not total or done >= total or per_second <= 0.0 or still_for is None:
-        return None
-    seconds = (total - done) / per_second
-    return seconds if still_for <= STILL_SECONDS + seconds else None
+def _seconds(left: int, speed: Speed, per_second: float) -> float | None:
+    """How long the rest takes at this rate; None where it does not move: the last few are stuck."""
+    return left / per_second if left > 0 and per_second > 0.0 and not speed.stalled else None

@@ -48,10 +48,10 @@ class View:
     def _headline(self) -> list[tuple[str, str]]:
         status = self._status
         style = "bold magenta" if status.counters.stop_cause else "bold"
-        pieces = [(status.title(), style), (f" · {clock(status.elapsed_seconds)}", "dim")]
+        pieces = [(status.title(), style)]
         if eta := status.eta():
-            pieces.append((f" · {eta}", ""))
-        return pieces
+            pieces.append((f": {eta}", ""))
+        return [*pieces, (f" · {clock(status.elapsed_seconds)}", "dim")]
 
     def _phases(self, columns: int) -> list[list[tuple[str, str]]]:
         bar = 0 if columns < BAR_FROM else 40 if columns >= WIDE_FROM else 16
@@ -78,8 +78,7 @@ class View:
         lines: list[list[tuple[str, str]]] = []
         if waiting := status.waiting():
             lines.append([(_label("waits for"), "dim"), (waiting, "")])
-        if rate := status.rate():
-            lines.append([(_label("rate"), "dim"), (rate, "")])
+        lines += [[(_label("" if number else "rate"), "dim"), (says, "")] for number, says in enumerate(status.rates())]
         if friction := status.friction():
             lines.append([(_label("slowed by"), "dim"), (friction, "")])
         if failures := status.failures():
