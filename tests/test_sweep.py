@@ -257,6 +257,21 @@ def test_a_service_that_only_fails_is_not_said_to_have_a_request_limit(kind: Fau
     assert not any("limit near" in says for says in Status(counted(play.events), 0.0).rates())
 
 
+def test_the_calls_that_failed_are_as_many_in_the_live_view_as_in_every_report() -> None:
+    play = Play(world(Fault(FaultKind.INTERNAL, 0.2), Fault(FaultKind.INVALID, 0.1), Fault(FaultKind.THROTTLE, 0.1)))
+    play.sweep(settings())
+    counters = counted(play.events)
+    reader = play.reader()
+    try:
+        totals = summary(reader)["totals"]
+    finally:
+        reader.close()
+    assert totals["failed"] == counters.failed == sum(counters.failure_codes.values()) > 0
+    assert {"InternalServiceException", "InvalidInputException"} == set(counters.failure_codes)
+    told = f"{totals['throttled']} throttled, {totals['failed']} failed, {totals['retries']} tried again."
+    assert told in text_of(play)
+
+
 def test_with_many_faults_every_verdict_is_true() -> None:
     kinds = (
         FaultKind.TIMEOUT,

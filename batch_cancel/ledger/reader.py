@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Access, Target, Transform
@@ -168,6 +168,15 @@ class CallCount:
     failed: int
     retries: int
     rps: float | None
+
+
+class CallTotals(NamedTuple):
+    """Sums of calls. ``failed``: without a good answer, throttles not counted (another error, or no answer at all)."""
+
+    calls: int
+    throttled: int
+    failed: int
+    retries: int
 
 
 RUNS = f"""
@@ -439,12 +448,13 @@ class LedgerReader:
         for row in self._connection.execute("SELECT * FROM calls ORDER BY second, target_id, operation"):
             yield CallCount(**dict(row))
 
-    def call_totals(self) -> dict[str, tuple[int, int, int]]:
-        """For each operation: calls, throttled, retries."""
+    def call_totals(self) -> dict[str, CallTotals]:
+        """For each operation, the sums of all its calls."""
         rows = self._connection.execute(
-            "SELECT operation, sum(calls), sum(throttled), sum(retries) FROM calls GROUP BY operation ORDER BY 1"
+            "SELECT operation, sum(calls), sum(throttled), sum(failed), sum(retries) FROM calls"
+            " GROUP BY operation ORDER BY 1"
         )
-        return {row[0]: (row[1], row[2], row[3]) for row in rows}
+        return {row[0]: CallTotals(*row[1:]) for row in map(tuple, rows)}
 
     def targets_that_answered(self) -> set[int]:
         """The targets at which some call was a success: there the credentials were taken."""

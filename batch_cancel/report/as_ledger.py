@@ -207,13 +207,13 @@ class _Report:
             return
         second = int(_seconds(self._facts["started_at"]) or 0)
         totals = self._facts["totals"]
-        throttled, retries = totals["throttled"], totals["retries"]
+        throttled, failed, retries = totals["throttled"], totals.get("failed", 0), totals["retries"]
         for operation, calls in totals["api_calls"].items():
             self._ledger.execute(
-                "INSERT INTO calls VALUES (?, ?, ?, ?, ?, 0, ?, NULL)",
-                (next(iter(self._targets.values()))[0], operation, second, calls, throttled, retries),
+                "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
+                (next(iter(self._targets.values()))[0], operation, second, calls, throttled, failed, retries),
             )
-            throttled = retries = 0
+            throttled = failed = retries = 0
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401  # JSON

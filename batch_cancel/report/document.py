@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from batch_cancel.core.cost import Tally, at_most_dpu_hours, estimated_dpu_hours, money
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Status, Transform
-from batch_cancel.ledger.reader import LedgerReader, RunRow, TargetRow
+from batch_cancel.ledger.reader import CallTotals, LedgerReader, RunRow, TargetRow
 
 SCHEMA = "batch-cancel/report/1"
 
@@ -167,6 +167,12 @@ class Document:
         return any(self.whole.outcomes[outcome] for outcome in _ASKED)
 
     @property
+    def calls(self) -> CallTotals:
+        """The sums over the calls of all operations."""
+        totals = self.reader.call_totals().values()
+        return CallTotals(*map(sum, zip(*totals, strict=True))) if totals else CallTotals(0, 0, 0, 0)
+
+    @property
     def digest(self) -> str | None:
         """The digest of the plan that was applied, or of the manifest, where there is one."""
         source = self.facts.get("source")
@@ -248,7 +254,7 @@ class Document:
         out.write("\n}\n")
 
     def _head(self) -> dict[str, Any]:
-        facts, calls = self.facts, self.reader.call_totals()
+        facts, by_operation, calls = self.facts, self.reader.call_totals(), self.calls
         rejected = self.reader.rejected_count()
         return {
             "schema": SCHEMA,
@@ -269,9 +275,10 @@ class Document:
                 "duplicates": facts.get("duplicates", 0),
                 "rejected": rejected,
                 "outcomes": {str(outcome): count for outcome, count in self.outcomes.items()},
-                "api_calls": {operation: totals[0] for operation, totals in calls.items()},
-                "throttled": sum(totals[1] for totals in calls.values()),
-                "retries": sum(totals[2] for totals in calls.values()),
+                "api_calls": {operation: totals.calls for operation, totals in by_operation.items()},
+                "throttled": calls.throttled,
+                "failed": calls.failed,
+                "retries": calls.retries,
                 "estimated_dpu_hours": _rounded(self.whole.estimated.total),
                 "estimated_cost": self.estimated_cost(self.whole),
                 "at_most_dpu_hours": _rounded(self.whole.at_most.total),

@@ -334,10 +334,10 @@ def facts_in_words(document: Document) -> Iterator[str]:
 
 def calls_in_words(document: Document) -> Iterator[str]:
     """What was asked of the service; nothing where nothing was."""
-    totals = document.reader.call_totals().values()
-    calls, throttled, retries = (sum(total[at] for total in totals) for at in range(3))
+    calls, throttled, failed, retries = document.calls
     if calls:
-        yield f"{counted(calls, 'call')} to the service: {throttled:,} throttled, {retries:,} tried again."
+        came_of_it = f"{throttled:,} throttled, {failed:,} failed, {retries:,} tried again"
+        yield f"{counted(calls, 'call')} to the service: {came_of_it}."
 
 
 def cost_in_words(document: Document) -> Iterator[str]:

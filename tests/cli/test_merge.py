@@ -29,12 +29,15 @@ from batch_cancel.report.merge import STRENGTH, exit_code_of_all, merge, sweep_i
 from batch_cancel.report.story import troubles
 from batch_cancel.settings import Consent, Cost, Guardrails, ReportFormat, Settings, TargetSettings
 from batch_cancel.shards import Part, Sharding
-from batch_cancel.simulator.settings import FleetSettings, WorldSettings
+from batch_cancel.simulator.settings import Fault, FaultKind, FleetSettings, WorldSettings
 from tests.scratch import scratch
 from tests.sweeps import Play, settings
 
 ACCOUNTS = ("111111111111", "222222222222", "333333333333")
-WORLD = WorldSettings(fleet=FleetSettings(accounts=ACCOUNTS, transforms=6, runs=12))
+WORLD = WorldSettings(
+    fleet=FleetSettings(accounts=ACCOUNTS, transforms=6, runs=12),
+    faults=(Fault(FaultKind.INTERNAL, 0.2, operations=("GetMLTaskRuns",)),),
+)
 COST = Cost(price_per_dpu_hour=0.44, currency="USD", source="sweep file")
 
 
@@ -98,8 +101,9 @@ def test_every_run_stands_in_the_whole_once_and_the_sums_are_the_parts(
     assert {target["account_id"] for target in whole["targets"]} == set(ACCOUNTS)
     calls = sum((Counter(one["totals"]["api_calls"]) for one in told), Counter())
     assert whole["totals"]["api_calls"] == calls
-    for name in ("runs", "throttled", "retries"):
+    for name in ("runs", "throttled", "failed", "retries"):
         assert whole["totals"][name] == sum(one["totals"][name] for one in told)
+    assert whole["totals"]["failed"] > 0
     assert whole["source"] == {"kind": "discovery", "parts": 3}
     if kept in ("directory", "ledger"):  # a report has no capacities, and nothing is guessed
         hours = sum(one["totals"]["estimated_dpu_hours"] for one in told)

@@ -147,7 +147,7 @@ def test_calls_are_counted_by_the_second(directory: Path) -> None:
             (7, 15, 1, 2, 1, 6.0),
             (8, 1, 0, 0, 0, None),
         ]
-        assert reader.call_totals() == {"CancelMLTaskRun": (16, 1, 1)}
+        assert reader.call_totals() == {"CancelMLTaskRun": (16, 1, 2, 1)}
 
 
 def test_the_first_trouble_of_a_target_stays(directory: Path) -> None:

@@ -96,10 +96,11 @@ def test_the_summary_is_the_report_without_its_runs(full: Path) -> None:
     reader.close()
 
 
-def test_calls_throttles_and_retries_add_up(full: Path) -> None:
+def test_calls_throttles_failures_and_retries_add_up(full: Path) -> None:
     totals = report_of(full)["totals"]
     assert totals["api_calls"] == {"CancelMLTaskRun": sum(20 + at for at in range(30)), "GetMLTaskRuns": 200}
     assert totals["throttled"] == sum(at % 3 for at in range(30))
+    assert totals["failed"] == sum(at % 2 for at in range(30))
     assert totals["retries"] == 30
 
 

@@ -342,7 +342,7 @@ class Counters:
         self.calls += 1
         if event.kind is ErrorKind.THROTTLE:
             self.throttled += 1
-        elif event.kind is ErrorKind.TRANSIENT and event.code is not None:
+        elif event.kind is not None and event.code is not None:
             self.failed += 1
             self.failure_codes[event.code] = self.failure_codes.get(event.code, 0) + 1
         if event.operation == CANCEL:

@@ -141,12 +141,10 @@ class Status:
         return longest or None
 
     def _seconds_to_ask(self, place: Place, left: int) -> float | None:
-        counters, speed = self.counters, self._asked[place]
-        per_second, pace = speed.per_second(), counters.paces.get(place)
+        speed, pace = self._asked[place], self.counters.paces.get(place)
+        per_second = speed.per_second()
         if pace is not None and pace.limit_found:
-            # The burst that a limit lets through at first is no speed to go on with; and some runs take several calls.
-            share = counters.asked_by_place.get(place, 0) / max(1, counters.cancel_calls_by_place.get(place, 0))
-            per_second = min(per_second, pace.rps * min(1.0, share))
+            per_second = min(per_second, pace.rps)  # the burst that it lets through at first is no speed to go on with
         elif speed.seconds < WINDOW_SECONDS:
             return None
         return _seconds(left, speed, per_second)
