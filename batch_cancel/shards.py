@@ -187,7 +187,7 @@ async def _tell_regions_from_credentials(directory: Path) -> None:
         why = refusals(codes, [row.target for row in rows if row.id in answered])
         for row in rows:
             if why.get(row.target) is Refusal.REGION_UNAVAILABLE:
-                ledger.explain_target_error(row.id, f"{Refusal.REGION_UNAVAILABLE.value}: {row.error_code}")
+                ledger.explain_target_error(row.id, Refusal.REGION_UNAVAILABLE.value)
     finally:
         await ledger.close()
 

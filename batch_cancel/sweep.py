@@ -562,7 +562,7 @@ class Sweep:
             self._pacers.save()
         self._call_counts.flush()
         await self._ledger.writer.commit()
-        tell_regions_from_credentials(self._ledger, self._works)
+        tell_regions_from_credentials(self._ledger, self._works, self._tell)
         await self._ledger.writer.commit()
         come_to = before_its_end or result(
             self._settings,

@@ -14,7 +14,7 @@ import pytest
 
 from batch_cancel.cli.progress.counters import Counters
 from batch_cancel.cli.progress.status import Status
-from batch_cancel.core.errors import AccessStopped, InputError, LedgerError, UsageError
+from batch_cancel.core.errors import REGION_NOT_ENABLED, AccessStopped, InputError, LedgerError, UsageError
 from batch_cancel.core.events import (
     Awaited,
     Event,
@@ -696,7 +696,10 @@ def test_a_region_that_is_not_enabled_is_told_from_wrong_credentials() -> None:
     there, disabled = reader.targets()
     reader.close()
     assert there.complete and not disabled.complete
-    assert "not enabled" in (disabled.error_message or "")
+    [said] = [event.message for event in play.events if isinstance(event, TargetFailed)]
+    assert disabled.error_message == f"{REGION_NOT_ENABLED}; in the service's words: {said}"
+    [warned] = [event.message for event in play.events if isinstance(event, Warned)]  # the log says what it was, too
+    assert warned.startswith("eu-south-1 is not enabled for 1 account that was refused there")
 
 
 def test_a_large_organization_is_swept_and_what_is_denied_is_named() -> None:

@@ -142,7 +142,7 @@ class ErrorKind(Enum):
 
 
 REGION_NOT_ENABLED = "the region is not enabled for this account"
-"""A target's trouble, in the place of the service's words: it refuses credentials there that it takes elsewhere."""
+"""How a target's trouble is told, before the service's words: it refuses credentials there that it takes elsewhere."""
 
 ENTERING = "AssumeRole"
 """The operation that enters an account; what kept a target closed begins with its name (``OPERATION: words``)."""

@@ -1,9 +1,11 @@
 """What a sweep has come to: its exit code by the contract, from what the ledger holds."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from batch_cancel.core.errors import ErrorKind
+from batch_cancel.core.events import OnEvent, Warned
 from batch_cancel.core.outcome import NOT_STOPPED, Outcome
 from batch_cancel.engine.target_work import TargetWork
 from batch_cancel.engine.targets import Refusal, refusals
@@ -76,13 +78,18 @@ def _work_is_left(settings: Settings, reader: LedgerReader) -> bool:
     )
 
 
-def tell_regions_from_credentials(ledger: Ledger, works: Sequence[TargetWork]) -> None:
+def tell_regions_from_credentials(ledger: Ledger, works: Sequence[TargetWork], on_event: OnEvent) -> None:
     """A region that is not enabled refuses good credentials: where they were taken elsewhere, say so."""
     codes = {row.id: row.error_code for row in ledger.reader.targets() if row.error_code}
     refused = {work.target: codes[work.target_id] for work in works if work.target_id in codes}
     let_in = [work.target for work in works if work.line.let_in]
+    closed: Counter[str] = Counter()
     for target, why in refusals(refused, let_in).items():
         if why is Refusal.REGION_UNAVAILABLE:
+            closed[target.region] += 1
             for work in works:
                 if work.target == target:
                     ledger.explain_target_error(work.target_id, why.value)
+    for region, targets in closed.items():
+        of = "1 account that was" if targets == 1 else f"{targets:,} accounts that were"
+        on_event(Warned(f"{region} is not enabled for {of} refused there: the credentials are not what is wrong"))

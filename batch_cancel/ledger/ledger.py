@@ -299,9 +299,14 @@ class Ledger:
             target_id,
         )
 
-    def explain_target_error(self, target_id: int, message: str) -> None:
-        """What a target's trouble turned out to be."""
-        self.writer.post("UPDATE targets SET error_message = ? WHERE id = ?", message, target_id)
+    def explain_target_error(self, target_id: int, meaning: str) -> None:
+        """What a target's trouble turned out to be; the service's own words stand behind it."""
+        self.writer.post(
+            "UPDATE targets SET error_message = ?1 || coalesce('; in the service''s words: ' || error_message, '')"
+            " WHERE id = ?2 AND instr(coalesce(error_message, ''), ?1) != 1",
+            meaning,
+            target_id,
+        )
 
     def clear_target_error(self, target_id: int) -> None:
         """The target is tried again."""

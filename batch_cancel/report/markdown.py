@@ -80,7 +80,7 @@ class _Page:
         ]
         if rows:
             self.line("", "### What went wrong", "")
-            self._table(("where", "what", "in the service's words"), rows, MOST_TROUBLES, len(rows))
+            self._table(("where", "what", "why"), rows, MOST_TROUBLES, len(rows))
 
     def _steps(self, document: Document, directory: Path) -> None:
         steps = list(next_steps(document, directory))

@@ -86,7 +86,7 @@ class Headline:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """One thing that went wrong: where, what, and the service's words (text from outside); of runs, their outcome."""
+    """One thing that went wrong: where, what, and why (text from outside); of runs, their outcome."""
 
     place: str
     what: str
@@ -149,7 +149,7 @@ def is_of_credentials(code: str | None) -> bool:
 
 def is_of_region(row: TargetRow) -> bool:
     """Whether a target's region is not enabled, which is no matter of credentials, whatever its code says."""
-    return row.error_code == "OptInRequired" or row.error_message == REGION_NOT_ENABLED
+    return row.error_code == "OptInRequired" or (row.error_message or "").startswith(REGION_NOT_ENABLED)
 
 
 def is_of_role(row: TargetRow) -> bool:

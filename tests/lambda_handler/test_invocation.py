@@ -375,7 +375,8 @@ def test_parts_of_an_organization_tell_closed_accounts_and_regions_that_are_not_
     assert [account["account_id"] for account in told["left_out"]] == [accounts[2]]
     [trouble] = [target for target in told["targets"] if target["error"]]
     assert trouble["region"] == "eu-south-1"
-    assert trouble["error"]["message"].startswith("the region is not enabled for this account")
+    said = "the region is not enabled for this account; in the service's words: The security token"
+    assert trouble["error"]["message"].startswith(said)
 
 
 @pytest.mark.usefixtures("variables")

@@ -349,9 +349,10 @@ def entered(account: str, region: str = "us-east-1") -> Target:
 def test_a_region_that_is_not_enabled_needs_no_fresh_credentials(tmp_path: Path) -> None:
     command = "batch-cancel run --discover --region eu-south-1 --yes --out x"
     target = Target("eu-south-1", "222222222222")
-    refused = (target, "UnrecognizedClientException", REGION_NOT_ENABLED)
+    told = f"{REGION_NOT_ENABLED}; in the service's words: The security token is invalid."
+    refused = (target, "UnrecognizedClientException", told)
     _, wrong, steps = of_targets(tmp_path, refused, command=command)
-    assert wrong == [f"222222222222/eu-south-1 not read to the end UnrecognizedClientException: {REGION_NOT_ENABLED}"]
+    assert wrong == [f"222222222222/eu-south-1 not read to the end UnrecognizedClientException: {told}"]
     assert [step.text.partition(",")[0] for step in steps] == [
         "Enable the region eu-south-1 in 222222222222",
         "Then sweep again",
