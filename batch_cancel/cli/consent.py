@@ -28,13 +28,18 @@ from batch_cancel.cli.wording import (
     is_terminal,
     padded,
     printable,
+    rows_of,
     wants_colour,
 )
-from batch_cancel.core.cost import Tally, dpu
+from batch_cancel.core.cost import Tally, dpu, money
 from batch_cancel.ledger.reader import LedgerReader, PendingGroup
+from batch_cancel.settings import Cost
 
 MOST_GROUPS = 15
 MOST_RULES = 8
+"""So many lines of each where the terminal has the room: what is asked about must not scroll away from the question."""
+LEAST_LINES = 3
+"""So many of each, however low it is."""
 TRIES = 2
 WIDEST = 120
 NARROWEST = 12
@@ -52,6 +57,7 @@ def consent(
     terminal: TextIO,
     no_color: bool = False,
     now: datetime | None = None,
+    cost: Cost | None = None,
 ) -> bool:
     """Show what would be cancelled and ask; True only if the user typed the number of runs.
 
@@ -64,10 +70,21 @@ def consent(
         terminal: where the question is written; standard error, so that standard output keeps the result alone.
         no_color: plain text even on a terminal that knows colours.
         now: the moment at which ages are told; an aware datetime.
+        cost: the price at which what was used is told; None where none is known.
     """
     runs = reader.count("pending")
     paint = wants_colour(terminal, no_color=no_color)
-    text = decision_text(reader, columns=min(columns_of(terminal), WIDEST), now=now or datetime.now(UTC), paint=paint)
+    columns = columns_of(terminal)
+    # The question's lines stand below, the one for the answer's cursor among them.
+    rows = rows_of(terminal) - 1 - len(_question(runs, paint=False)) // columns
+    text = decision_text(
+        reader,
+        columns=min(columns, WIDEST),
+        rows=rows,
+        now=now or datetime.now(UTC),
+        cost=cost,
+        paint=paint,
+    )
     try:
         with _signals_end_the_question() as signalled:
             terminal.write(text)
@@ -81,8 +98,7 @@ def consent(
 
 
 def _asked(runs: int, stdin: TextIO, terminal: TextIO, signalled: int, *, paint: bool) -> bool:
-    them = "it" if runs == 1 else "them"
-    question = f"Type {_bold(str(runs), paint=paint)} to cancel {them}, or press Enter to leave {them} alone: "
+    question = _question(runs, paint=paint)
     _forget_what_was_typed_before(stdin)
     for attempt in range(TRIES):
         terminal.write(question)
@@ -101,6 +117,11 @@ def _asked(runs: int, stdin: TextIO, terminal: TextIO, signalled: int, *, paint:
         said = f"{fit(printable(answer), 40)} is not the number of runs"
         terminal.write(f"{said}.\n" if attempt < TRIES - 1 else f"{said} either: nothing was cancelled.\n")
     return False
+
+
+def _question(runs: int, *, paint: bool) -> str:
+    them = "it" if runs == 1 else "them"
+    return f"Type {_bold(str(runs), paint=paint)} to cancel {them}, or press Enter to leave {them} alone: "
 
 
 def _forget_what_was_typed_before(stdin: TextIO) -> None:
@@ -124,8 +145,16 @@ class _Column:
         return max(cells(self.title), *(cells(value) for value in self.values))
 
 
-def decision_text(reader: LedgerReader, *, columns: int, now: datetime, paint: bool = False) -> str:
-    """The decision as a table by target and transform, and what is spared by which rule."""
+def decision_text(
+    reader: LedgerReader,
+    *,
+    columns: int,
+    now: datetime,
+    rows: int = 24,
+    cost: Cost | None = None,
+    paint: bool = False,
+) -> str:
+    """The decision as a table by target and transform, and what is spared by which rule, in so many rows if it can."""
     largest: list[PendingGroup] = []
     runs = transforms = known = 0
     targets = set()
@@ -141,17 +170,36 @@ def decision_text(reader: LedgerReader, *, columns: int, now: datetime, paint: b
             largest.append(group)
     headline = f"{counted(runs, 'task run')} of {counted(transforms, 'transform')} would be cancelled"
     headline = f"{headline} in {_place(largest, len(targets))}:"
-    lines = ["", *(_bold(line, paint=paint) for line in _wrapped(headline, columns)), ""]
-    lines += _table(largest, now, columns, paint=paint)
-    if transforms > len(largest):
-        rest = runs - sum(group.runs for group in largest)
-        lines.append(f"{GAP}and {counted(transforms - len(largest), 'transform')} more with {counted(rest, 'run')}")
-    lines += ["", *_spared(reader.excluded_by_rule(), columns, paint=paint)]
+    first = ["", *(_bold(line, paint=paint) for line in _wrapped(headline, columns)), ""]
+    last = []
     if hours.total is not None:
         part = "" if known == runs else f" by {known:,} of {counted(runs, 'run')} (the rest is not known)"
-        lines += _wrapped(f"Used so far: an estimated {_amount(hours.total)} DPU-hours{part}.", columns)
-    lines += _wrapped("A cancelled run cannot be continued: its work has to be started anew.", columns)
-    return "\n".join([*lines, "", ""])
+        used_so_far = f"an estimated {_amount(hours.total)} DPU-hours{part}{_price(hours, cost)}"
+        last += _wrapped(f"Used so far: {used_so_far}.", columns)
+    last += [*_wrapped("A cancelled run cannot be continued: its work has to be started anew.", columns), ""]
+    rules = reader.excluded_by_rule()
+    room = rows - len(first) - len(last) - 2 * (1 + bool(rules))  # a line above and one below each list
+    rules_shown = _shown(len(rules), max(room // 3, room - transforms), MOST_RULES)
+    groups_shown = _shown(transforms, room - rules_shown - (len(rules) > rules_shown), MOST_GROUPS)
+    lines = [*first, *_table(largest[:groups_shown], now, columns, paint=paint)]
+    if transforms > groups_shown:
+        rest = runs - sum(group.runs for group in largest[:groups_shown])
+        lines.append(f"{GAP}and {counted(transforms - groups_shown, 'transform')} more with {counted(rest, 'run')}")
+    lines += ["", *_spared(rules, rules_shown, columns, paint=paint), *last]
+    return "\n".join([*lines, ""])
+
+
+def _shown(items: int, room: int, most: int) -> int:
+    """How many items of a list get a line; one more tells the number of the others."""
+    return items if items <= min(room, most) else min(items, most, max(LEAST_LINES, room - 1))
+
+
+def _price(hours: Tally, cost: Cost | None) -> str:
+    amount = money(hours.total, cost.price_per_dpu_hour) if cost is not None else None
+    if cost is None or amount is None:
+        return ""
+    price = f"{cost.price_per_dpu_hour:g} a DPU-hour ({printable(cost.source)})"
+    return f"; estimated {amount:,.2f} {printable(cost.currency)} at {price}"
 
 
 def _place(groups: list[PendingGroup], targets: int) -> str:
@@ -232,17 +280,17 @@ def _wrapped(sentence: str, columns: int) -> list[str]:
     return textwrap.wrap(sentence, max(20, columns - 1), break_on_hyphens=False)
 
 
-def _spared(rules: list[tuple[str | None, int]], columns: int, *, paint: bool) -> list[str]:
+def _spared(rules: list[tuple[str | None, int]], shown: int, columns: int, *, paint: bool) -> list[str]:
     if not rules:
         return []
     total = sum(number for _, number in rules)
     lines = [_bold(f"Left alone: {counted(total, 'run')}", paint=paint)]
-    width = max(len(f"{number:,}") for _, number in rules[:MOST_RULES])
+    width = max(len(f"{number:,}") for _, number in rules[:shown])
     lines += [
         fit(f"{GAP}{number:>{width},}  {printable(rule or 'no rule named')}", columns - 1)
-        for rule, number in rules[:MOST_RULES]
+        for rule, number in rules[:shown]
     ]
-    more = rules[MOST_RULES:]
+    more = rules[shown:]
     if more:
         rest = counted(sum(number for _, number in more), "run")
         lines.append(f"{GAP}and {rest} by {counted(len(more), 'other rule')}")

@@ -403,7 +403,13 @@ def _reads_stdin(settings: Settings) -> bool:
 def _asker(execution: Execution, ledger: Ledger, view: Progress) -> Ask:
     async def ask() -> bool:
         with view.paused():
-            yes = consent(ledger.reader, stdin=sys.stdin, terminal=sys.stderr, no_color=not execution.output.color)
+            yes = consent(
+                ledger.reader,
+                stdin=sys.stdin,
+                terminal=sys.stderr,
+                no_color=not execution.output.color,
+                cost=execution.settings.cost,
+            )
         await asyncio.sleep(0)  # a signal that ended the question reaches the sweep, which then was interrupted
         return yes
 

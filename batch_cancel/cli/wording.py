@@ -132,6 +132,14 @@ def wants_colour(stream: TextIO | None, *, no_color: bool = False) -> bool:
     return allowed and is_terminal(stream)
 
 
+def rows_of(stream: TextIO, default: int = 24) -> int:
+    """How many lines a stream's terminal has, or the default where it is none."""
+    try:
+        return os.get_terminal_size(stream.fileno()).lines or default
+    except (ValueError, OSError):
+        return default
+
+
 def columns_of(stream: TextIO | None, default: int = 80) -> int:
     """How wide a stream's terminal is, or the default where it is none."""
     try:

@@ -21,6 +21,7 @@ from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Status, Target, TaskRun, Transform
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger, NewRun
 from batch_cancel.ledger.reader import LedgerReader
+from batch_cancel.settings import Cost
 from tests.cli.terminal import Terminal
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -376,11 +377,45 @@ def test_what_is_not_known_is_a_question_mark_and_never_guessed(tmp_path: Path) 
 def test_a_long_list_is_cut_with_a_count_of_what_is_not_shown(tmp_path: Path) -> None:
     runs = [NewRun(a_run(n, f"tfm-{t:03}")) for t in range(40) for n in range(1 if t < 25 else 2)]
     reader = ledger_of(tmp_path, (HERE, [], runs))
-    text = decision_text(reader, columns=80, now=NOW)
+    text = decision_text(reader, columns=80, rows=60, now=NOW)
     reader.close()
     assert text.count("  tfm-") == 15
     assert "and 25 transforms more with 25 runs" in text
     assert "Left alone" not in text
+
+
+@pytest.mark.parametrize("columns", [58, 80])
+@pytest.mark.parametrize("transforms", [1, 4, 9, 10, 11, 40])
+@pytest.mark.parametrize("rules", [0, 1, 4, 5, 12])
+def test_question_and_decision_fit_a_terminal_of_24_lines(
+    tmp_path: Path, columns: int, transforms: int, rules: int
+) -> None:
+    runs = [NewRun(a_run(n, f"tfm-{n:03}")) for n in range(transforms)]
+    spared = [NewRun(a_run(99 + n), rule=f"rule {n:02}", outcome=Outcome.EXCLUDED) for n in range(rules)]
+    capacity = [Transform(f"tfm-{n:03}", max_capacity=10.0) for n in range(transforms)]
+    reader = ledger_of(tmp_path, (HERE, capacity, [*runs, *spared]))
+    with Terminal(columns, 24) as terminal:
+
+        def user() -> None:
+            terminal.seen("press Enter")
+            terminal.type("\n")
+
+        assert not answer(reader, terminal, user)
+        text = styled(terminal.rest()).replace("\r\n", "\n").rstrip("\n")
+    reader.close()
+    lines = [part for line in text.split("\n") for part in re.findall(f".{{1,{columns}}}|^$", line)]
+    assert len(lines) <= 24
+    shown = text.count("  tfm-")
+    assert shown == transforms or len(lines) == 24  # no room is wasted
+    assert text.count("rule ") >= min(rules, 3)
+    if shown < transforms:
+        assert f"and {transforms - shown} transforms more with" in text
+
+
+def test_a_price_that_is_known_is_told_with_what_it_comes_to(reader: LedgerReader) -> None:
+    cost = Cost(price_per_dpu_hour=0.44, currency="USD", source="sweep file")
+    told = " ".join(decision_text(reader, columns=80, now=NOW, cost=cost).split())
+    assert "an estimated 60.0 DPU-hours; estimated 26.40 USD at 0.44 a DPU-hour (sweep file)." in told
 
 
 def test_colours_are_for_terminals_that_know_them(reader: LedgerReader, monkeypatch: pytest.MonkeyPatch) -> None:
