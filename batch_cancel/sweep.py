@@ -313,7 +313,8 @@ class Sweep:
                 resolved = await resolve(self._settings.targets, self._service, stop=self._stop)
                 await self._enter(replace(resolved, targets=await self._accounts.told_apart(resolved.targets)))
         self._tell(PhaseEnded(Phase.CONNECT))
-        self._tell(SweepBegan(self._sweep_id, str(self._ledger.directory)))
+        if self._works or not self._listed:  # of an empty list nothing can be left to go on with
+            self._tell(SweepBegan(self._sweep_id, str(self._ledger.directory)))
 
     def _tell_listed(self) -> None:
         self._tell(ManifestRead(self._ledger.reader.count_runs()))
@@ -452,6 +453,8 @@ class Sweep:
 
     async def _cancel_all(self, *, describe: bool) -> None:
         reader = self._ledger.reader
+        if not reader.count("pending") and not reader.count("asked"):
+            return
         works = [
             work
             for work in self._works

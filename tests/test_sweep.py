@@ -24,6 +24,7 @@ from batch_cancel.core.events import (
     PhaseEnded,
     RateChanged,
     Resumed,
+    SweepBegan,
     SweepStarted,
     TargetFailed,
     TargetRecovered,
@@ -317,6 +318,14 @@ def test_names_that_cannot_be_listed_protect_everything() -> None:
     result = play.sweep(settings(protection=Protection(transform_names=("critical-*",))))
     assert (result.exit_code, play.calls()) == (4, 0)
     assert set(play.outcomes()) == {Outcome.EXCLUDED}
+
+
+def test_where_there_is_nothing_to_cancel_no_cancelling_begins_and_nothing_is_to_be_resumed(tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("transform_id,task_run_id\n", encoding="utf-8")
+    play = Play()
+    assert play.sweep(settings(source=ManifestSource(path=str(tmp_path / "runs.csv")))).exit_code == 0
+    assert not [event for event in play.events if isinstance(event, SweepBegan)]
+    assert {event.phase for event in play.events if isinstance(event, PhaseBegan)} == {Phase.CONNECT}
 
 
 def test_an_empty_list_selects_nothing() -> None:

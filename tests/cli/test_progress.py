@@ -558,9 +558,12 @@ def test_what_is_waited_for_at_the_end_is_told_with_the_end_of_the_wait(terminal
         assert "  waits for  4 STOPPING, longest 0:58, gives up in 14:32" in screen(terminal)
         assert "4 STOPPING, longest 0:58, gives up in 14:32" in watched.progress._status.line()
         watched.tell(Awaited(THERE, "tfm-1", 0), Awaited(HERE, "tfm-1", 3, 2, 60.0, 840.0))
-        assert "3 runs, 2 of them STOPPING, longest 1:00, gives up in 14:00" in watched.progress._status.line()
+        status = watched.progress._status
+        assert "3 runs, 2 of them STOPPING, 1 not read yet, longest 1:00, gives up in 14:00" in status.line()
+        watched.tell(*(OutcomeReached(HERE, key(number), Outcome.STOPPED) for number in (1, 2)))
+        assert "verify: 3 of 5 runs settled; 2 STOPPING, longest 1:00" in status.line()  # before they are counted anew
         watched.tell(Awaited(HERE, "tfm-1", 0))
-        assert "STOPPING" not in watched.progress._status.line()
+        assert "STOPPING" not in status.line()
 
 
 def test_a_resumed_sweep_tells_what_stood_in_its_ledger() -> None:

@@ -200,15 +200,23 @@ class Status:
         return " · ".join(says)
 
     def waiting(self) -> str | None:
-        """How many runs are waited for, and how long still, once that is all there is to do."""
+        """How many runs are waited for, and how long still, once that is all there is to do.
+
+        With the runs that are settled they are all that were asked for: those that ended since they were last counted
+        are left out, and those that nobody has read yet are told.
+        """
         counters = self.counters
         waits = counters.waits()
         if waits is None or not counters.all_asked or counters.stop_cause is not None:
             return None
-        if waits.stopping == waits.runs:
-            says = f"{waits.runs:,} STOPPING"
-        else:
-            says = f"{counted(waits.runs, 'run')}, {waits.stopping:,} of them STOPPING"
+        unsettled = counters.will_be_settled - counters.settled
+        read = min(waits.runs, unsettled)
+        stopping = min(waits.stopping, read)
+        if not read:
+            return None
+        says = f"{read:,} STOPPING" if stopping == read else f"{counted(read, 'run')}, {stopping:,} of them STOPPING"
+        if unread := unsettled - read:
+            says += f", {unread:,} not read yet"
         return f"{says}, longest {clock(waits.longest_seconds)}, gives up in {clock(waits.left_seconds)}"
 
     def rates(self) -> list[str]:
