@@ -67,6 +67,8 @@ def next_steps(document: Document, directory: Path) -> Iterator[Step]:
         yield from _after_a_dry_run(document)
         return
     yield from _let_in(document)
+    if document.at_work:
+        return  # it goes on by itself, and its run directory is in use
     unfinished = facts.get("finished_at") is None
     left = unfinished or facts.get("stop_cause") or any(outcomes[kind] for kind in _RESUMED)
     there = shlex.quote(str(directory))
@@ -74,9 +76,11 @@ def next_steps(document: Document, directory: Path) -> Iterator[Step]:
         yield Step("It ended before it had found its runs: start anew.", _again(document))
     elif left and not facts.get("merged"):
         yield Step("Go on with what is left:", f"batch-cancel resume {there}")
-    elif left or (outcomes[Outcome.STOPPING] and facts.get("merged")):
+    elif left or (outcomes[Outcome.STOPPING] and facts.get("calls_are_sums")):  # of reports, which cannot be resumed
         report = shlex.quote(str(directory / "report.json"))
         yield Step("Ask again, and wait for the end:", f"batch-cancel run --manifest {report}")
+    elif outcomes[Outcome.STOPPING] and facts.get("merged"):
+        yield Step("See them end, in the run directory of each part:", "batch-cancel resume --wait PART_DIR")
     elif outcomes[Outcome.STOPPING]:
         yield Step("See them end:", f"batch-cancel resume --wait {there}")
     if outcomes[Outcome.INVALID] or outcomes[Outcome.NOT_FOUND]:
@@ -201,6 +205,8 @@ def _after_a_dry_run(document: Document) -> Iterator[Step]:
     """Never a command that drops what the dry run was told: what it spared would be cancelled."""
     yield from _let_in(document)
     typed = _typed(document)
+    if document.at_work:
+        return
     if document.facts.get("finished_at") is None:
         yield Step("It did not end: look again.", _again(document))
         return

@@ -128,6 +128,7 @@ class Document:
         sweeps: how many runs each sweep of ``--until-clear`` found.
         active_again, started_meanwhile: of the runs that later sweeps found and did not leave alone, how many had
             their verdict before, and how many were new.
+        at_work: whether the sweep's process is known to go on just now; False where nobody has looked.
         in_doubt: how many runs a process that did not end has left with a request of which nobody knows whether it
             was sent; 0 once the sweep has ended.
     """
@@ -144,6 +145,7 @@ class Document:
         self.causes: list[Cause] = []
         self.seconds_to_stop: array[float] = array("d")
         self.paused = False
+        self.at_work = False
         self.sweeps: Counter[int] = Counter()
         self.active_again = self.started_meanwhile = 0
         self.in_doubt = reader.in_doubt() if self.facts.get("finished_at") is None else 0

@@ -11,6 +11,7 @@ from typing import TextIO, assert_never
 
 from batch_cancel.core.errors import LedgerError, RecordLost
 from batch_cancel.ledger import schema
+from batch_cancel.ledger.ledger import in_use
 from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.report.document import Document
 from batch_cancel.settings import ReportFormat
@@ -82,7 +83,10 @@ def opened(directory: Path) -> Iterator[Document]:
     reader = LedgerReader(path)
     try:
         with reader.snapshot():
-            yield Document(reader)
+            document = Document(reader)
+            # Asked for after the snapshot, and only of a sweep without an end: for an instant it keeps others out.
+            document.at_work = document.facts.get("finished_at") is None and in_use(directory)
+            yield document
     except sqlite3.Error as error:
         raise LedgerError(f"{path} cannot be read: {error}") from error
     finally:

@@ -29,10 +29,12 @@ from batch_cancel.report.story import (
     Trouble,
     calls_in_words,
     came_back_in_words,
+    came_back_title,
     counted,
     facts_in_words,
     headline,
     how_it_came_back,
+    lasting,
     meaning,
     place,
     refusal,
@@ -112,10 +114,11 @@ def write_html(document: Document, directory: Path, out: TextIO) -> None:
     pieces = environment.get_template("report.html").generate(
         document=document,
         facts=dict.fromkeys(_FACTS) | document.facts,
-        headline=headline(document, directory),
+        headline=headline(document),
         troubles=_first(((trouble, _to_runs(trouble)) for trouble in troubles(document)), MOST_TROUBLES),
         steps=list(next_steps(document, directory)),
         came_back=came_back_in_words(document),
+        came_back_title=came_back_title(document),
         back=_first(document.came_back(), MOST_CAME_BACK),
         several_sweeps=len(document.sweeps) > 1,
         figures=list(facts_in_words(document)),
@@ -256,11 +259,14 @@ class Bar:
     bar: Markup
     note: str
     link: str
+    place: str = ""
 
 
 def _tiles(document: Document) -> Iterator[Tile]:
     outcomes = document.whole.outcomes
-    yield Tile(number(outcomes.total()), "runs", f"in {counted(len(document.targets), 'target')}")
+    with_runs, targets = sum(bool(part.outcomes) for part in document.by_target.values()), len(document.targets)
+    of = f"{with_runs:,} of " if 0 < with_runs < targets else ""
+    yield Tile(number(outcomes.total()), "runs", f"in {of}{counted(targets, 'target')}")
     if document.facts.get("mode") == "dry-run":
         yield Tile(number(outcomes[Outcome.WOULD_CANCEL]), "would be cancelled", kind="plan")
         yield Tile(number(outcomes[Outcome.EXCLUDED]), "left alone by a rule")
@@ -269,7 +275,7 @@ def _tiles(document: Document) -> Iterator[Tile]:
         yield Tile(number(outcomes[Outcome.EXCLUDED]), "left alone by a rule")
     else:
         share = outcomes.total() - outcomes[Outcome.EXCLUDED]
-        yield Tile(number(outcomes[Outcome.STOPPED]), "stopped", f"of {share:,} asked for", "good")
+        yield Tile(number(outcomes[Outcome.STOPPED]), "stopped", f"of {share:,} to cancel", "good")
         left = sum(outcomes[outcome] for outcome in MAY_RUN)
         if unlisted := sum(not row.listed for row in document.targets.values()):
             note = f"{counted(unlisted, 'target')} unread: more may run"
@@ -278,7 +284,7 @@ def _tiles(document: Document) -> Iterator[Tile]:
             yield Tile(number(left), "are, or may be, running", kind="bad" if left else "")
     seconds = document.seconds_to_stop
     if seconds:
-        yield Tile(charts.seconds_text(seconds[len(seconds) // 2]), "median time to stop")
+        yield Tile(lasting(seconds[len(seconds) // 2]), "median time to stop")
     if document.selected.estimated.total is not None:
         cost = document.estimated_cost(document.selected)
         notes = [f"estimated {cost['amount']:,.2f} {cost['currency']}"] if cost else []
@@ -315,8 +321,9 @@ def _transform_bars(document: Document) -> dict[str, Any]:
             "plan",
             number(round(used(part), 1)),
             charts.bar(used(part) / most, "plan"),
-            f"{runs(part.outcomes.total())} in {place(document, part.target_id)}",
+            f"{runs(part.outcomes.total())} in",
             f"#target={_address(place(document, part.target_id))}&transform={_address(part.transform_id)}",
+            place(document, part.target_id),
         )
         for part in parts[:MOST_TRANSFORMS]
     ]
@@ -381,13 +388,13 @@ def _to_stop(document: Document) -> dict[str, Any] | None:
         return None
     half, most = seconds[len(seconds) // 2], seconds[min(len(seconds) - 1, len(seconds) * 95 // 100)]
     if len(seconds) < 5 or seconds[-1] - seconds[0] < 0.1:
-        texts = [charts.seconds_text(value) for value in (seconds if len(seconds) < 5 else (half, seconds[-1]))]
+        texts = [lasting(value) for value in (seconds if len(seconds) < 5 else (half, seconds[-1]))]
         return {"sentence": f"{runs(len(seconds))} stopped, after {' and '.join(dict.fromkeys(texts))}.", "svg": None}
     bins = charts.bins_of(seconds)
-    words = f"half within {charts.seconds_text(half)}, 95 % within {charts.seconds_text(most)}"
-    marks = [(half, f"half: {charts.seconds_text(half)}"), (most, f"95 %: {charts.seconds_text(most)}")]
+    words = f"half within {lasting(half)}, 95 % within {lasting(most)}"
+    marks = [(half, f"half: {lasting(half)}"), (most, f"95 %: {lasting(most)}")]
     return {
-        "sentence": f"{runs(len(seconds))} stopped: {words}, the last after {charts.seconds_text(seconds[-1])}.",
+        "sentence": f"{runs(len(seconds))} stopped: {words}, the last after {lasting(seconds[-1])}.",
         "svg": charts.histogram(bins, marks, f"Time from request to stop: {words}."),
         "bins": [each for each in bins if each.count],
     }

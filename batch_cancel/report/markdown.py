@@ -11,6 +11,7 @@ from batch_cancel.report.document import TROUBLE, Document, explains
 from batch_cancel.report.story import (
     Level,
     came_back_in_words,
+    came_back_title,
     facts_in_words,
     headline,
     how_it_came_back,
@@ -50,7 +51,7 @@ class _Page:
         self._room = LARGEST_BYTES
 
     def write(self, document: Document, directory: Path) -> None:
-        first = headline(document, directory)
+        first = headline(document)
         name = document.facts.get("name") or document.facts.get("sweep_id") or "sweep"
         self.line(f"## {_MARKS[first.level]} batch-cancel: {foreign(str(name))}", "", f"**{escaped(first.text)}**", "")
         if document.outcomes:
@@ -97,7 +98,7 @@ class _Page:
         words = came_back_in_words(document)
         if words is None:
             return
-        self.line("", "### What came back", "", words)
+        self.line("", f"### {came_back_title(document)}", "", words)
         count = document.active_again + document.started_meanwhile
         header = ("sweep", "how", "outcome", "target", "transform", "task run")
         rows = (

@@ -1,12 +1,10 @@
 """What a report says first, in plain words: is all stopped, and what went wrong."""
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from batch_cancel.core.errors import ENTERING, REGION_NOT_ENABLED, Guardrail
@@ -103,8 +101,8 @@ def meaning(document: Document, outcome: Outcome) -> str:
     return MEANING[outcome]
 
 
-def headline(document: Document, directory: Path | None = None) -> Headline:
-    """Whether all is stopped, in a sentence or two. ``directory`` is what ``resume`` has to be told."""
+def headline(document: Document) -> Headline:
+    """Whether all is stopped, in a sentence or two."""
     facts, outcomes = document.facts, document.whole.outcomes
     if facts.get("mode") == "dry-run":
         return _dry_run_headline(document)
@@ -114,7 +112,7 @@ def headline(document: Document, directory: Path | None = None) -> Headline:
     if not open_runs:
         left = "No run that was found is still running."
     if facts.get("finished_at") is None or facts.get("stop_cause") or refusal(document):
-        return _early_headline(document, left if wanted else "", directory)
+        return _early_headline(document, left if wanted else "")
     if open_runs and open_runs == outcomes[Outcome.STOPPING] and not unread_targets(document):
         return Headline(Level.WARN, f"Accepted, not yet seen stopped: {left}")
     if open_runs:
@@ -164,12 +162,14 @@ def codes(document: Document) -> set[str]:
     return {code for code in found if code is not None}
 
 
-def _early_headline(document: Document, left: str, directory: Path | None) -> Headline:
+def _early_headline(document: Document, left: str) -> Headline:
     facts = document.facts
     if facts.get("finished_at") is None:
-        told = ["The sweep did not end: it is still at work, or was killed.", left, _more(document) if left else ""]
-        if left and not facts.get("merged"):
-            told.append(f"To go on: batch-cancel resume {shlex.quote(str(directory)) if directory else 'RUN_DIR'}")
+        more = _more(document) if left else ""
+        if document.at_work:
+            return Headline(Level.WARN, " ".join(filter(None, ("The sweep is still at work.", left, more))))
+        how = "a part of it is still at work, or was killed" if facts.get("merged") else "it was killed or cut short"
+        told = (f"The sweep did not end: {how}.", left, more)
         return Headline(Level.BAD, " ".join(filter(None, told)))
     why = refusal(document)
     if why is not None and not document.asked:
@@ -207,15 +207,20 @@ def discovers(document: Document) -> bool:
 
 def _dry_run_headline(document: Document) -> Headline:
     facts, outcomes = document.facts, document.whole.outcomes
+    found, unseen = outcomes.total(), outcomes[Outcome.NOT_ATTEMPTED] + outcomes[Outcome.UNKNOWN]
+    if document.targets and found == unseen and all(row.error_code for row in document.targets.values()):
+        of_whom = f" It is not known of any of {runs(unseen)} whether it would be cancelled." if unseen > 1 else ""
+        return Headline(Level.BAD, f"Dry run: nothing could be looked at.{of_whom}")
     text = f"Dry run: {runs(outcomes[Outcome.WOULD_CANCEL])}{_where(document)} would be cancelled; nothing was."
-    if document.targets and not outcomes.total() and all(row.error_code for row in document.targets.values()):
-        return Headline(Level.BAD, "Dry run: nothing could be looked at.")
     if facts.get("finished_at") is None:
-        return Headline(Level.BAD, f"{text} It is unfinished: still at work, or killed.")
+        how = "the dry run is still at work" if document.at_work else "it was killed or cut short"
+        return Headline(Level.BAD, f"{text} It is unfinished: {how}.")
     if why := refusal(document):
         return Headline(Level.WARN, f"{text} A guardrail would refuse: {sentence(why)}")
+    if unseen:
+        text += f" {unseen:,} of {runs(found)} {'was' if unseen == 1 else 'were'} not looked at: there may be more."
     if not document.complete:
-        return Headline(Level.BAD, f"{text} It is not complete: there may be more.")
+        return Headline(Level.BAD, text if unseen else f"{text} It is not complete: there may be more.")
     return Headline(Level.GOOD, text)
 
 
@@ -290,6 +295,11 @@ def _rejected(document: Document) -> Iterator[Trouble]:
     yield Trouble("manifest", f"{counted(count, 'row')} left out", "; ".join(reasons))
 
 
+def came_back_title(document: Document) -> str:
+    """What the runs of later sweeps are called: where none had its verdict before, none came back."""
+    return "What came back" if document.active_again else "What started meanwhile"
+
+
 def came_back_in_words(document: Document) -> str | None:
     """How many runs later sweeps of --until-clear found, and of which kind; None where there were none."""
     again, new = document.active_again, document.started_meanwhile
@@ -326,10 +336,19 @@ def facts_in_words(document: Document) -> Iterator[str]:
     seconds = document.seconds_to_stop
     if seconds:
         half, most = seconds[len(seconds) // 2], seconds[min(len(seconds) - 1, len(seconds) * 95 // 100)]
-        yield f"From request to the reading that showed STOPPED: half within {half:.1f} s, 95 % within {most:.1f} s."
+        within = f"half within {lasting(half)}, 95 % within {lasting(most)}"
+        yield f"From request to the reading that showed STOPPED: {within}."
         if document.paused:
             yield "Pauses before a resume, in which nobody looked, are part of these times."
     yield from cost_in_words(document)
+
+
+def lasting(seconds: float) -> str:
+    """A time as every figure of a report tells it: ``0.35 s``, ``3.5 s``, ``41 s``, ``6.87 min``."""
+    if seconds < 120:
+        return f"{seconds:.2g} s" if seconds < 99.5 else f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.3g} min" if minutes < 120 else f"{minutes / 60:.3g} h"
 
 
 def calls_in_words(document: Document) -> Iterator[str]:

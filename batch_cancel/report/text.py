@@ -13,6 +13,7 @@ from batch_cancel.report.advice import next_steps
 from batch_cancel.report.document import Document
 from batch_cancel.report.story import (
     came_back_in_words,
+    came_back_title,
     facts_in_words,
     headline,
     how_it_came_back,
@@ -54,11 +55,11 @@ def _width() -> int:
 
 
 def _lines(document: Document, directory: Path, reports: Sequence[Path], width: int) -> Iterator[str]:
-    yield from _wrapped(_printable(headline(document, directory).text), width)
+    yield from _wrapped(_printable(headline(document).text), width)
     yield from _outcomes(document, width)
     yield from _headed("What went wrong", _troubles(document), width)
     yield from _headed("Not seen stopped", _not_stopped(document), width)
-    yield from _headed("What came back", _came_back(document), width)
+    yield from _headed(came_back_title(document), _came_back(document), width)
     yield from _headed("In figures", (_printable(words) for words in facts_in_words(document)), width)
     yield from _headed("Next", _steps(document, directory), width)
     yield from _headed("Reports", (_printable(str(path)) for path in reports), None)

@@ -1,5 +1,6 @@
 """What to do next: never a command that drops what the sweep was told, and always one that helps."""
 
+import asyncio
 import shlex
 from pathlib import Path
 from typing import Any
@@ -284,14 +285,31 @@ def test_a_killed_sweep_says_what_is_not_known_and_how_to_go_on(tmp_path: Path) 
         await ledger.writer.commit([("UPDATE runs SET state = 'claimed' WHERE task_run_id = '1'", ())])
 
     with opened(build(tmp_path / "run", fill)) as document:
-        assert headline(document, Path("a run")).text == (
-            "The sweep did not end: it is still at work, or was killed. 3 of 3 runs are, or may be, still running."
-            " To go on: batch-cancel resume 'a run'"
+        assert headline(document).text == (
+            "The sweep did not end: it was killed or cut short. 3 of 3 runs are, or may be, still running."
         )
         wrong = [(each.what, each.detail) for each in troubles(document)]
         assert wrong[0] == ("1 unknown", "it is not known whether its request was sent; resume reads it back first")
         assert refusal(document) is None
         assert [step.command for step in next_steps(document, Path("a run"))] == ["batch-cancel resume 'a run'"]
+
+
+@pytest.mark.parametrize("mode", ["cancel", "dry-run"])
+def test_a_sweep_at_work_is_said_to_be_and_is_not_to_be_resumed(tmp_path: Path, mode: str) -> None:
+    async def looked_at() -> tuple[str, list[Step]]:
+        ledger = Ledger.create(tmp_path / "run")
+        await set_facts(ledger, finished_at=None, exit_code=None, mode=mode)
+        await ledger.add_runs(await add_target(ledger), [NewRun(a_run("t", "1"))])
+        with opened(tmp_path / "run") as document:
+            told = headline(document).text, list(next_steps(document, tmp_path / "run"))
+        await ledger.close()
+        return told
+
+    text, steps = asyncio.run(looked_at())
+    assert "still at work" in text and not steps
+    with opened(tmp_path / "run") as document:  # now its process is gone
+        assert "killed or cut short" in headline(document).text
+        assert list(next_steps(document, tmp_path / "run"))
 
 
 @pytest.mark.parametrize(("mode", "outcomes"), [("cancel", []), ("dry-run", [Outcome.WOULD_CANCEL])])

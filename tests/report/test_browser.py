@@ -524,6 +524,19 @@ def test_a_telephone_shows_the_ids_of_a_run(open_page: Open) -> None:
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
 
 
+@pytest.mark.parametrize("width", [390, 1000, 1280])
+def test_no_box_stands_empty_and_no_key_leaves_its_word(open_page: Open, width: int) -> None:
+    page = open_page("full")
+    page.set_viewport_size({"width": width, "height": 900})
+    empty = page.locator(".pair > section, .charts section").evaluate_all(
+        "all => all.map(it => it.getBoundingClientRect().bottom - it.lastElementChild.getBoundingClientRect().bottom)"
+    )
+    assert len(empty) == 6 and max(empty) < 40
+    lines = page.locator(".legend > span").evaluate_all("all => all.map(it => it.getClientRects().length)")
+    heights = page.locator(".legend > span").evaluate_all("all => all.map(it => it.getBoundingClientRect().height)")
+    assert lines == [1, 1, 1, 1] and max(heights) < 30
+
+
 def test_a_telephone_needs_no_scrolling_sideways(open_page: Open) -> None:
     page = open_page("full")
     page.set_viewport_size({"width": 390, "height": 844})

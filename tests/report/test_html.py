@@ -15,7 +15,7 @@ from batch_cancel.report.files import opened
 from batch_cancel.report.html import KINDS, number, shown, write_html
 from batch_cancel.report.story import MEANING
 from batch_cancel.settings import Endpoint, ManifestSource, Settings, TargetSettings, to_json
-from tests.report.ledgers import a_run, add_target, build, every_outcome, set_facts
+from tests.report.ledgers import START, a_run, add_target, build, cancel, every_outcome, set_facts
 
 
 def page_of(directory: Path) -> str:
@@ -129,6 +129,31 @@ def test_where_runs_come_from_and_who_was_left_out_is_told(tmp_path: Path) -> No
     with opened(directory) as document:
         assert document.summary()["digest"] == "sha256:abc"
         assert [account["account_id"] for account in document.summary()["left_out"]] == ["333333333333"]
+
+
+def test_runs_are_in_as_many_targets_as_have_any(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger)
+        await cancel(ledger, await add_target(ledger), a_run("t", "r"), Outcome.STOPPED)
+        await add_target(ledger, "eu-west-1")
+
+    page = page_of(build(tmp_path / "run", fill))
+    assert '<dt>runs</dt><dd class="value">1</dd><dd class="note">in 1 of 2 targets</dd>' in page
+
+
+def test_a_time_has_as_many_digits_wherever_it_stands(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger)
+        target = await add_target(ledger)
+        for at in range(9):
+            seen = START.timestamp() + 3.2 + 0.065 * at
+            await cancel(ledger, target, a_run("t", str(at)), Outcome.STOPPED, confirmed_at=seen)
+
+    page = page_of(build(tmp_path / "run", fill))
+    assert '<dd class="value">3.5 s</dd>' in page  # 3.46
+    assert "STOPPED: half within 3.5 s, 95 % within 3.7 s." in page
+    assert "9 runs stopped: half within 3.5 s, 95 % within 3.7 s, the last after 3.7 s." in page
+    assert ">half: 3.5 s<" in page
 
 
 def test_a_figure_of_what_runs_says_what_was_not_looked_at(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_trouble_stands_before_what_went_well(tmp_path: Path) -> None:
     assert text.startswith("## ❌ batch-cancel: `nightly`\n\n**Not all is stopped: 37 of 42 runs are")
     headings = re.findall("^### .*|<summary>.*?</summary>", text, re.MULTILINE)
     assert headings[:7] == [
-        *("### What went wrong", "### Next", "### In figures", "### What came back"),
+        *("### What went wrong", "### Next", "### In figures", "### What started meanwhile"),
         *(
             "<summary>15 runs of later sweeps</summary>",
             "<summary>Targets (2)</summary>",

@@ -56,10 +56,7 @@ def test_runs_that_were_only_accepted_do_not_hide_a_target_that_was_not_read(tmp
         (
             [STOPPED, Outcome.NOT_ATTEMPTED],
             {"finished_at": None},
-            (
-                "The sweep did not end: it is still at work, or was killed. 1 of 2 runs is, or may be, still running."
-                " To go on: batch-cancel resume 'runs/night'\"'\"'s'"
-            ),
+            "The sweep did not end: it was killed or cut short. 1 of 2 runs is, or may be, still running.",
         ),
         (
             [Outcome.NOT_ATTEMPTED],
@@ -94,7 +91,7 @@ def test_runs_that_were_only_accepted_do_not_hide_a_target_that_was_not_read(tmp
             {"mode": "dry-run", "finished_at": None},
             (
                 "Dry run: 1 run in 222222222222/us-east-1 would be cancelled; nothing was."
-                " It is unfinished: still at work, or killed."
+                " It is unfinished: it was killed or cut short."
             ),
         ),
     ],
@@ -129,6 +126,39 @@ def test_a_dry_run_that_could_look_at_nothing_counts_nothing(tmp_path: Path) -> 
     text = text_summary(reader, Path("x"))
     reader.close()
     assert text.startswith("Dry run: nothing could be looked at.")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "told"),
+    [
+        (
+            [Outcome.NOT_ATTEMPTED] * 3,
+            "Dry run: nothing could be looked at. It is not known of any of 3 runs whether it would be cancelled. ",
+        ),
+        (
+            [Outcome.WOULD_CANCEL, Outcome.NOT_ATTEMPTED, Outcome.UNKNOWN],
+            (
+                "Dry run: 1 run in 222222222222/us-east-1 would be cancelled; nothing was."
+                " 2 of 3 runs were not looked at: there may be more. "
+            ),
+        ),
+    ],
+)
+def test_a_dry_run_says_first_how_many_runs_it_did_not_look_at(
+    tmp_path: Path, outcomes: list[Outcome], told: str
+) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger, mode="dry-run", exit_code=1)
+        target = await add_target(ledger, complete=False)
+        ledger.set_target_error(target, "EndpointConnectionError", "no way there")
+        await ledger.add_runs(
+            target, [NewRun(a_run("t", str(at)), outcome=outcome) for at, outcome in enumerate(outcomes)]
+        )
+
+    reader = LedgerReader(build(tmp_path / "run", fill) / "ledger.db")
+    text = " ".join(text_summary(reader, Path("x")).split())
+    reader.close()
+    assert text.startswith(told)
 
 
 def test_a_dry_run_that_saw_too_little_says_so(tmp_path: Path) -> None:
@@ -167,7 +197,13 @@ def test_rows_left_out_are_not_forgotten(tmp_path: Path) -> None:
         (Outcome.NOT_ATTEMPTED, {"stop_cause": "interrupted"}, "batch-cancel resume"),
         (Outcome.DENIED, {}, "batch-cancel iam-policy"),
         (Outcome.STOPPING, {}, "batch-cancel resume --wait 'runs/night'\"'\"'s'"),
-        (Outcome.STOPPING, {"merged": True}, "batch-cancel run --manifest 'runs/night'\"'\"'s/report.json'"),
+        (Outcome.STOPPING, {"merged": ["a", "b"]}, "batch-cancel resume --wait PART_DIR"),
+        (FAILED, {"merged": ["a", "b"]}, "batch-cancel run --manifest 'runs/night'\"'\"'s/report.json'"),
+        (
+            Outcome.STOPPING,
+            {"merged": ["a"], "calls_are_sums": True},
+            "batch-cancel run --manifest 'runs/night'\"'\"'s/report.json'",
+        ),
     ],
 )
 def test_the_next_command_is_there_to_copy(
