@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -28,6 +29,7 @@ from batch_cancel.core.events import (
     SweepStarted,
     TargetFailed,
     TargetRecovered,
+    ToAsk,
     Warned,
 )
 from batch_cancel.core.outcome import Outcome
@@ -318,6 +320,35 @@ def test_names_that_cannot_be_listed_protect_everything() -> None:
     result = play.sweep(settings(protection=Protection(transform_names=("critical-*",))))
     assert (result.exit_code, play.calls()) == (4, 0)
     assert set(play.outcomes()) == {Outcome.EXCLUDED}
+
+
+def test_how_much_each_target_has_to_do_is_told_of_a_list_and_of_a_sweep_that_goes_on(tmp_path: Path) -> None:
+    play = Play(world(fleet=FleetSettings(regions=("us-east-1", "eu-west-1"), transforms=3, runs=60)))
+    rows = [
+        f"{run.transform_id},{run.task_run_id},{region}"
+        for _, region, run in play.world.runs()
+        if run.status(play.now()).active
+    ]
+    path = tmp_path / "runs.csv"
+    path.write_text("\n".join(["transform_id,task_run_id,region", *rows]), encoding="utf-8")
+
+    def interrupt(stop: Stop, _: World) -> None:
+        asyncio.get_running_loop().call_later(1.5, stop.request, StopCause.INTERRUPTED)
+
+    play.at_once = interrupt
+    source = ManifestSource(path=str(path))
+    wanted = settings(source=source, targets=(TargetSettings(),), rate=Rate(rps=5.0), verify=Verify(wait=False))
+    play.sweep(wanted)
+    told = {event.target.region: event.runs for event in play.events if isinstance(event, ToAsk)}
+    assert told == Counter(row.rpartition(",")[2] for row in rows)
+    left = counted(play.events).left_to_ask()
+    assert 0 < sum(left.values()) < len(rows)
+    play.events.clear()
+    play.at_once = lambda _stop, _world: None
+    play.resume(wanted)
+    again = [event.runs for event in play.events if isinstance(event, ToAsk)]
+    assert sorted(again) == sorted(left.values())
+    assert counted(play.events).left_to_ask() == {}
 
 
 def test_where_there_is_nothing_to_cancel_no_cancelling_begins_and_nothing_is_to_be_resumed(tmp_path: Path) -> None:
