@@ -9,7 +9,8 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from enum import IntEnum
 
-from batch_cancel.core.rate import AdaptiveRate, Feedback, FixedRate, Rate
+from batch_cancel.core.adaptive_rate import AdaptiveRate
+from batch_cancel.core.rate import Feedback, FixedRate, Rate
 from batch_cancel.core.task_run import Access, Target
 from batch_cancel.glue.learned import LearnedRates
 

@@ -16,7 +16,8 @@ from tenacity import AsyncRetrying, RetryCallState
 
 from batch_cancel.core.errors import AccessStopped, CallFailed, ErrorKind
 from batch_cancel.core.events import CallAnswered, OnEvent, RateChanged, Retrying
-from batch_cancel.core.rate import Feedback, RetryBudget
+from batch_cancel.core.rate import Feedback
+from batch_cancel.core.retry_budget import RetryBudget
 from batch_cancel.core.task_run import Target
 from batch_cancel.glue.api import GlueReader
 from batch_cancel.glue.pace import InFlight, Pacer, Pacers, Priority

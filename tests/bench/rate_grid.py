@@ -24,7 +24,8 @@ from botocore.retries.adaptive import ClientRateLimiter, RateClocker
 from botocore.retries.bucket import TokenBucket
 from botocore.retries.throttling import CubicCalculator
 
-from batch_cancel.core.rate import AdaptiveRate, Feedback, FixedRate, Rate
+from batch_cancel.core.adaptive_rate import AdaptiveRate
+from batch_cancel.core.rate import Feedback, FixedRate, Rate
 
 SEED = 20261124
 QUICK, SLOW = 0.06, 1.5

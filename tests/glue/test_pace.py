@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_cancel.core.rate import AdaptiveRate, Feedback, FixedRate
+from batch_cancel.core.adaptive_rate import AdaptiveRate
+from batch_cancel.core.rate import Feedback, FixedRate
 from batch_cancel.core.task_run import Access, Target
 from batch_cancel.glue.learned import LearnedRates
 from batch_cancel.glue.pace import InFlight, Pacer, Pacers, Place, Priority
