@@ -203,74 +203,56 @@ class _Search:
 
 
 class _WayBack:
-    """When to start once more, because a limit that fell far may be back where it was.
+    """When to start once more, because nothing was let through for a while and now something is.
 
     After an outage growth would take minutes for what a start finds out in seconds.
     """
 
-    FALLEN = 0.15
-    """Of the best rate there ever was: below this part of it the limit fell far."""
-    ACCEPTED = 20
-    """So many requests in a row come before a start."""
     FLOOR_RPS = 1.5 * LEAST_RPS
     """Here no limit was measured: one accepted request is enough for a start, and it begins higher."""
-    WAIT_SECONDS = 30.0
-    """From one start to the next, and after each of them twice as long: where the limit is down for good, each costs
-    some throttles."""
-    FLOOR_WAIT_SECONDS = 5.0
-    """From one on the floor to the next: there hardly anything is let through, and no more can be lost."""
+    FIRST_PART = 0.15
+    """Of the best rate there ever was, it begins at this part."""
+    WAIT_SECONDS = 5.0
+    """From one start to the next: hardly anything is let through meanwhile, and no more can be lost."""
     PROVED = 20
     """So many accepted requests after a start prove that it was right."""
 
     def __init__(self) -> None:
-        self.highest_rps = 0.0
         self._again_at = 0.0
-        self._wait_seconds = self.WAIT_SECONDS
 
-    def begin(self, now: float, rps: float, *, in_a_row: int) -> bool:
-        """Begin now, after so many accepted requests in a row, if it is time to; whether it was."""
-        on_the_floor = rps <= self.FLOOR_RPS
-        if not on_the_floor and rps > 0.5 * self.highest_rps:
-            self._wait_seconds = self.WAIT_SECONDS
-        enough = in_a_row >= (1 if on_the_floor else self.ACCEPTED)
-        if not self.fell_far(rps) or not enough or now < self._again_at:
+    def begin(self, now: float, rps: float) -> bool:
+        """Begin now, after an accepted request, if it is time to; whether it is."""
+        if rps > self.FLOOR_RPS or now < self._again_at:
             return False
-        if on_the_floor:
-            self._again_at = now + self.FLOOR_WAIT_SECONDS
-        else:
-            self._again_at = now + self._wait_seconds
-            self._wait_seconds *= 2.0
+        self._again_at = now + self.WAIT_SECONDS
         return True
 
-    def fell_far(self, rps: float) -> bool:
-        """Whether the limit was once far above this rate."""
-        return rps <= max(self.FLOOR_RPS, self.FALLEN * self.highest_rps)
-
-    def first_rps(self, rps: float) -> float:
+    def first_rps(self, rps: float, *, highest_rps: float) -> float:
         """Where a start begins that is taken at this rate."""
-        if rps > self.FLOOR_RPS:
-            return rps
-        return max(rps, min(FIRST_RPS, self.FALLEN * self.highest_rps))
+        return max(rps, min(FIRST_RPS, self.FIRST_PART * highest_rps))
 
-    def reached_rps(self, rps: float, *, fallen_rps: float, accepted: int) -> float:
-        """The limit, where a start that was taken at ``fallen_rps`` ends at this rate: half of it, as far as proved."""
-        half = max(fallen_rps, 0.5 * rps)
-        reached: float = fallen_rps * (half / fallen_rps) ** min(1.0, accepted / self.PROVED)  # a power is Any to mypy
+    def reached_rps(self, rps: float, *, from_rps: float, accepted: int) -> float:
+        """The limit, where a start that was taken at ``from_rps`` ends at this rate: half of it, as far as proved."""
+        half = max(from_rps, 0.5 * rps)
+        reached: float = from_rps * (half / from_rps) ** min(1.0, accepted / self.PROVED)  # a power is Any to mypy
         return reached
 
 
 class _Push:
-    """When a slow caller tries for more at once, because others on the key may make room for it.
+    """When to try for much more at once, because growth is too slow for what there may be.
 
-    Who comes where others use the limit up finds next to nothing, and grows from there by a few percent a minute. A
-    push tells: a limit that is one's own throttles it within a few requests, and it was in vain; where the others have
-    ten times as much, it is theirs that are throttled, and they go slower.
+    Two occasions: the limit fell far, and may be back where it was. And who comes where others use the limit up finds
+    next to nothing, and grows from there by a few percent a minute. A push tells: a limit that is as low as it seems
+    throttles it within a few requests, and it was in vain; where others have ten times as much, it is theirs that are
+    throttled, and they go slower.
     """
 
-    MOST_RPS = 4.0
+    FALLEN = 0.15
+    """Of the best rate there ever was: below this part of it the limit fell far."""
+    SLOW_RPS = 4.0
     """Faster callers grow in time without."""
     MOST_OF_PEAK = 0.5
-    """Nor is there anything to win where the start came to no more than this part above."""
+    """Nor is there anything to win for slow ones whose start came to no more than this part above."""
     IN_A_ROW = 8
     """So many accepted requests come before it."""
     CALM = 0.05
@@ -279,19 +261,23 @@ class _Push:
     """An accepted request's, at most: it goes up less steeply than a start, to cost less."""
     ACCEPTED = 8
     """So many accepted requests show that it was not in vain."""
-    HELD = 0.7
+    HELD = 0.5
     """Then this part of the rate that was reached is held."""
     WAIT_SECONDS = 30.0
-    """After one in vain, and after each more twice as long."""
+    """After one in vain, and after each more twice as long: each costs a throttle or two."""
 
     def __init__(self) -> None:
         self._next_at = 0.0
         self._wait_seconds = self.WAIT_SECONDS
 
-    def begin(self, now: float, rps: float, *, peak_rps: float, surprise: float, in_a_row: int) -> bool:
+    def begin(
+        self, now: float, rps: float, *, highest_rps: float, peak_rps: float, surprise: float, in_a_row: int
+    ) -> bool:
         """Begin now, if it is time to; whether it is."""
-        slow = rps < min(self.MOST_RPS, self.MOST_OF_PEAK * peak_rps)
-        if not slow or in_a_row < self.IN_A_ROW or abs(surprise) >= self.CALM or now <= self._next_at:
+        fallen = rps < self.FALLEN * highest_rps
+        slow = rps < min(self.SLOW_RPS, self.MOST_OF_PEAK * peak_rps)
+        calm = in_a_row >= self.IN_A_ROW and abs(surprise) < self.CALM
+        if not (fallen or slow) or not calm or now <= self._next_at:
             return False
         self._next_at = now + self._wait_seconds
         self._wait_seconds *= 2.0
@@ -316,7 +302,8 @@ class AdaptiveRate:
     bring about (:class:`_StandBack`), and do not count.
 
     The start doubles every few round trips and so overshoots by a fixed small part of the bucket, whatever its size.
-    After an outage there is another start (:class:`_WayBack`); who has next to nothing tries for more (:class:`_Push`).
+    After an outage there is another start (:class:`_WayBack`), and where the limit looks far too low a try for more
+    (:class:`_Push`).
 
     Args:
         start_rps: where to begin; the rate learned last time.
@@ -390,7 +377,7 @@ class AdaptiveRate:
         self._aim = self._own_share()
         self._low = True
         self._swing_at = -math.inf
-        self._best_rps = 0.0
+        self._best_rps = self._highest_rps = 0.0
         self._slow = False
         self._surprise = 0.0
         self._unsure = 0.0
@@ -404,7 +391,7 @@ class AdaptiveRate:
         self._way_back = _WayBack()
         self._push = _Push()
         self._pushing = False
-        self._fallen_rps: float | None = None  # where the way back or the push began, while it is under way
+        self._from_rps: float | None = None  # where the way back or the push began, while it is under way
 
     def due(self, now: float) -> float:
         """See :meth:`Rate.due`."""
@@ -453,7 +440,7 @@ class AdaptiveRate:
         rps = self._limit_rps
         if self._phase is _Phase.TRACK:
             self._best_rps = max(self._best_rps, min(self._limit_rps, self._proven_rps))
-            self._way_back.highest_rps = max(self._way_back.highest_rps, self._best_rps)
+            self._highest_rps = max(self._highest_rps, self._best_rps)
             self._slow = self._limit_rps < self.SLOW * self._best_rps
             most = self.MOST_CHANCE_SLOW if self._slow else min(self.MOST_CHANCE, self._most_chance(now))
             self._aim = self._own_share() + min(self._chance.share, most)
@@ -475,9 +462,9 @@ class AdaptiveRate:
         if self._idle < 0.5:
             trips = self.CAREFUL_ROUND_TRIPS if self._limit_rps < self.CAREFUL_RPS else self.DOUBLING_ROUND_TRIPS
             doubling = min(max(trips * self._trip, self.QUICKEST_DOUBLING_SECONDS), self.SLOWEST_DOUBLING_SECONDS)
-            most = 0.5 if self._fallen_rps is None else _Push.DOUBLINGS if self._pushing else 1.0
+            most = 0.5 if self._from_rps is None else _Push.DOUBLINGS if self._pushing else 1.0
             self._limit_rps *= 2.0 ** min(most, (now - self._grown_at) / doubling)
-        if self._fallen_rps is None:
+        if self._from_rps is None:
             # One answer may have been quick by luck.
             in_flight = min(self.FIRST_IN_FLIGHT, 0.5 + 0.5 * self._accepted)
             self._limit_rps = max(self._limit_rps, in_flight / self._trip)
@@ -487,7 +474,7 @@ class AdaptiveRate:
 
     def _end_of_the_way_up(self, sent_at: float, now: float) -> None:
         """A throttle on it; what it means depends on why the way was taken."""
-        from_rps = self._fallen_rps
+        from_rps = self._from_rps
         if from_rps is None:
             self._suspect(sent_at, now)
         elif self._pushing:
@@ -495,12 +482,12 @@ class AdaptiveRate:
             reached = self._push.reached_rps(sent_rps, from_rps=from_rps, accepted=self._accepted, now=now)
             self._limit_rps = reached
             if reached > from_rps:
-                self._found(now, ceiling_rps=reached, unsure=self.UNSURE)
+                self._found(now, ceiling_rps=reached)
             else:
                 self._found(now, ceiling_rps=self._ceiling_rps, surprise=0.0)
         else:
-            reached = self._way_back.reached_rps(self._limit_rps, fallen_rps=from_rps, accepted=self._accepted)
-            self._limit_rps = self._peak_rps = reached
+            reached = self._way_back.reached_rps(self._limit_rps, from_rps=from_rps, accepted=self._accepted)
+            self._limit_rps = reached
             self._found(now, ceiling_rps=reached)
 
     def _suspect(self, sent_at: float, now: float) -> None:
@@ -547,7 +534,7 @@ class AdaptiveRate:
         """From where it is up, much as at the start; what is throttled on the way ends it."""
         self._phase = _Phase.RAMP
         self._pushing = pushing
-        self._fallen_rps = self._limit_rps
+        self._from_rps = self._limit_rps
         self._limit_rps = first_rps
         self._schedule.hasten(now + 1.0 / self._limit_rps)
         self._best_rps = 0.0  # what comes next may be the limit for good, and is no slow one then
@@ -557,7 +544,7 @@ class AdaptiveRate:
     def _found(self, now: float, *, ceiling_rps: float, surprise: float = 0.3, unsure: float = 0.0) -> None:
         """Stay at the limit from now on. It is mostly known by a third: the next answers count for much."""
         self._phase = _Phase.TRACK
-        self._fallen_rps = None
+        self._from_rps = None
         self.limit_found = True
         self._ceiling_rps = ceiling_rps
         self._surprise, self._unsure = surprise, unsure
@@ -621,10 +608,15 @@ class AdaptiveRate:
 
     def _go_up_if_due(self, now: float) -> None:
         rps = self._limit_rps
-        if self._way_back.begin(now, rps, in_a_row=self._calm):
-            self._go_up(now, self._way_back.first_rps(rps), pushing=False)
-        elif not self._way_back.fell_far(rps) and self._push.begin(
-            now, rps, peak_rps=self._peak_rps, surprise=self._surprise, in_a_row=self._calm
+        if self._way_back.begin(now, rps):
+            self._go_up(now, self._way_back.first_rps(rps, highest_rps=self._highest_rps), pushing=False)
+        elif self._push.begin(
+            now,
+            rps,
+            highest_rps=self._highest_rps,
+            peak_rps=self._peak_rps,
+            surprise=self._surprise,
+            in_a_row=self._calm,
         ):
             self._go_up(now, rps, pushing=True)
 
@@ -659,4 +651,4 @@ class AdaptiveRate:
     def _own_share(self) -> float:
         """The share of throttles that this rate aims at where none come by chance; faster callers aim lower."""
         share: float = 0.0155 * (5.0 / self._limit_rps) ** 0.55  # mypy: a float to a power is Any
-        return min(max(share, 0.001), 0.017)
+        return min(max(share, 0.001), 0.0155)

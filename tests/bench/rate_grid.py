@@ -468,7 +468,7 @@ def mean(values: Iterable[Sequence[float]]) -> tuple[float, ...]:
 
 def seeds(limit: float) -> range:
     """Few calls make a noisy measure: the slower the limit, the more runs are averaged."""
-    return range(8 if limit < 50 else 3 if limit < 500 else 2)
+    return range(12 if limit < 50 else 8 if limit < 500 else 4)
 
 
 def label(world: World) -> str:
@@ -489,15 +489,18 @@ def verdict(*checks: tuple[bool, str]) -> str:
     return "missed: " + ", ".join(missed) if missed else "met"
 
 
-def ahead(use: float, share: float, peer_use: float, peer_share: float, *, chance: float = 0.0) -> bool:
+def ahead(use: float, share: float, peer_use: float, peer_share: float, *, most_share: float = 3.0) -> bool:
     """Whether as much of the limit is used at no more than 5 % throttled, or the bar is met that the peer misses.
 
+    No use is above 100 %: what is more was saved up before, or is taken from others.
+
     Args:
-        chance: percent that is throttled at random, whatever anybody does.
+        most_share: the bar, in percent throttled.
     """
-    if use >= peer_use - 0.5 and share <= max(peer_share, 5.0 + chance):
+    use, peer_use = min(use, 100.0), min(peer_use, 100.0)
+    if use >= peer_use - 0.5 and share <= max(peer_share, most_share + 2.0):
         return True
-    return use >= 95.0 and share <= 3.0 + chance < peer_share
+    return use >= 95.0 and share <= most_share < peer_share
 
 
 # Steady: a limit that stays.
@@ -532,7 +535,7 @@ def steady(world: World) -> Row:
         (first_share <= 5.0 + chance, "5 % throttled from the start"),
         (use >= 95.0, "95 % steady"),
         (share <= 3.0 + chance, "3 % throttled steady"),
-        (ahead(use, share, peer_use, peer_share, chance=chance), "ahead of botocore"),
+        (ahead(use, share, peer_use, peer_share, most_share=3.0 + chance), "ahead of botocore"),
     )
     if judged != "met" and (known_share > 3.0 + chance or known_use < 95.0):
         judged = f"not feasible: knowing the limit {known_use:.0f} / {known_share:.1f}; " + judged
@@ -642,7 +645,7 @@ def outage(world: World) -> Row:
     judged = verdict(
         (reached <= 30.0, "90 % within 30 s"),
         (share <= 5.0, "5 % throttled after"),
-        (ahead(use, share, peer_use, peer_share), "ahead of botocore"),
+        (ahead(use, share, peer_use, peer_share, most_share=5.0), "ahead of botocore"),
     )
     lowest = world.changes[0][1]
     return Row(f"{world.limit:g}/s, burst {world.burst:g}, {lowest:g}/s for half a minute", results, judged)
@@ -670,7 +673,7 @@ def company_measures(contender: Contender, world: World) -> tuple[float, ...]:
         jain = sum(each) ** 2 / (3.0 * sum(rps * rps for rps in each))
         return 100.0 * sum(each) / world.limit, share, 300.0 * min(each) / sum(each), 100.0 * jain
 
-    return mean(once(seed) for seed in range(8 if world.limit < 500 else 4))
+    return mean(once(seed) for seed in range(32 if world.limit < 50 else 16 if world.limit < 500 else 8))
 
 
 def company(world: World) -> Row:
