@@ -105,13 +105,13 @@ class _StandBack:
     """So many of the first ones are no chance: the limit has fallen, and was met even so."""
     LEAST_RPS = 15.0
     """Below it a hundred answers take too long; what slow callers aim at is large beside chance."""
-    FIRST_AFTER_SECONDS = 25.0
+    FIRST_AFTER_SECONDS = 15.0
     """After a start, whose own throttles look like chance; and short jobs are over by then."""
     WAIT_SECONDS = 40.0
     """From one to the next, and each time three times as long: it costs a second or two of the limit."""
     KEPT = 0.5
     """What one saw counts half when the next is over."""
-    MARGIN = 1.3
+    MARGIN = 2.0
     """A share that was seen in so few answers may be larger by as much."""
     UNTESTED = 0.05
 

@@ -863,36 +863,38 @@ curve.
 
 The bar: from the start at least 95 % used and at most 5 % throttled, then at least 95 % and at most 3 %; what is
 throttled at random comes on top. Half the limit: at most 5 % throttled after 3 s. Twice: 90 % of it within 60 s, and
-within 20 s from 50/s on. "Ahead of botocore" is as much use at no more than 5 % throttled, or the bar met that botocore
-misses. "Not feasible" is what a client that knows the limit and stays 3 % below it cannot do either.
+within 20 s from 50/s on. An outage: at most 30 s to 90 % once it is over, at most 5 % throttled in the minute after.
+"Ahead of botocore" is as much use at no more than 5 % throttled, or the bar met that botocore misses; above 100 % no use
+counts, since that was saved up before or is taken from others. "Not feasible" is what a client that knows the limit and
+stays 3 % below it cannot do either.
 
-An outage: at most 30 s to 90 % once it is over.
+The controller's constants were chosen on this very seed, on 0 to 11 and on some before. Three more that were looked at
+only afterwards (101, 102 and 103) gave, on average: the least of three 73, 75 and 68 % of its third at 20, 100 and
+500/s; 10/s by others at 20/s 2.9 % throttled; after the first minute with 2 % thrown at random 94 % used at 5/s, 89 at
+20, 96 at 100 and at 500/s, with 1 % 95 to 99 %; 5 to 50/s 97.2 % used. One seed in some tens takes three throttles by
+chance in its start for a limit (500/s, 2 % at random) and needs a minute to mend it. How three instances share is
+chance to a good part: 20 to 95 % for the least of a single history at 20/s.
 
-The controller's constants were chosen on this very seed and on 11, 21, 31, 41 and 51. Three more that were looked at
-only afterwards (101, 102 and 103) gave, on average: 20/s with 2 % thrown at random 92 % used after the first minute and
-93 in it, 100/s 98 and 94 %, 500/s 97 and 88 %, 5 to 10/s in 15 s, 5 to 50/s 96.9 % used, 20/s with 10/s by others 4.1 %
-throttled, the least of three 47, 81 and 58 % of its third at 20, 100 and 500/s. One seed in some tens takes three
-throttles by chance in its start for a limit (500/s, 2 % at random) and needs a minute to mend it. How three instances
-share at 20/s is chance, mostly (27 to 55 %). botocore and AIMD share more equally than ours.
-
-What was tried where a bar is missed. *Sharing*: aims drawn towards equal parts by an instance's own rate, a capped
-share of throttles taken for chance, larger gains, growth given back in part or whole: all within the noise of ten
-seeds. Larger cuts, none of them given back and no throttle taken for chance bring the least to 75 to 80 % and cost 10
-to 15 points of use where throttles are thrown at random, and a third of it at fixed windows; dips of 15 and 25 % to
-tell company from chance made both worse. Probing in step by the clock, so that what others probe is not taken for
-chance: fewer throttles at 500/s, no fairer, and 5/s found later. A quick way back only after cuts of a tenth or a
-fifth: 20/s is shared better by 10 to 20 points and 100/s worse by 10, and a window of 50/s loses 5 of use. *Growth*:
-steeper at every silence, it costs a point of throttles everywhere and fixed windows a quarter of their use; given back
-in full, it loses 5 to 10/s. That silence above the last proven rate counts as evidence costs half a point of throttles
-where others call, and brings 5 to 50/s past botocore. *Start*: a ramp that doubles in 2.5 round trips costs 6 %
-throttled on loopback; a longer memory of answers costs 20 to 2/s. *2 % thrown at random at 20/s*: learning chance from
-120 answers instead of 200 meets it, and costs short jobs, company and the start at a small burst. *5/s, burst 100*:
-some 18 calls are under way when the burst is used up, whatever comes then. *Round trips of 1.5 s*: the ramp alone takes
-a tenth of the first minute. *Outages*: without another start, ten seconds of nothing cost ours two minutes and more
-from 100/s on, and at 5 and 20/s more than the three minutes that were looked at; CUBIC does not come back within a
-minute. Where a hundredth is still let through, a start before its end may be in vain and the next has to wait. Such
-starts are also what a limit pays that is down for good: 5 to 0.5/s and 20 to 2/s were at 6.9 and 2.9 % without.
-Bounding where a start ends by what was accepted since it began saves half a point at 5/s and costs 500/s six seconds.
+What was tried where a bar is missed. *Sharing*: what a client sees of others on its key looks like throttles at random:
+they come in both halves of a probe. Whoever took them for that aimed at more, and so did the others; the late comer,
+left with a twentieth, needed minutes to grow (39 % of its third for the least at 20/s, 3.6 % throttled). What helped:
+to stand back by a quarter for a hundred answers when in doubt, since the throttles of others go away then; to try for
+much more from below 4/s, where a limit of one's own throttles it after five requests and others make room; and to expect
+throttles right after a start, when the others have yet to notice it. Standing back by half shares no better and costs
+five points where throttles are thrown at random at 20/s, as it does below 15/s; the try from below 5/s costs 2 % at 5/s;
+no throttle taken for chance at all: 78 % for the least and 42 to 63 % of use at 2 % thrown at random. Without effect
+beyond the noise of ten seeds: aims drawn towards equal parts by an instance's own rate, larger gains, growth given back
+in part or whole, probing in step by the clock, tests that begin earlier or come more often. Larger cuts of which none
+is given back cost a third of a fixed window. *Growth*: steeper at every silence, it costs a point of throttles
+everywhere and fixed windows a quarter of their use; given back in full, it loses 5 to 10/s; aiming below 1.55 % under
+5/s, it loses 5 to 50/s. That silence above the last proven rate counts as evidence costs half a point of throttles where
+others call, and brings 5 to 50/s past botocore. *Start*: a ramp that doubles in 2.5 round trips costs 6 % throttled on
+loopback; a longer memory of answers costs 20 to 2/s. *2 % thrown at random*: what standing back costs (2 to 4 points at
+20/s, 1 to 3 at 100/s). *5/s, burst 100*: some 18 calls are under way when the burst is used up, whatever comes then.
+*Round trips of 1.5 s*: the ramp alone takes a tenth of the first minute. *Outages*: without another start, ten seconds
+of nothing cost ours two minutes and more from 100/s on, and at 5 and 20/s more than the three minutes that were looked
+at; CUBIC does not come back within a minute. *Down for good*: 35 calls are made at 0.5/s in the span that is measured,
+so that one throttle is 3 %; tries after 30 s, a minute, two cost one or two each.
 
 """
 

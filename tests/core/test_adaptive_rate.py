@@ -136,12 +136,18 @@ def test_an_outage_is_left_behind_within_seconds(limit: float, part: float) -> N
     assert within(client.throttled, 60.0, 98.0) <= 20 + 0.03 * 38 * limit
 
 
-@pytest.mark.parametrize(("limit", "low"), [(20, 2), (100, 5), (300, 5)])
-def test_where_the_limit_is_down_for_good_it_is_looked_for_above_ever_more_seldom(limit: float, low: float) -> None:
-    client, _ = ran(World(limit, 20, changes=((30.0, low),)), 400.0)
-    assert client.rps(60.0, 398.0) >= 0.97 * low
-    assert client.share(40.0, 130.0) <= 6.0
-    assert client.share(200.0, 398.0) <= 4.0
+@pytest.mark.parametrize(("limit", "low", "seeds"), [(20, 2, 6), (100, 5, 2), (300, 5, 2)])
+def test_where_the_limit_is_down_for_good_it_is_looked_for_above_ever_more_seldom(
+    limit: float, low: float, seeds: int
+) -> None:
+    soon, later = [], []
+    for seed in range(seeds):
+        client, _ = ran(World(limit, 20, changes=((30.0, low),)), 400.0, seed=seed)
+        assert client.rps(60.0, 398.0) >= 0.97 * low
+        soon.append(client.share(40.0, 130.0))
+        later.append(client.share(200.0, 398.0))
+    assert math.fsum(soon) / seeds <= 7.0
+    assert math.fsum(later) / seeds <= 3.5
 
 
 def test_an_outage_is_not_learned_as_a_limit() -> None:
