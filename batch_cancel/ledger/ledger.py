@@ -4,7 +4,9 @@ import fcntl
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +20,8 @@ from batch_cancel.ledger.writer import LedgerWriter, Offload, Statement
 
 LEDGER_NAME = "ledger.db"
 LOCK_NAME = ".lock"
+LOCK_TRIES = 5
+"""Whoever only looks whether it is held (:func:`in_use`) holds it for an instant, and must not cost anybody a resume."""
 
 ADD_RUN = """
 INSERT INTO runs (target_id, transform_id, task_run_id, task_type, started_on, status_before, execution_time_seconds,
@@ -537,9 +541,10 @@ def _lock(directory: Path) -> int:
         raise LedgerError(
             f"cannot write to the run directory {directory}: {error.strerror}; nothing was called"
         ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise LedgerError(f"{directory} is in use by another batch-cancel; wait for it to end, or stop it") from error
-    return lock
+    for _ in range(LOCK_TRIES):
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        time.sleep(0.02)
+    os.close(lock)
+    raise LedgerError(f"{directory} is in use by another batch-cancel; wait for it to end, or stop it")

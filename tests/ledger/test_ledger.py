@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import fcntl
 import sqlite3
 import subprocess
 import sys
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from batch_cancel.core.errors import LedgerError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Status, TaskRun, Transform
-from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger, NewRun
+from batch_cancel.ledger.ledger import LEDGER_NAME, LOCK_NAME, Ledger, NewRun, in_use
 from tests.ledger.sweeps import NOW, TARGET, a_run, accept, answer, claim, new_ledger, reading, rows
 
 ROOT = Path(__file__).parents[2]
@@ -199,6 +201,22 @@ def test_a_ledger_in_use_by_another_process_is_refused_and_read_all_the_same(dir
             assert reader.count("pending") == 1
         other.communicate(b"")
     asyncio.run(Ledger.open(directory).close())
+
+
+def test_who_only_looks_whether_a_ledger_is_in_use_keeps_nobody_from_opening_it(directory: Path) -> None:
+    async def make() -> None:
+        await (await new_ledger(directory, 1)).close()
+
+    asyncio.run(make())
+    with (directory / LOCK_NAME).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # as in_use does, but longer
+        timer = threading.Timer(0.03, fcntl.flock, (lock, fcntl.LOCK_UN))
+        timer.start()
+        ledger = Ledger.open(directory)
+        assert in_use(directory)
+        timer.join()
+    asyncio.run(ledger.close())
+    assert not in_use(directory)
 
 
 def test_a_directory_with_a_ledger_is_not_written_over_and_one_without_not_opened(directory: Path) -> None:
