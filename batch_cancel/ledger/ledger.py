@@ -21,7 +21,7 @@ from batch_cancel.ledger.writer import LedgerWriter, Offload, Statement
 LEDGER_NAME = "ledger.db"
 LOCK_NAME = ".lock"
 LOCK_TRIES = 5
-"""Whoever only looks whether it is held (:func:`in_use`) holds it for an instant, and must not cost anybody a resume."""
+"""Whoever looks whether it is held (:func:`in_use`) holds it for an instant, and must not cost anybody a resume."""
 
 ADD_RUN = """
 INSERT INTO runs (target_id, transform_id, task_run_id, task_type, started_on, status_before, execution_time_seconds,
