@@ -494,10 +494,19 @@ def test_where_there_is_no_room_for_a_list_the_list_is_not_what_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "runs.csv").write_text(H + "t,r\n")
-    monkeypatch.setattr("batch_cancel.manifest.read.TemporaryFile", partial(open, "/dev/full", "wb", buffering=0))
+    # Buffered, as it is: what finds no room when it is written finds none when the file is closed, either.
+    monkeypatch.setattr("batch_cancel.manifest.read.TemporaryFile", partial(open, "/dev/full", "w+b"))
     monkeypatch.setattr("tempfile.tempdir", "/dev")
     with pytest.raises(UsageError) as refused:
         copy_manifest(str(tmp_path / "runs.csv"), CSV)
     assert not isinstance(refused.value, InputError)
     says = "the list cannot be kept in /dev while it is read: No space left on device; nothing was called"
     assert str(refused.value) == says
+
+
+def test_where_no_directory_takes_a_list_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs.csv").write_text(H + "t,r\n")
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: ["/dev/null"])
+    with pytest.raises(UsageError, match=r"cannot be kept while it is read: No usable temporary directory .* nothing"):
+        copy_manifest(str(tmp_path / "runs.csv"), CSV)

@@ -4,10 +4,11 @@ import io
 import os
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from tempfile import TemporaryFile, gettempdir
+from tempfile import TemporaryFile
 from typing import BinaryIO, assert_never
 
 from batch_cancel.core.errors import InputError, Problem, UsageError
@@ -103,18 +104,21 @@ def copy_manifest(path: str, file_format: ManifestFormat | None) -> BinaryIO:
     """
     if file_format is None:
         format_by_ending(path)  # a fault that need not be waited for
-    with ExitStack() as unless_whole:
+    try:
+        file = TemporaryFile()  # noqa: SIM115  # whoever reads it closes it
         try:
-            file = unless_whole.enter_context(TemporaryFile())
             file.writelines(_blocks(path))
             file.seek(0)
-        except OSError as error:
-            raise UsageError(
-                f"the list cannot be kept in {gettempdir()} while it is read: {error.strerror or error}; nothing was"
-                " called"
-            ) from error
-        unless_whole.pop_all()
-        return file
+        except BaseException:
+            with suppress(OSError):  # what still waits to be written finds no room at the closing either
+                file.close()
+            raise
+    except OSError as error:
+        where = f" in {tempfile.tempdir}" if tempfile.tempdir else ""  # None where no directory can be written to
+        raise UsageError(
+            f"the list cannot be kept{where} while it is read: {error.strerror or error}; nothing was called"
+        ) from error
+    return file
 
 
 def _blocks(path: str) -> Iterator[bytes]:
