@@ -82,10 +82,12 @@ def opened(directory: Path) -> Iterator[Document]:
     schema.check(path)
     reader = LedgerReader(path)
     try:
+        # Only of a sweep without an end: for an instant it keeps others out. And before the snapshot, which then has
+        # the end of one that ends in between: looked at afterwards, its process is gone, as if it had been killed.
+        at_work = reader.facts().get("finished_at") is None and in_use(directory)
         with reader.snapshot():
             document = Document(reader)
-            # Asked for after the snapshot, and only of a sweep without an end: for an instant it keeps others out.
-            document.at_work = document.facts.get("finished_at") is None and in_use(directory)
+            document.at_work = at_work and document.facts.get("finished_at") is None
             yield document
     except sqlite3.Error as error:
         raise LedgerError(f"{path} cannot be read: {error}") from error

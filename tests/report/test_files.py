@@ -111,6 +111,24 @@ def test_a_sweep_at_work_can_be_reported(tmp_path: Path) -> None:
     assert len(written) == 4
 
 
+def test_a_sweep_that_ends_while_it_is_looked_at_is_not_taken_for_one_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger, finished_at=None)
+
+    directory = build(tmp_path / "run", fill)
+
+    def gone_when_asked_for(_: Path) -> bool:
+        with sqlite3.connect(directory / "ledger.db") as connection:
+            connection.execute("UPDATE sweep SET value = '\"2026-11-24T10:17:00Z\"' WHERE key = 'finished_at'")
+        return False
+
+    monkeypatch.setattr(files, "in_use", gone_when_asked_for)
+    with files.opened(directory) as document:
+        assert document.facts["finished_at"] is not None
+
+
 def test_bytes_that_are_no_text_do_not_break_a_report(tmp_path: Path) -> None:
     async def fill(ledger: Ledger) -> None:
         await set_facts(ledger, reason="caf\udce9", name="\udcff")
