@@ -172,6 +172,10 @@ def _examine_plan(file: str) -> Finding:
 
 def _is_plan(file: str) -> bool:
     """Whether a JSON file begins as those that plan writes."""
+    from batch_cancel.manifest.read import comes_from_a_pipe  # noqa: PLC0415  # as above
+
+    if comes_from_a_pipe(file):
+        return False  # what is read of it here is gone
     try:
         with Path(file).open("rb") as stream:
             return re.match(rb'\s*{\s*"schema"\s*:\s*"batch-cancel/plan/', stream.read(4096)) is not None

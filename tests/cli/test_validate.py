@@ -1,6 +1,7 @@
 """``validate`` names every fault of every file; ``schema`` prints JSON; the configurations to copy are sound."""
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -148,6 +149,17 @@ def test_a_plan_is_called_one_and_looked_at(tmp_path: Path, monkeypatch: pytest.
     assert "was edited" in check(path).output
     taken_for_a_list = check(path, "--manifest-format", "json").output
     assert f"{path}:2:13: this is a plan, not a list of runs: `batch-cancel apply`" in taken_for_a_list
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "runs.json")
+    listed = json.dumps([{"transform_id": "t", "task_run_id": "r"}])
+    command = [sys.executable, "-m", "batch_cancel", "validate", str(tmp_path / "runs.json")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
+        with (tmp_path / "runs.json").open("w") as pipe:
+            pipe.write(listed)
+        out, _ = reader.communicate(timeout=30)
+    assert (reader.returncode, out) == (0, f"{tmp_path / 'runs.json'}: manifest is fine: 1 row\n")
 
 
 def test_what_is_fine_is_counted(tmp_path: Path) -> None:
