@@ -280,9 +280,9 @@ def parts_of_manifest(
     for place, count in counts.items():
         numbers[place] = total
         total += -(-count // slice_runs)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     names = [f"{number:04}.jsonl" for number in range(1, total + 1)]
     try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_slices(
             (
                 (numbers[place] + _digest(row) % (-(-counts[place] // slice_runs)), target, row)

@@ -1,5 +1,6 @@
 """``shard``: every place and every row in one part, as events that the function takes."""
 
+import errno
 import json
 import re
 from collections import Counter
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from batch_cancel.cli.shard import shard
-from batch_cancel.core.errors import InputError, LedgerError, UsageError
+from batch_cancel.core.errors import InputError, LedgerError, RecordLost, UsageError
 from batch_cancel.lambda_handler.event import checked
 from batch_cancel.shards import Expected
 from batch_cancel.sweep_file import load_sweep_file
@@ -38,6 +39,21 @@ def run(folder: Path, sweep: str, *arguments: str) -> Result:
 def items(folder: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads((folder / "out" / "items.json").read_text())
     return found
+
+
+def test_where_there_is_no_room_for_the_slices_they_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = Path.mkdir
+
+    def full_disk(path: Path, **how: Any) -> None:  # noqa: ANN401  # as Path.mkdir has it
+        if path.name == "slices":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        make(path, **how)
+
+    monkeypatch.setattr(Path, "mkdir", full_disk)
+    (tmp_path / "runs.csv").write_text("transform_id,task_run_id,account_id,region\nt,r,,us-east-1\n")
+    result = run(tmp_path, f"source: {{manifest: {tmp_path / 'runs.csv'}}}\n", "--yes")
+    assert isinstance(result.exception, RecordLost), result.exception
+    assert "cannot write the slices in" in str(result.exception)
 
 
 def test_each_account_and_region_is_one_part_by_its_own_role(tmp_path: Path) -> None:
