@@ -29,6 +29,12 @@ MEANING = {
 }
 """Each outcome in a few words (the contract's table)."""
 
+_UNDER_WAY = {
+    Outcome.UNKNOWN: "a request is being made, or what came of it is being read",
+    Outcome.NOT_ATTEMPTED: "no request was made yet",
+}
+"""The same while the sweep is at work: these runs have their turn, or it is still to come."""
+
 MAY_RUN = (
     Outcome.FAILED,
     Outcome.UNKNOWN,
@@ -96,6 +102,8 @@ def meaning(document: Document, outcome: Outcome) -> str:
     """An outcome in a few words, as it is to be read in this report."""
     if outcome is Outcome.UNKNOWN and document.facts.get("mode") == "dry-run":
         return "it could not be read, so whether it is still running is not known"
+    if document.at_work and outcome in _UNDER_WAY:
+        return _UNDER_WAY[outcome]
     if outcome is Outcome.UNKNOWN and document.in_doubt:
         return "it is not known whether its request was sent; resume reads it back first"
     return MEANING[outcome]
@@ -273,6 +281,8 @@ def troubles(document: Document) -> Iterator[Trouble]:
         if untouched and cause.outcome is Outcome.NOT_ATTEMPTED:
             continue  # that is what was wanted of a refusal
         words = _words(cause.error_code, cause.message)
+        if words is None and document.at_work and cause.outcome in _UNDER_WAY:
+            continue  # nor is this
         if words is None and cause.outcome is Outcome.UNKNOWN and document.in_doubt:
             words = meaning(document, cause.outcome)
         yield Trouble(

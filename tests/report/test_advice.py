@@ -312,6 +312,22 @@ def test_a_sweep_at_work_is_said_to_be_and_is_not_to_be_resumed(tmp_path: Path, 
         assert list(next_steps(document, tmp_path / "run"))
 
 
+def test_what_a_sweep_at_work_has_still_to_do_is_no_trouble(tmp_path: Path) -> None:
+    async def looked_at() -> tuple[list[str], list[str]]:
+        ledger = Ledger.create(tmp_path / "run")
+        await set_facts(ledger, finished_at=None, exit_code=None)
+        await ledger.add_runs(await add_target(ledger), [NewRun(a_run("t", str(at))) for at in range(2)])
+        await ledger.writer.commit([("UPDATE runs SET state = 'claimed' WHERE task_run_id = '1'", ())])
+        with opened(tmp_path / "run") as document:
+            told = [meaning(document, outcome) for outcome in document.outcomes], [t.what for t in troubles(document)]
+        await ledger.close()
+        return told
+
+    means, wrong = asyncio.run(looked_at())
+    assert means == ["a request is being made, or what came of it is being read", "no request was made yet"]
+    assert wrong == []
+
+
 @pytest.mark.parametrize(("mode", "outcomes"), [("cancel", []), ("dry-run", [Outcome.WOULD_CANCEL])])
 def test_what_resume_cannot_take_up_starts_anew(tmp_path: Path, mode: str, outcomes: list[Outcome]) -> None:
     facts: dict[str, Any] = {
