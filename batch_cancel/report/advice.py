@@ -10,6 +10,8 @@ from batch_cancel.core.outcome import Outcome
 from batch_cancel.ledger.reader import TargetRow
 from batch_cancel.report.document import Document
 from batch_cancel.report.story import (
+    NOT_TRUSTED,
+    UNREACHED,
     codes,
     counted,
     discovers,
@@ -29,11 +31,6 @@ _RESUMED = (
     Outcome.NOT_ATTEMPTED,
 )
 """Outcomes that ``resume`` takes up again."""
-
-_UNREACHED = frozenset({"EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError"})
-"""The words of the AWS libraries for an endpoint that there was no talking to."""
-_NOT_TRUSTED = frozenset({"SSLError"})
-"""Their word for one that there was no talking to in private: mostly its certificate, or a proxy's in its place."""
 
 _GETTING_IN = {
     "NoCredentialsError": (
@@ -92,13 +89,13 @@ def _let_in(document: Document) -> Iterator[Step]:
     """A way there, permission and credentials come first: nothing else helps without them."""
     rows = document.targets.values()
     found = codes(document)
-    if not_trusted := _in_vain(document, _NOT_TRUSTED):
+    if not_trusted := _in_vain(document, NOT_TRUSTED):
         yield Step(
             f"Check the certificate of the endpoint of {_named(map(_place, not_trusted), 'target')}. Where an authority"
             " of your own vouches for it, or a proxy stands between, name the file of the authority's certificates:"
             " AWS_CA_BUNDLE, or --ca-bundle of a new sweep."
         )
-    if unreached := _in_vain(document, _UNREACHED):
+    if unreached := _in_vain(document, UNREACHED):
         yield Step(
             f"Check that {_named(map(_place, unreached), 'target')} can be reached: the endpoint (AWS_ENDPOINT_URL,"
             " --endpoint-url), the region, a proxy, the network."
@@ -117,7 +114,8 @@ def _let_in(document: Document) -> Iterator[Step]:
     yield from (Step(words) for code, words in _GETTING_IN.items() if code in expired)
     if expired - _GETTING_IN.keys():
         yield Step("Renew the credentials.")
-    if document.facts.get("stop_cause") == "credentials" and not expired and not any(map(is_of_access, found)):
+    told = not_trusted or unreached or expired or any(map(is_of_access, found))
+    if document.facts.get("stop_cause") == "credentials" and not told:
         yield Step("Check the credentials, and what they are allowed to do.")
 
 

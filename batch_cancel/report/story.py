@@ -67,6 +67,11 @@ _CREDENTIAL_CODES = frozenset(
     }
 )
 
+UNREACHED = frozenset({"EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError"})
+"""The words of the AWS libraries for an endpoint that there was no talking to."""
+NOT_TRUSTED = frozenset({"SSLError"})
+"""Their word for one that there was no talking to in private: mostly its certificate, or a proxy's in its place."""
+
 _LINES_TOLD = 3
 """So many rows of a manifest that were left out are told with their reason."""
 _LONGEST_REASON = 60
@@ -188,14 +193,21 @@ def _early_headline(document: Document, left: str) -> Headline:
     if why is not None:
         cause = why.rstrip(".")
     elif facts.get("stop_cause") == "credentials":
-        found = codes(document)
-        if any(map(is_of_access, found)) and not any(map(is_of_credentials, found)):
-            cause = "access was denied"
+        cause = _what_kept_us_out(codes(document)) or cause
     if left:
         left = f"{left} {_more(document)}"
     elif unread_targets(document):
         left = f"{sentence(_unread(document)).rstrip('.')}, so what still runs there is not known."
     return Headline(Level.BAD, f"Stopped early: {cause}. {left}".rstrip())
+
+
+def _what_kept_us_out(found: set[str]) -> str | None:
+    """The cause where it was no matter of credentials."""
+    if any(map(is_of_access, found)) and not any(map(is_of_credentials, found)):
+        return "access was denied"
+    if found and found <= UNREACHED | NOT_TRUSTED:
+        return "whose account it is could not be found out"
+    return None
 
 
 def _more(document: Document) -> str:

@@ -256,6 +256,14 @@ def test_an_endpoint_that_is_not_reached_is_to_be_checked(tmp_path: Path, mode: 
         assert not [each for each in next_steps(document, Path("x")) if "reached" in each.text]
 
 
+def test_where_nobody_could_be_asked_who_we_are_the_credentials_are_not_what_is_wrong(tmp_path: Path) -> None:
+    error = "EndpointConnectionError", "who we are there could not be found out: Could not connect"
+    text, _, steps = told(tmp_path, Outcome.NOT_ATTEMPTED, error=error, stop_cause="credentials", exit_code=4)
+    assert text.startswith("Stopped early: whose account it is could not be found out.")
+    assert "can be reached" in steps[0].text
+    assert not any("credentials" in step.text for step in steps)
+
+
 def test_where_a_certificate_is_not_trusted_the_step_says_how_to_name_one_s_own(tmp_path: Path) -> None:
     error = "SSLError", "SSL validation failed: self-signed certificate in certificate chain"
     evidence = dict(zip(("error_code", "error_message"), error, strict=True))
