@@ -259,8 +259,9 @@ class _Push:
     """And no surprise larger than this: a limit that is just falling is not pushed."""
     DOUBLINGS = 0.3
     """An accepted request's, at most: it goes up less steeply than a start, to cost less."""
-    ACCEPTED = 8
-    """So many accepted requests show that it was not in vain."""
+    BEYOND = 3.5
+    """So many accepted requests more than the limit of before lets through show that it was not in vain: a bucket has
+    saved up one or two while the rate was just below."""
     HELD = 0.5
     """Then this part of the rate that was reached is held."""
     WAIT_SECONDS = 30.0
@@ -283,9 +284,9 @@ class _Push:
         self._wait_seconds *= 2.0
         return True
 
-    def reached_rps(self, sent_rps: float, *, from_rps: float, accepted: int, now: float) -> float:
+    def reached_rps(self, sent_rps: float, *, from_rps: float, beyond: float, now: float) -> float:
         """What to go on with, where one of this rate was throttled: ``from_rps`` if it was in vain."""
-        if accepted < self.ACCEPTED or self.HELD * sent_rps <= from_rps:
+        if beyond < self.BEYOND or self.HELD * sent_rps <= from_rps:
             return from_rps
         self._next_at, self._wait_seconds = now, self.WAIT_SECONDS
         return self.HELD * sent_rps
@@ -391,6 +392,7 @@ class AdaptiveRate:
         self._way_back = _WayBack()
         self._push = _Push()
         self._pushing = False
+        self._up_since = self._beyond = 0.0
         self._from_rps: float | None = None  # where the way back or the push began, while it is under way
 
     def due(self, now: float) -> float:
@@ -457,11 +459,17 @@ class AdaptiveRate:
         if throttled:
             self._end_of_the_way_up(sent_at, now)
             return
+        if self._pushing and self._from_rps is not None:
+            if sent_at < self._up_since:
+                return  # it left before the push, and proves nothing of it
+            sent_rps, _ = self._sent.at(sent_at)
+            self._beyond += max(0.0, 1.0 - self._from_rps / sent_rps)
         self._accepted += 1
         self._chance.saw(throttled=False, low=True, rps=self._limit_rps)
         if self._idle < 0.5:
             trips = self.CAREFUL_ROUND_TRIPS if self._limit_rps < self.CAREFUL_RPS else self.DOUBLING_ROUND_TRIPS
-            doubling = min(max(trips * self._trip, self.QUICKEST_DOUBLING_SECONDS), self.SLOWEST_DOUBLING_SECONDS)
+            slowest = math.inf if self._pushing else self.SLOWEST_DOUBLING_SECONDS
+            doubling = min(max(trips * self._trip, self.QUICKEST_DOUBLING_SECONDS), slowest)
             most = 0.5 if self._from_rps is None else _Push.DOUBLINGS if self._pushing else 1.0
             self._limit_rps *= 2.0 ** min(most, (now - self._grown_at) / doubling)
         if self._from_rps is None:
@@ -479,7 +487,7 @@ class AdaptiveRate:
             self._suspect(sent_at, now)
         elif self._pushing:
             sent_rps, _ = self._sent.at(sent_at)
-            reached = self._push.reached_rps(sent_rps, from_rps=from_rps, accepted=self._accepted, now=now)
+            reached = self._push.reached_rps(sent_rps, from_rps=from_rps, beyond=self._beyond, now=now)
             self._limit_rps = reached
             if reached > from_rps:
                 self._found(now, ceiling_rps=reached)
@@ -537,14 +545,17 @@ class AdaptiveRate:
         self._from_rps = self._limit_rps
         self._limit_rps = first_rps
         self._schedule.hasten(now + 1.0 / self._limit_rps)
-        self._best_rps = 0.0  # what comes next may be the limit for good, and is no slow one then
+        if not pushing:
+            self._best_rps = 0.0  # what comes next may be the limit for good, and is no slow one then
         self._accepted = 0
-        self._grown_at = now
+        self._beyond = 0.0
+        self._up_since = self._grown_at = now
 
     def _found(self, now: float, *, ceiling_rps: float, surprise: float = 0.3, unsure: float = 0.0) -> None:
         """Stay at the limit from now on. It is mostly known by a third: the next answers count for much."""
         self._phase = _Phase.TRACK
         self._from_rps = None
+        self._pushing = False
         self.limit_found = True
         self._ceiling_rps = ceiling_rps
         self._surprise, self._unsure = surprise, unsure

@@ -244,10 +244,14 @@ def test_chance_is_still_known_after_it_was_looked_for() -> None:
     assert math.fsum(uses) / len(uses) >= 0.8
 
 
-def test_where_a_low_limit_is_ones_own_trying_for_more_costs_little() -> None:
-    client, _ = ran(World(2, 10), 302.0)
-    assert client.rps(60.0, 300.0) >= 0.97 * 2
-    assert client.share(60.0, 300.0) <= 4.0
+@pytest.mark.parametrize(("limit", "round_trip"), [(2, 0.06), (2, 1.5), (3, 2.0), (3, 3.0)])
+def test_where_a_low_limit_is_ones_own_trying_for_more_costs_little(limit: float, round_trip: float) -> None:
+    shares = []
+    for seed in range(3):
+        client, _ = ran(World(limit, 10, round_trip=round_trip), 402.0, seed=seed)
+        assert client.rps(100.0, 395.0) >= 0.97 * limit
+        shares.append(client.share(100.0, 395.0))
+    assert math.fsum(shares) / len(shares) <= 4.5
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1])
