@@ -128,8 +128,8 @@ async def finish(
         notify: False where the sweep goes on elsewhere.
         shown: what the reports' commands call the run directory, where it will not stay.
         stop: ends the delivery; where that left something undelivered, the exit code is ``interrupted_code()``, also in
-            copies that had been made by then. It is not the sweep's own: a sweep that was stopped is delivered all the
-            same.
+            copies, where all had been made by then. It is not the sweep's own: a sweep that was stopped is delivered
+            all the same.
         delivery_seconds: for a delivery; large files get more.
 
     Raises:

@@ -20,7 +20,7 @@ COMMANDS = {
     "resume": ("run", "Go on with a sweep that was interrupted, killed or stopped early."),
     "report": ("report", "Render a sweep's reports again, from its ledger."),
     "diff": ("diff", "What is new, gone or still running between two sweeps."),
-    "validate": ("validate", "Check sweep files and manifests: every fault, with its place."),
+    "validate": ("validate", "Check sweep files, manifests and plans: every fault, with its place."),
     "schema": ("validate", "Print the JSON Schema of the sweep file."),
     "iam-policy": ("iam_policy", "Print the least-privilege IAM policy for sweeps or audits."),
     "shard": ("shard", "Write a sweep's parts, for an engine that runs many at once."),
