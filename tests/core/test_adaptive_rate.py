@@ -217,8 +217,10 @@ def test_whatever_is_answered_the_rate_stays_between_its_bounds(
         assert LEAST_RPS <= rate.rps <= max(most, LEAST_RPS)
 
 
-@pytest.mark.parametrize(("limit", "burst", "seeds"), [(20, 20, 6), (100, 50, 3)])
-def test_three_on_one_key_use_it_all_and_the_last_to_come_gets_a_share(limit: float, burst: float, seeds: int) -> None:
+@pytest.mark.parametrize(("limit", "burst", "seeds", "part"), [(20, 20, 6, 0.68), (100, 50, 3, 0.55)])
+def test_three_on_one_key_use_it_all_and_the_last_to_come_gets_a_share(
+    limit: float, burst: float, seeds: int, part: float
+) -> None:
     least = []
     for seed in range(seeds):
         clients = [Client(AdaptiveRate(), 50, begins=begins) for begins in (0.0, 7.0, 20.0)]
@@ -226,7 +228,7 @@ def test_three_on_one_key_use_it_all_and_the_last_to_come_gets_a_share(limit: fl
         each = [client.rps(60.0, 180.0) for client in clients]
         assert sum(each) >= 0.97 * limit
         least.append(3.0 * min(each) / sum(each))
-    assert math.fsum(least) / len(least) >= 0.55
+    assert math.fsum(least) / len(least) >= part
 
 
 def test_others_throttles_are_not_taken_for_chance() -> None:

@@ -251,17 +251,22 @@ def test_reports_that_cannot_be_written_are_told(cloud: Cloud, monkeypatch: pyte
     assert "disk full" in notification["error"]
 
 
+def all_but(monkeypatch: pytest.MonkeyPatch, name: str, failure: CallFailed) -> None:
+    """Let S3 take every file but one."""
+    put = AwsOutbox.put_file
+
+    async def put_file(self: AwsOutbox, place: S3Place, path: Path, content_type: str) -> None:
+        if path.name == name:
+            raise failure
+        await put(self, place, path, content_type)
+
+    monkeypatch.setattr(AwsOutbox, "put_file", put_file)
+
+
 def test_report_json_is_in_s3_only_where_all_the_others_are(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     play, wanted = Play(), told(cloud)
     code = play.sweep(wanted).exit_code
-    put = AwsOutbox.put_file
-
-    async def but_not_the_ledger(self: AwsOutbox, place: S3Place, path: Path, content_type: str) -> None:
-        if path.name == "ledger.db":
-            raise CallFailed(ErrorKind.TRANSIENT, "PutObject", "InternalError", "we are sorry")
-        await put(self, place, path, content_type)
-
-    monkeypatch.setattr(AwsOutbox, "put_file", but_not_the_ledger)
+    all_but(monkeypatch, "ledger.db", CallFailed(ErrorKind.TRANSIENT, "PutObject", "InternalError", "we are sorry"))
     finished = deliver(cloud, play, wanted, code)
     assert (finished.exit_code, finished.place) == (1, None)
     assert cloud.objects() == {}
@@ -275,14 +280,7 @@ def test_copies_that_were_made_before_another_failed_have_the_exit_code_that_thi
         told(cloud), report=Report(formats=(ReportFormat.CSV, ReportFormat.MD, ReportFormat.JSON), s3=PREFIX)
     )
     code = play.sweep(wanted).exit_code
-    put = AwsOutbox.put_file
-
-    async def but_not_the_text(self: AwsOutbox, place: S3Place, path: Path, content_type: str) -> None:
-        if path.suffix == ".md":
-            raise CallFailed(ErrorKind.ACCESS, "PutObject", "AccessDenied", "not this one")
-        await put(self, place, path, content_type)
-
-    monkeypatch.setattr(AwsOutbox, "put_file", but_not_the_text)
+    all_but(monkeypatch, "report.md", CallFailed(ErrorKind.ACCESS, "PutObject", "AccessDenied", "not this one"))
     finished = deliver(cloud, play, wanted, code)
     assert (code, finished.exit_code, finished.place, len(finished.faults)) == (0, 1, None, 1)
     there = cloud.objects()
