@@ -3,6 +3,7 @@
 What they share is here; how they look, ask and are interrupted is theirs.
 """
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -21,7 +22,7 @@ from batch_cancel.glue.outbox import Outbox, S3Place, SharedOutbox
 from batch_cancel.glue.pace import Pacers
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.settings import Settings
-from batch_cancel.stop import Stop
+from batch_cancel.stop import Stop, StopCause
 from batch_cancel.sweep import Ask, Sweep
 
 LAST_WORD_SECONDS = 15.0
@@ -128,8 +129,8 @@ async def finish(
         notify: False where the sweep goes on elsewhere.
         shown: what the reports' commands call the run directory, where it will not stay.
         stop: ends the delivery; where that left something undelivered, the exit code is ``interrupted_code()``, also in
-            copies, where all had been made by then. It is not the sweep's own: a sweep that was stopped is delivered
-            all the same.
+            copies that had been made by then, if S3 takes them soon. It is not the sweep's own: a sweep that was
+            stopped is delivered all the same.
         delivery_seconds: for a delivery; large files get more.
 
     Raises:
@@ -165,12 +166,18 @@ async def finish(
             place, copied = delivered.place, delivered.copied
             faults.extend(fault for fault in delivered.faults if fault not in faults)
 
-    async def copy_again(*, stop: Stop | None, seconds: float) -> None:
+    async def copy_again(*, interrupted: bool) -> None:
         """What S3 has: a copy that it lacks is not made now."""
         nonlocal place
         whole = place is not None
         there = [path for path in reports if path in copied]
-        await deliver_all(files=there, notify=False, stop=stop, seconds=seconds)
+        last_word = min(LAST_WORD_SECONDS, delivery_seconds)
+        await deliver_all(
+            files=there,
+            notify=False,
+            stop=_last_stop(last_word, answered=whole) if interrupted else stop,
+            seconds=delivery_seconds if whole and not interrupted else last_word,
+        )
         place = place if whole else None
 
     async def amend_if_not_well() -> None:
@@ -181,11 +188,8 @@ async def finish(
         if code != exit_code:
             exit_code = code
             await amend(directory, settings, exit_code, shown)
-            last_word = min(LAST_WORD_SECONDS, delivery_seconds)
-            if place is not None and interrupted:  # S3 has just answered: it is another that was waited for
-                await copy_again(stop=None, seconds=last_word)
-            elif copied and not interrupted:
-                await copy_again(stop=stop, seconds=delivery_seconds if place is not None else last_word)
+            if copied:
+                await copy_again(interrupted=interrupted)
 
     await deliver_all(files=reports, notify=notify, stop=stop, seconds=delivery_seconds)
     await amend_if_not_well()
@@ -193,6 +197,18 @@ async def finish(
         faults.append(fault)
         await amend_if_not_well()
     return Finished(exit_code, tuple(reports), place, tuple(faults))
+
+
+def _last_stop(seconds: float, *, answered: bool) -> Stop | None:
+    """What ends copies that are made after a signal.
+
+    Where S3 has just answered, it is another that was waited for, and large files get more time. Else it may be S3.
+    """
+    if answered:
+        return None
+    stop = Stop()
+    asyncio.get_running_loop().call_later(seconds, stop.request, StopCause.INTERRUPTED)
+    return stop
 
 
 async def tell_of_failure(

@@ -513,6 +513,45 @@ def test_a_signal_while_only_the_notification_hangs_is_in_the_copies_too() -> No
     assert unheard.objects == {path.name: path.read_bytes() for path in play.directory.glob("[!.]*")}
 
 
+class HangsAtHtml(Unheard):
+    """One file is never taken; once that has been given up, S3 answers for others again, or not even that."""
+
+    def __init__(self, *, answers_again: bool) -> None:
+        super().__init__()
+        self._answers_again = answers_again
+
+    async def put_file(self, place: S3Place, path: Path, content_type: str) -> None:
+        if path.name == "report.html" or (self.begun and not self._answers_again):
+            await self._hang(path.name)
+        await super().put_file(place, path, content_type)
+
+
+@pytest.mark.parametrize("answers_again", [True, False])
+def test_copies_that_a_signal_left_incomplete_have_its_exit_code_if_s3_takes_them_soon(
+    monkeypatch: pytest.MonkeyPatch, *, answers_again: bool
+) -> None:
+    play, outbox = Play(), HangsAtHtml(answers_again=answers_again)
+    monkeypatch.setattr("batch_cancel.execution.LAST_WORD_SECONDS", 15.0 if answers_again else 0.5)
+    monkeypatch.setattr("batch_cancel.delivery.bounded.LEAST_BYTES_A_SECOND", 1)  # files so large that they get an hour
+    wanted = settings(report=Report(s3=PREFIX))
+    code = play.sweep(wanted).exit_code
+
+    async def main() -> Finished:
+        stop = Stop()
+        finishing = finish(play.directory, wanted, code, sweep_id=SWEEP_ID, outbox=lambda: outbox, stop=stop)
+        task = asyncio.create_task(finishing)
+        await outbox.first.wait()
+        stop.request(StopCause.INTERRUPTED)
+        return await asyncio.wait_for(task, 10)
+
+    finished = asyncio.run(main())
+    assert (finished.exit_code, finished.place) == (130, None)
+    assert list(outbox.objects) == ["ledger.db", "report.csv", "report.md"]
+    here = {name: (play.directory / name).read_bytes() for name in outbox.objects}
+    assert (outbox.objects == here) is answers_again
+    assert outbox.begun == ["report.html", *([] if answers_again else ["ledger.db"])]
+
+
 @hypothesis_settings(deadline=None, max_examples=12)
 @given(
     letter=st.sampled_from(["x", '"', "\\", "\n", "\x01", "é", "\ud800", "😀"]),
