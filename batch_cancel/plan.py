@@ -312,10 +312,19 @@ def plan_of(source: PlanSource) -> Plan:
 
 
 def digest_of(document: dict[str, Any]) -> str:
-    """The seal: SHA-256 over every key but the digest itself, in one spelling of JSON."""
+    """The seal: SHA-256 over every key but the digest itself, in one spelling of JSON.
+
+    What was reviewed is the content: a plan that ``jq -S .`` has rewritten, with 900 for 900.0, is the same plan.
+    """
     content = {key: value for key, value in document.items() if key != "digest"}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    one_spelling = json.loads(json.dumps(content), parse_float=_number)
+    text = json.dumps(one_spelling, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _number(text: str) -> int | float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _entry(run: dict[str, Any], key: str, value: object) -> dict[str, Any]:

@@ -108,6 +108,23 @@ def test_any_edit_is_found_out(tmp_path: Path, seed: int) -> None:
         read_plan(tmp_path / "plan.json")
 
 
+def test_a_plan_that_was_only_written_anew_is_the_same_plan(tmp_path: Path) -> None:
+    play = Play()
+    active = play.active()
+    plan = planned(play, tmp_path / "plan.json")
+
+    def shortest(text: str) -> float:  # as jq does it: 900 for 900.0
+        return int(float(text)) if text.endswith(".0") else float(text)
+
+    assert ".0," in (tmp_path / "plan.json").read_text()
+    content = json.loads((tmp_path / "plan.json").read_text(), parse_float=shortest)
+    (tmp_path / "plan.json").write_text(json.dumps(content, sort_keys=True))
+    rewritten = read_plan(tmp_path / "plan.json")
+    assert (rewritten.digest, rewritten.settings) == (plan.digest, plan.settings)
+    assert applied(play, rewritten) == 0
+    assert play.outcomes() == {Outcome.STOPPED: active}
+
+
 def test_a_plan_is_good_once_wherever_its_copy_lies(tmp_path: Path) -> None:
     play = Play()
     plan = planned(play, tmp_path / "plan.json")

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -171,15 +170,16 @@ def _examine_plan(file: str) -> Finding:
 
 
 def _is_plan(file: str) -> bool:
-    """Whether a JSON file begins as those that plan writes."""
-    from batch_cancel.manifest.read import comes_from_a_pipe  # noqa: PLC0415  # as above
+    """Whether a JSON file is one that plan wrote."""
+    from batch_cancel.manifest.json_rows import is_plan  # noqa: PLC0415  # JSON's reader only for JSON
+    from batch_cancel.manifest.read import comes_from_a_pipe  # noqa: PLC0415
 
     if comes_from_a_pipe(file):
         return False  # what is read of it here is gone
     try:
-        with Path(file).open("rb") as stream:
-            return re.match(rb'\s*{\s*"schema"\s*:\s*"batch-cancel/plan/', stream.read(4096)) is not None
-    except (OSError, ValueError):
+        with Path(file).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+            return is_plan(stream, file)
+    except (InputError, OSError, ValueError):
         return False  # whoever reads it as a manifest says what is wrong
 
 

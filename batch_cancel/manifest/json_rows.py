@@ -42,6 +42,26 @@ def read_json(stream: TextIO, source: str) -> Iterator[ManifestRow | Problem]:
         text.fail("something follows the end of the JSON value (for an object a line use --manifest-format jsonl)")
 
 
+def is_plan(stream: TextIO, source: str) -> bool:
+    """Whether a JSON text is what ``plan`` writes, in whatever order its keys stand; no list of runs is read for that.
+
+    Raises:
+        InputError: the text is not JSON as far as it was read.
+    """
+    text = JsonText(stream, source)
+    if not text.take("{"):
+        return False
+    while not text.take("}"):
+        key = text.key()
+        if key == "schema":
+            return str(text.value()).startswith(PLAN_SCHEMAS)
+        if key in ROW_LISTS:
+            return False
+        text.skip()
+        text.comma_or("}")
+    return False
+
+
 def _rows_in_object(text: JsonText, source: str) -> Iterator[ManifestRow | Problem]:
     start = text.line, text.column
     keys: list[str] = []

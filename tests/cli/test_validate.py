@@ -144,6 +144,8 @@ def test_a_plan_is_called_one_and_looked_at(tmp_path: Path, monkeypatch: pytest.
     assert good.startswith(f"{path}: plan is fine: {play.active()} runs to cancel, good until ")
     assert f"batch-cancel apply {path}" in good
     assert "and not applied" in said(only_for_review=True)
+    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True))  # its schema is the last key but two
+    assert f"{path}: plan is fine: {play.active()} runs" in check(path).output
     assert "the plan expired at" in said(now - timedelta(days=2))
     path.write_text(path.read_text().replace('"plan_id": "', '"plan_id": "x'))
     assert "was edited" in check(path).output
