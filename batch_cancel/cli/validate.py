@@ -19,6 +19,7 @@ from batch_cancel.cli.wording import counted
 from batch_cancel.core.errors import GuardrailRefused, InputError, Problem
 from batch_cancel.glue.outbox import SCHEME
 from batch_cancel.manifest import ManifestRow, name_of, read_manifest
+from batch_cancel.manifest.read import comes_from_a_pipe
 from batch_cancel.settings import DiscoverySource, ManifestFormat
 
 MOST_SHOWN = 1000
@@ -81,7 +82,7 @@ class Finding:
 def validate(files: tuple[str, ...], manifest_format: str | None, output: str) -> None:
     """Check sweep files, manifests, plans and scenarios: every fault, with its file, line and column.
 
-    Calls nothing. Exit code 2 if anything is wrong.
+    What comes from a pipe is taken for a manifest. Calls nothing. Exit code 2 if anything is wrong.
     """
     chosen = ManifestFormat(manifest_format) if manifest_format else None
     findings = (_examine(file, chosen) for file in files)
@@ -108,10 +109,12 @@ def _examine(file: str, chosen: ManifestFormat | None) -> Finding:
     if file.startswith(SCHEME):
         sentence = "is in S3, and validate calls nothing: copy it here first (aws s3 cp), or try run --dry-run"
         return _refused(Finding(file, "file"), InputError([Problem(file, sentence)]))
+    if chosen is not None or comes_from_a_pipe(file):  # what is read of a pipe to tell what it holds, is gone
+        return _examine_manifest(file, chosen)
     try:
-        if chosen is None and file.lower().endswith((".yaml", ".yml")) and not _is_yaml_manifest(file):
+        if file.lower().endswith((".yaml", ".yml")) and not _is_yaml_manifest(file):
             return _examine_scenario(file) if _is_scenario(file) else _examine_sweep_file(file)
-        if chosen is None and file.lower().endswith(".json") and _is_plan(file):
+        if file.lower().endswith(".json") and _is_plan(file):
             return _examine_plan(file)
     except InputError as error:
         return _refused(Finding(file, "file"), error)
@@ -172,10 +175,7 @@ def _examine_plan(file: str) -> Finding:
 def _is_plan(file: str) -> bool:
     """Whether a JSON file is one that plan wrote."""
     from batch_cancel.manifest.json_rows import is_plan  # noqa: PLC0415  # JSON's reader only for JSON
-    from batch_cancel.manifest.read import comes_from_a_pipe  # noqa: PLC0415
 
-    if comes_from_a_pipe(file):
-        return False  # what is read of it here is gone
     try:
         with Path(file).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
             return is_plan(stream, file)

@@ -153,15 +153,19 @@ def test_a_plan_is_called_one_and_looked_at(tmp_path: Path, monkeypatch: pytest.
     assert f"{path}:2:13: this is a plan, not a list of runs: `batch-cancel apply`" in taken_for_a_list
 
 
-def test_a_pipe_is_read_once(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "runs.json")
+@pytest.mark.parametrize("name", ["runs.json", "runs.yaml"])
+def test_a_pipe_is_read_once(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
     listed = json.dumps([{"transform_id": "t", "task_run_id": "r"}])
-    command = [sys.executable, "-m", "batch_cancel", "validate", str(tmp_path / "runs.json")]
+    command = [sys.executable, "-m", "batch_cancel", "validate", str(tmp_path / name)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
-        with (tmp_path / "runs.json").open("w") as pipe:
+        with (tmp_path / name).open("w") as pipe:
             pipe.write(listed)
-        out, _ = reader.communicate(timeout=30)
-    assert (reader.returncode, out) == (0, f"{tmp_path / 'runs.json'}: manifest is fine: 1 row\n")
+        try:
+            out, _ = reader.communicate(timeout=30)
+        finally:
+            reader.kill()
+    assert (reader.returncode, out) == (0, f"{tmp_path / name}: manifest is fine: 1 row\n")
 
 
 def test_what_is_fine_is_counted(tmp_path: Path) -> None:
