@@ -163,7 +163,8 @@ def _examine_plan(file: str) -> Finding:
     except InputError as error:
         return _refused(finding, error)
     except GuardrailRefused as refused:
-        return _refused(finding, InputError([Problem(file, str(refused))]))
+        said = str(refused).removesuffix("; nothing was cancelled")  # which nobody has asked here
+        return _refused(finding, InputError([Problem(file, said)]))
     then = "to be reviewed, and not applied: its sweep file says dry_run: true"
     if not plan.document.get("only_for_review"):
         then = f"once it is reviewed, batch-cancel apply {shlex.quote(file)} cancels them, and nothing else"

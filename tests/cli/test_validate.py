@@ -17,7 +17,7 @@ from batch_cancel.cli.validate import schema, validate
 from batch_cancel.ledger.ledger import LEDGER_NAME
 from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.manifest import ManifestRow, read_manifest
-from batch_cancel.plan import write_plan
+from batch_cancel.plan import read_plan, write_plan
 from batch_cancel.settings import Consent
 from tests.sweeps import Play, settings
 
@@ -146,9 +146,14 @@ def test_a_plan_is_called_one_and_looked_at(tmp_path: Path, monkeypatch: pytest.
     assert "and not applied" in said(only_for_review=True)
     path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True))  # its schema is the last key but two
     assert f"{path}: plan is fine: {play.active()} runs" in check(path).output
-    assert "the plan expired at" in said(now - timedelta(days=2))
+    assert said(now - timedelta(days=2)).endswith(": make a new one with `batch-cancel plan`\n")
+    said()
+    read_plan(path).use_up(play.directory, now)
+    assert check(path).output.endswith("; if that was cut short, `batch-cancel resume` goes on with it\n")
     path.write_text(path.read_text().replace('"plan_id": "', '"plan_id": "x'))
-    assert "was edited" in check(path).output
+    assert check(path).output.endswith(
+        "was edited after it was made: what was reviewed is not what it says now; make a new plan\n"
+    )
     taken_for_a_list = check(path, "--manifest-format", "json").output
     assert f"{path}:2:13: this is a plan, not a list of runs: `batch-cancel apply`" in taken_for_a_list
 
