@@ -602,6 +602,17 @@ def test_a_bad_row_calls_nothing_unless_it_may_be_skipped() -> None:
         assert [row.error for row in reader.rejected()] == ["column 1: 1 field where the header has 2"]
 
 
+def test_wrong_rows_that_are_not_told_one_by_one_are_counted_as_rows() -> None:
+    for wrong, more in ((101, "and 1 row more"), (1200, "and 1,100 rows more")):
+        play = Play()
+        path = play.directory.parent / "runs.csv"
+        path.write_text("transform_id,task_run_id,account_id\n" + "t,,12\n" * wrong, encoding="utf-8")
+        with pytest.raises(InputError) as refused:
+            play.sweep(settings(source=ManifestSource(path=str(path))))
+        lines = str(refused.value).splitlines()
+        assert (len(lines), lines[-1]) == (201, f"{path}: {more}")  # each of the hundred has two faults
+
+
 def test_a_run_that_is_listed_twice_is_cancelled_once() -> None:
     play = Play()
     run = next(run for _, _, run in play.world.runs() if run.status(play.now()).active)

@@ -231,4 +231,4 @@ async def _write(ledger: Ledger, batches: dict[int, list[NewRun]]) -> None:
 
 
 def _more(source: str, count: int) -> list[Problem]:
-    return [Problem(source, f"and {count:,} faults more")] if count > 0 else []
+    return [Problem(source, f"and {count:,} row{'' if count == 1 else 's'} more")] if count > 0 else []
