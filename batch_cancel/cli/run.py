@@ -5,7 +5,6 @@ import json
 import re
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -41,7 +40,7 @@ from batch_cancel.execution import (
 from batch_cancel.glue.api import Service
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.manifest.read import comes_from_a_pipe, copy_manifest
-from batch_cancel.s3_inputs import fetch, is_in_s3
+from batch_cancel.s3_inputs import fetch, folder_for, is_in_s3
 from batch_cancel.settings import ManifestSource, Settings, from_json
 from batch_cancel.stop import Stop, StopCause
 from batch_cancel.sweep import Ask
@@ -153,8 +152,8 @@ def _list_here(execution: Execution) -> Iterator[None]:
     with _failure_told(execution):
         if is_in_s3(source.path):
             outbox = aws_outbox(execution.settings, execution.sweep_id)
-            with tempfile.TemporaryDirectory(prefix="batch-cancel-") as folder:
-                execution.manifest = asyncio.run(fetch(outbox, source.path, Path(folder))).open("rb")
+            with folder_for(source.path) as folder:
+                execution.manifest = asyncio.run(fetch(outbox, source.path, folder)).open("rb")
         else:
             execution.manifest = copy_manifest(source.path, source.format)
     with execution.manifest:

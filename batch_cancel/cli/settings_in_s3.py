@@ -1,9 +1,7 @@
 """The settings of a command whose sweep file stands in S3, as those of any other."""
 
 import asyncio
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
@@ -11,7 +9,7 @@ from batch_cancel.cli.settings_from import endpoint_from, settings_from
 from batch_cancel.core.errors import InputError, UsageError
 from batch_cancel.execution import aws_outbox, new_sweep_id
 from batch_cancel.glue.outbox import S3Place
-from batch_cancel.s3_inputs import beside, fetch, is_in_s3
+from batch_cancel.s3_inputs import beside, fetch, folder_for, is_in_s3
 from batch_cancel.settings import DiscoverySource, ManifestSource, Settings
 
 
@@ -26,10 +24,10 @@ def settings_wherever(ctx: click.Context) -> Settings:
     named: str | None = ctx.params["sweep_file"]
     if named is None or not is_in_s3(named):
         return settings_from(ctx)
-    with tempfile.TemporaryDirectory(prefix="batch-cancel-") as folder:
+    with folder_for(named) as folder:
         endpoint = endpoint_from(ctx)
         outbox = aws_outbox(Settings(source=DiscoverySource(), endpoint=endpoint), new_sweep_id())
-        path = asyncio.run(fetch(outbox, named, Path(folder)))
+        path = asyncio.run(fetch(outbox, named, folder))
         ctx.params["sweep_file"] = str(path)
         try:
             settings = settings_from(ctx)

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import aioboto3
 from aiobotocore.config import AioConfig
+from botocore.exceptions import HTTPClientError
 
 from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.glue.aws_errors import translate
@@ -163,9 +164,9 @@ class AwsOutbox:
             async with closed.pop() if closed else self._new(service, region) as client:
                 yield client
             closed.append(client)
-        except OSError as error:  # a file of ours
-            raise CallFailed(ErrorKind.OTHER, operation, type(error).__name__, str(error), reached=False) from error
         except Exception as error:  # every failure gets its kind
+            if isinstance(error, OSError) and not isinstance(error, HTTPClientError):  # a file of ours
+                raise CallFailed(ErrorKind.OTHER, operation, type(error).__name__, str(error), reached=False) from error
             raise translate(operation, error) from error
 
     def _new(self, service: str, region: str | None) -> Any:  # noqa: ANN401  # botocore's own types

@@ -114,11 +114,14 @@ def copy_manifest(path: str, file_format: ManifestFormat | None) -> BinaryIO:
                 file.close()
             raise
     except OSError as error:
-        where = f" in {tempfile.tempdir}" if tempfile.tempdir else ""  # None where no directory can be written to
-        raise UsageError(
-            f"the list cannot be kept{where} while it is read: {error.strerror or error}; nothing was called"
-        ) from error
+        raise no_room(error, "the list") from error
     return file
+
+
+def no_room(error: OSError, what: str) -> UsageError:
+    """Where what is read has to be kept meanwhile, and cannot be: it is not what is wrong."""
+    where = f" in {tempfile.tempdir}" if tempfile.tempdir else ""  # None where no directory can be written to
+    return UsageError(f"{what} cannot be kept{where} while it is read: {error.strerror or error}; nothing was called")
 
 
 def _blocks(path: str) -> Iterator[bytes]:

@@ -164,6 +164,33 @@ def test_a_list_that_a_sweep_file_in_s3_names_is_in_s3_too(cloud: Cloud, world: 
     assert (len(told["runs"]), told["totals"]["rejected"], told["source"]["path"]) == (2, 1, uri)
 
 
+def test_no_room_or_no_place_for_what_is_fetched_is_no_lack_of_access(
+    cloud: Cloud, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    uri = f"s3://{BUCKET}/runs.csv"
+    cloud.client("s3").put_object(Bucket=BUCKET, Key="runs.csv", Body=b"x" * 5_000)
+    for source in (("--manifest", uri), (uri,)):  # a list, a sweep file
+        done = subprocess.run(
+            ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", sys.executable, "-m", "batch_cancel", "run", *source, "--yes"],
+            cwd=tmp_path,
+            env=os.environ
+            | {"PYTHONPATH": str(Path.cwd()), "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(tmp_path / "tmp")},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        where = f"{uri} cannot be kept in {tmp_path / 'tmp'} while it is read"
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"batch-cancel: error: {where}: File too large; nothing was called\n"
+        assert list((tmp_path / "tmp").iterdir()) == []
+    monkeypatch.setattr("tempfile.tempdir", "/dev/null")
+    done = here(tmp_path, "--manifest", uri, "--yes")
+    assert (done.returncode, f"{uri} cannot be kept in /dev/null" in done.stderr) == (2, True), done.stderr
+    assert not world.log
+
+
 def test_a_plan_is_made_of_a_sweep_file_in_s3_and_its_list(cloud: Cloud, world: World, tmp_path: Path) -> None:
     [first, *_] = [
         f"{transform.transform_id},{run_.task_run_id}"

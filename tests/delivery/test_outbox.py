@@ -6,6 +6,7 @@ from pathlib import Path
 
 import aioboto3
 import pytest
+from aiobotocore.response import AioReadTimeoutError
 
 from batch_cancel.core.errors import CallFailed, ErrorKind, UsageError
 from batch_cancel.glue.aws_outbox import _check
@@ -130,6 +131,16 @@ def test_a_file_that_cannot_be_read_is_a_failed_call(cloud: Cloud, tmp_path: Pat
     with pytest.raises(CallFailed) as caught:
         asyncio.run(cloud.outbox().put_file(PLACE, tmp_path / "none", "text/plain"))
     assert (caught.value.code, caught.value.reached) == ("FileNotFoundError", False)
+
+
+def test_an_answer_that_does_not_come_is_no_fault_of_our_files(cloud: Cloud) -> None:
+    async def main() -> None:
+        async with cloud.outbox()._client("s3", "GetObject"):
+            raise AioReadTimeoutError(endpoint_url=cloud.url, error=TimeoutError())  # an OSError to Python
+
+    with pytest.raises(CallFailed) as caught:
+        asyncio.run(main())
+    assert caught.value.kind is ErrorKind.TRANSIENT
 
 
 def test_a_topic_that_is_not_there_is_a_failed_call(cloud: Cloud) -> None:
