@@ -31,20 +31,23 @@ STRENGTH = (
     # Accepted, and not seen ended: one that was waited for in vain says more than one that nobody waited for.
     Outcome.STUCK_STOPPING,
     Outcome.STOPPING,
+    # A request may have reached the service, and nobody saw what came of it. Another part's reading does not tell: it
+    # may be from before that request, for of a part's requests a report has the first one's moment alone.
+    Outcome.UNKNOWN,
     # Seen running; it goes before "no such run", for that is no end of a run that was seen.
     Outcome.FAILED,
     Outcome.WOULD_CANCEL,
     Outcome.NOT_FOUND,
-    # Nobody could read it. What may have reached the service goes before what was certainly refused.
-    Outcome.UNKNOWN,
+    # Nobody could read it, and it was certainly refused.
     Outcome.DENIED,
     Outcome.INVALID,
     # Nothing was sent. What was decided goes before what was not got to.
     Outcome.EXCLUDED,
     Outcome.NOT_ATTEMPTED,
 )
-"""Which verdict of two stays: what was seen goes before what was not, an end before a beginning, and what may have been
-sent before what never was. Only what one part asked for, and another saw ended, takes both to tell: :func:`verdict`."""
+"""Which verdict of two stays: an end that was seen goes before everything, and what may have been sent, and so have
+changed what others saw, before what never was. Only what one part asked for, and another saw ended, takes both to tell:
+:func:`verdict`."""
 
 _ENDED = (Outcome.STOPPED, Outcome.FINISHED_FIRST, Outcome.ALREADY_FINISHED)
 """Seen ended."""

@@ -203,8 +203,8 @@ def runs_of(directory: Path) -> list[dict[str, Any]]:
         ("finished_first", "already_finished", "finished_first"),
         ("stuck_stopping", "failed", "stuck_stopping"),  # Glue has accepted a request
         ("stopping", "not_found", "stopping"),
-        ("unknown", "failed", "failed"),  # a reading tells what became of it
-        ("unknown", "not_found", "not_found"),
+        ("unknown", "failed", "unknown"),  # the reading may be from before the request that may have arrived
+        ("unknown", "not_found", "unknown"),
         ("unknown", "denied", "unknown"),  # a request may have arrived
         ("unknown", "not_attempted", "unknown"),
         ("denied", "not_attempted", "denied"),
