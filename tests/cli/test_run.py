@@ -34,6 +34,8 @@ from batch_cancel.version import __version__
 from tests.endpoints import Endpoint, csv_of, report_of, served
 from tests.sweeps import settings
 
+NOTHING_COMPILED = {"PYTHONDONTWRITEBYTECODE": "1"}
+"""Where files have no room: Python would keep what it could write of a module, and stumble over it the next time."""
 QUICK = Behaviour(stopping_seconds=(0.1, 0.3))
 
 
@@ -320,7 +322,8 @@ def test_a_full_disk_cancels_nothing_without_a_record_and_is_resumable(slow: End
     def no_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
 
-    process = slow.start("run", "--discover", "--yes", "--rps", "50", "--out", "out", preexec_fn=no_room)
+    options = ("--discover", "--yes", "--rps", "50", "--out", "out")
+    process = slow.start("run", *options, preexec_fn=no_room, env=NOTHING_COMPILED)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "ledger cannot be written" in err and "Traceback" not in err
@@ -381,7 +384,7 @@ def test_a_full_disk_below_another_file_is_not_said_of_standard_output(endpoint:
     rows = "".join(f"tfm-1,tsk-{number}\n" for number in range(1_000))
     (endpoint.folder / "runs.csv").write_text(f"transform_id,task_run_id\n{rows}", encoding="utf-8")
     (endpoint.folder / "sweep.yaml").write_text("source: {manifest: runs.csv}\n", encoding="utf-8")
-    done = endpoint.run("shard", "sweep.yaml", "--yes", "--out", "out", preexec_fn=no_room)
+    done = endpoint.run("shard", "sweep.yaml", "--yes", "--out", "out", preexec_fn=no_room, env=NOTHING_COMPILED)
     assert (done.returncode, done.stderr) == (
         1,
         "batch-cancel: error: cannot write the slices in out/slices: File too large\n",
