@@ -17,13 +17,13 @@ An audit, with what happens meanwhile::
     for run in batch_cancel.read_runs(swept.directory, batch_cancel.Outcome.WOULD_CANCEL):
         print(run["transform_id"], run["task_run_id"])
 
-Nothing is imported before it is used, so that ``import batch_cancel`` costs nothing.
+Nothing is imported before it is used, so that ``import batch_cancel`` costs nothing; and a signal to the command line
+finds its handler there as soon as can be.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from batch_cancel.version import __version__
+
+TYPE_CHECKING = False  # typing's own would be most of what is imported here; a type checker goes by the name
 
 if TYPE_CHECKING:
     from batch_cancel.core.errors import (
@@ -277,7 +277,9 @@ __all__ = [
 
 if not TYPE_CHECKING:  # a type checker sees the imports above, and would take any name for public by this
 
-    def __getattr__(name: str) -> Any:  # noqa: ANN401  # a module's attribute is of any type
+    def __getattr__(name: str) -> object:
+        import importlib  # noqa: PLC0415  # as little as can be before a signal is heard
+
         if name not in _HOME:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(_HOME[name]), name)

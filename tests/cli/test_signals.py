@@ -154,6 +154,19 @@ print(heard, came)
     assert (done.returncode, done.stdout) == (0, "[15] []\n" if between.startswith("add") else "[] [15]\n"), done.stderr
 
 
+def test_little_is_imported_before_a_signal_is_heard() -> None:
+    script = """
+import os, signal, sys
+before = set(sys.modules)  # whoever handles signals waits for these
+import batch_cancel.__main__
+print(*sorted(set(sys.modules) - before))
+"""
+    # Without site: what other packages import at every start is not ours.
+    done = subprocess.run([sys.executable, "-S", "-c", script], check=True, capture_output=True, text=True)
+    assert "batch_cancel.__main__" in done.stdout.split()
+    assert not {"typing", "re", "contextlib", "importlib", "asyncio", "click"} & set(done.stdout.split())
+
+
 def test_a_signal_after_all_is_done_changes_no_exit_code() -> None:
     script = (
         "import atexit, os, signal, sys; from batch_cancel.__main__ import main;"
