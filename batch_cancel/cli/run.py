@@ -268,9 +268,13 @@ def _quoted(execution: Execution) -> str:
 
 
 def _command_line() -> str:
-    """What was typed, fit to be typed again; a password in an address is nobody's business."""
+    """What was typed, fit to be typed again; a password in an address, or an external id, is nobody's business.
+
+    What stands for an external id is none, so that a command that was not filled in is refused before any call.
+    """
     typed = shlex.join(["batch-cancel", *sys.argv[1:]])
-    return re.sub(r"(https?://)[^/@\s']*@", r"\1***@", typed)
+    without_id = re.sub(r"(--external-id[ =])\S+", r"\1'<external id>'", typed)  # none needs a shell's quotes
+    return re.sub(r"(https?://)[^/@\s']*@", r"\1***@", without_id)
 
 
 def _conclude(execution: Execution, result: Result, came: Sequence[int], *, farewell: str) -> int:

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import resource
+import shlex
 import signal
 import stat
 import subprocess
@@ -358,6 +359,20 @@ def test_a_run_directory_that_cannot_be_made_is_told(endpoint: Endpoint, out: st
     done = endpoint.command("run", "--discover", "--yes", "--out", out)
     assert done.returncode == 2 and out in done.stderr and "Traceback" not in done.stderr
     assert not endpoint.world.log
+
+
+@pytest.mark.parametrize("spelt", [("--external-id", "open-sesame"), ("--external-id=open-sesame",)])
+def test_no_report_tells_an_external_id(endpoint: Endpoint, spelt: tuple[str, ...]) -> None:
+    role = f"arn:aws:iam::{endpoint.world.settings.fleet.accounts[0]}:role/BatchCancel"
+    done = endpoint.command("run", "--discover", "--role-arn", role, *spelt, "--dry-run", "--out", "out")
+    assert done.returncode == 0, done.stderr
+    told = [done.stdout, *(path.read_text(encoding="utf-8") for path in (endpoint.folder / "out").glob("report.*"))]
+    assert len(told) == 5 and not any("open-sesame" in text for text in told)
+    [again] = [line for line in told[0].splitlines() if "--role-arn" in line]
+    words = shlex.split(again.split("$")[-1])
+    assert "<external id>" in words or "--external-id=<external id>" in words
+    refused = endpoint.command(*words[1:])
+    assert refused.returncode == 2 and "external" in refused.stderr
 
 
 def test_a_profile_that_is_not_there_ends_with_four_and_is_not_said_of_every_row(endpoint: Endpoint) -> None:
