@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from batch_cancel.core.errors import AccessStopped, BatchCancelError, InputError, LedgerError, RecordLost, UsageError
 from batch_cancel.core.events import OnEvent
@@ -51,6 +51,26 @@ class Finished:
 def new_sweep_id() -> str:
     """Sorts by time, and no two are the same: ``20261124T031500Z-7f3a2c``."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def facts_to_go_on_with(directory: Path) -> dict[str, Any]:
+    """What the ledger of a sweep that is to be gone on with says of it; ``settings`` among it.
+
+    Raises:
+        LedgerError: the directory holds no such sweep.
+    """
+    reader = Ledger.look(directory)
+    try:
+        facts = reader.facts()
+    finally:
+        reader.close()
+    if facts.get("merged"):
+        raise LedgerError(f"{directory} is a merged report: resume its parts")
+    if "settings" not in facts:
+        raise LedgerError(f"{directory}: the sweep had not begun, and nothing was called: start a new one")
+    if not isinstance(facts["settings"], str):
+        raise LedgerError(f"{directory} is damaged: its settings are not text; restore it from a copy")
+    return facts
 
 
 async def carry_out(

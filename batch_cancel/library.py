@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from batch_cancel.core.errors import BatchCancelError, LedgerError, UsageError
+from batch_cancel.core.errors import BatchCancelError, UsageError
 from batch_cancel.core.events import Event, OnEvent
 from batch_cancel.core.outcome import Outcome
-from batch_cancel.execution import aws, carry_out, finish, new_sweep_id, tell_of_failure
+from batch_cancel.execution import aws, carry_out, facts_to_go_on_with, finish, new_sweep_id, tell_of_failure
 from batch_cancel.glue.api import Service
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.settings import Settings, from_json
@@ -106,15 +106,7 @@ async def resume_sweep(
         UsageError: settings that cannot be followed; nothing was called.
     """
     directory = Path(directory)
-    reader = Ledger.look(directory)
-    try:
-        facts = reader.facts()
-    finally:
-        reader.close()
-    if facts.get("merged"):
-        raise LedgerError(f"{directory} is a merged report: resume its parts")
-    if "settings" not in facts:
-        raise LedgerError(f"{directory}: the sweep had not begun, and nothing was called: start a new one")
+    facts = facts_to_go_on_with(directory)
     before = from_json(facts["settings"])
     changed = change(before)
     if not isinstance(changed, Settings):

@@ -4,11 +4,13 @@ import asyncio
 import importlib
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,9 +145,19 @@ def test_a_stop_ends_it_calmly_and_resume_goes_on(world: World, tmp_path: Path) 
     assert (again.exit_code, active(world)) == (0, 0)
 
 
-def test_what_cannot_be_gone_on_with_is_said(tmp_path: Path) -> None:
+def test_what_cannot_be_gone_on_with_is_said(world: World, tmp_path: Path) -> None:
     with pytest.raises(batch_cancel.LedgerError, match="holds no ledger"):
         asyncio.run(batch_cancel.resume_sweep(tmp_path))
+    directory = asyncio.run(batch_cancel.run_sweep(settings(dry_run=True), tmp_path / "audit")).directory
+    for statement, says in (
+        ("UPDATE sweep SET value = '7' WHERE key = 'settings'", "its settings are not text"),
+        ("DELETE FROM sweep WHERE key = 'settings'", "the sweep had not begun"),
+        ("INSERT INTO sweep VALUES ('merged', '[\"a\"]')", "resume its parts"),
+    ):
+        with closing(sqlite3.connect(directory / "ledger.db")) as ledger, ledger:
+            ledger.execute(statement)
+        with pytest.raises(batch_cancel.LedgerError, match=says):
+            asyncio.run(batch_cancel.resume_sweep(directory))
     with pytest.raises(batch_cancel.LedgerError):
         batch_cancel.read_report(tmp_path)
     both = settings(consent=batch_cancel.Consent(yes=True, confirm_count=3))

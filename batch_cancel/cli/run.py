@@ -24,7 +24,7 @@ from batch_cancel.cli.settings_from import Output, output_from, renewed, restore
 from batch_cancel.cli.settings_in_s3 import settings_wherever
 from batch_cancel.cli.signals import exit_code_of, handle_signals, held_signals, say
 from batch_cancel.cli.wording import is_terminal, printable
-from batch_cancel.core.errors import BatchCancelError, LedgerError, UsageError
+from batch_cancel.core.errors import BatchCancelError, UsageError
 from batch_cancel.core.private_file import private
 from batch_cancel.engine.ending import Result
 from batch_cancel.execution import (
@@ -33,6 +33,7 @@ from batch_cancel.execution import (
     aws,
     aws_outbox,
     carry_out,
+    facts_to_go_on_with,
     finish,
     new_sweep_id,
     tell_of_failure,
@@ -117,17 +118,7 @@ def resume(ctx: click.Context, /, run_dir: Path, **_: object) -> None:
     read back before anything is sent again.
     """
     output = output_from(ctx)
-    reader = Ledger.look(run_dir)
-    try:
-        facts = reader.facts()
-    finally:
-        reader.close()
-    if facts.get("merged"):
-        raise LedgerError(f"{run_dir} is a merged report: resume its parts")
-    if "settings" in facts and not isinstance(facts["settings"], str):
-        raise LedgerError(f"{run_dir} is damaged: its settings are not text; restore it from a copy")
-    if "settings" not in facts:
-        raise LedgerError(f"{run_dir}: the sweep had not begun, and nothing was called: start a new one")
+    facts = facts_to_go_on_with(run_dir)
     settings = renewed(from_json(facts["settings"]), ctx)
     restore_endpoints(settings.endpoint)
     if not facts.get("decided") and not _consented(settings):
