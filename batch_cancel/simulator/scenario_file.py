@@ -3,7 +3,6 @@
 import io
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -11,13 +10,9 @@ from pydantic_core import ErrorDetails
 
 from batch_cancel.core.errors import InputError, Problem
 from batch_cancel.core.wording import did_you_mean, quoted
-from batch_cancel.manifest.read import os_fault
 from batch_cancel.manifest.rows import NotText
 from batch_cancel.simulator.settings import STRICT, Fault, Limit, WorldSettings, trouble_in
-from batch_cancel.sweep_file.tree import Path as Keys
-from batch_cancel.sweep_file.tree import Tree, read_tree
-
-LARGEST_BYTES = 1 << 20
+from batch_cancel.sweep_file.tree import Keys, Tree, read_small, read_tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +50,7 @@ def load_scenario(path: str) -> Scenario:
     Raises:
         InputError: with every fault, each at its line and column.
     """
-    try:
-        with Path(path).open("rb") as stream:
-            data = stream.read(LARGEST_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise InputError([Problem(path, os_fault(error))]) from error
-    if len(data) > LARGEST_BYTES:
-        raise InputError([Problem(path, f"the file is larger than {LARGEST_BYTES:,} bytes: is it a scenario?")])
-    return parse_scenario(data, path)
+    return parse_scenario(read_small(path, "a scenario"), path)
 
 
 def parse_scenario(data: bytes, source: str) -> Scenario:

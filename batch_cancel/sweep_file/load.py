@@ -12,7 +12,7 @@ from batch_cancel.core.errors import InputError, Problem
 from batch_cancel.core.selection import Protection, Selection
 from batch_cancel.core.wording import did_you_mean, quoted
 from batch_cancel.glue.outbox import SCHEME
-from batch_cancel.manifest.read import STANDARD_INPUT, format_by_ending, os_fault
+from batch_cancel.manifest.read import STANDARD_INPUT, format_by_ending
 from batch_cancel.settings import (
     Cost,
     DiscoverySource,
@@ -27,10 +27,7 @@ from batch_cancel.settings import (
     Verify,
 )
 from batch_cancel.sweep_file.model import SECTIONS, ManifestKeys, SweepKeys, TargetKeys
-from batch_cancel.sweep_file.tree import Path as Keys
-from batch_cancel.sweep_file.tree import Tree, read_tree
-
-LARGEST_BYTES = 1 << 20
+from batch_cancel.sweep_file.tree import Keys, Tree, read_small, read_tree
 
 
 class Sweep(NamedTuple):
@@ -46,14 +43,7 @@ def load_sweep_file(path: str) -> Sweep:
     Raises:
         InputError: with every fault, each at its line and column.
     """
-    try:
-        with Path(path).open("rb") as stream:
-            data = stream.read(LARGEST_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise InputError([Problem(path, os_fault(error))]) from error
-    if len(data) > LARGEST_BYTES:
-        raise InputError([Problem(path, f"the file is larger than {LARGEST_BYTES:,} bytes: is it a sweep file?")])
-    tree = read_tree(io.BytesIO(data), path)
+    tree = read_tree(io.BytesIO(read_small(path, "a sweep file")), path)
     if not isinstance(tree.root, dict):
         raise InputError([Problem(path, "a sweep file is a mapping of keys to values", *tree.values[()])])
     problems = list(tree.problems)

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import BinaryIO
 
 from yaml.events import (
@@ -18,10 +19,13 @@ from yaml.events import (
 
 from batch_cancel.core.errors import Problem
 from batch_cancel.core.wording import quoted
+from batch_cancel.manifest.read import os_fault
 from batch_cancel.manifest.rows import NotText, unreadable
 from batch_cancel.manifest.yaml_events import Place, YamlEvents, place_of, scalar
 
-Path = tuple[str | int, ...]
+Keys = tuple[str | int, ...]
+
+LARGEST_BYTES = 1 << 20
 
 
 @dataclass(slots=True)
@@ -37,11 +41,30 @@ class Tree:
 
     source: str
     root: object = None
-    values: dict[Path, Place] = field(default_factory=dict)
-    keys: dict[Path, Place] = field(default_factory=dict)
-    texts: dict[Path, str] = field(default_factory=dict)
+    values: dict[Keys, Place] = field(default_factory=dict)
+    keys: dict[Keys, Place] = field(default_factory=dict)
+    texts: dict[Keys, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    without_value: set[Path] = field(default_factory=set)
+    without_value: set[Keys] = field(default_factory=set)
+
+
+def read_small(path: str, what: str) -> bytes:
+    """A file that people write by hand.
+
+    Args:
+        what: it should be, for the sentence about one that is too large.
+
+    Raises:
+        InputError: it cannot be read, or is too large.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            data = stream.read(LARGEST_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise unreadable(path, os_fault(error)) from error
+    if len(data) > LARGEST_BYTES:
+        raise unreadable(path, f"the file is larger than {LARGEST_BYTES:,} bytes: is it {what}?")
+    return data
 
 
 def read_tree(stream: BinaryIO, source: str) -> Tree:
@@ -62,7 +85,7 @@ def read_tree(stream: BinaryIO, source: str) -> Tree:
     return tree
 
 
-def _value(events: YamlEvents, event: Event, path: Path, tree: Tree) -> object:
+def _value(events: YamlEvents, event: Event, path: Keys, tree: Tree) -> object:
     tree.values[path] = place_of(event)
     if isinstance(event, SequenceStartEvent):
         items: list[object] = []
@@ -82,7 +105,7 @@ def _value(events: YamlEvents, event: Event, path: Path, tree: Tree) -> object:
     return _number_or_truth(value) if isinstance(value, NotText) else value
 
 
-def _mapping(events: YamlEvents, path: Path, tree: Tree) -> dict[str, object]:
+def _mapping(events: YamlEvents, path: Keys, tree: Tree) -> dict[str, object]:
     entries: dict[str, object] = {}
     while not isinstance(key := events.next(), MappingEndEvent):
         if not isinstance(key, ScalarEvent):
