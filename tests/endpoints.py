@@ -71,6 +71,18 @@ class Endpoint:
         out, err = process.communicate(given, timeout=PATIENCE_SECONDS)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
+    def program(self, program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Another program's text, from start to end: one that meddles with ours."""
+        return subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+
     def command(self, *arguments: str, env: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
         """The same in this process."""
         return command_line(arguments, self.folder, {**self.environment, **(env or {})})

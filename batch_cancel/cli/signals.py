@@ -5,9 +5,10 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from batch_cancel.cli.failure import failure_line
 from batch_cancel.core.errors import BatchCancelError
@@ -35,27 +36,22 @@ def handle_signals(on_signal: Callable[[int], None], *, farewell: str = "") -> I
         farewell: a sentence for standard error when a second signal leaves: what mends it.
     """
     loop = asyncio.get_running_loop()
-    handled = [signum for signum in SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
-    before = {signum: signal.getsignal(signum) for signum in handled}
+    before = _not_ignored()
     came: list[int] = []
 
     def hear(signum: int, frame: FrameType | None) -> None:
-        came.append(signum)
-        if len(came) > 1:
-            if len(came) == 2:  # somebody who holds the key down gets one answer
-                _say_last(farewell, exit_code_of(signum))
-            os._exit(exit_code_of(signum))
+        _note_or_leave(came, signum, farewell)
         loop.call_soon_threadsafe(on_signal, signum)
 
-    with _held_back(handled):
-        for signum in handled:
+    with _held_back(before):
+        for signum in before:
             loop.add_signal_handler(signum, _nothing)  # for its other half: a loop that waits is woken by the signal
             signal.signal(signum, hear)
     try:
         yield
     finally:
-        with _held_back(handled):
-            for signum in handled:
+        with _held_back(before):
+            for signum in before:
                 loop.remove_signal_handler(signum)
                 signal.signal(signum, before[signum])
 
@@ -70,35 +66,45 @@ def held_signals(*, farewell: str = "") -> Iterator[list[int]]:
     Args:
         farewell: a sentence for standard error when a second signal leaves.
     """
-    handled = [signum for signum in SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
-    before = {signum: signal.getsignal(signum) for signum in handled}
+    before = _not_ignored()
     came: list[int] = []
 
     def hear(signum: int, frame: FrameType | None) -> None:
-        came.append(signum)
-        if len(came) > 1:
-            if len(came) == 2:
-                _say_last(farewell, exit_code_of(signum))
-            os._exit(exit_code_of(signum))
+        _note_or_leave(came, signum, farewell)
 
-    for signum in handled:
+    for signum in before:
         signal.signal(signum, hear)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, before)
     try:
         yield came
     finally:
-        for signum in handled:
+        for signum in before:
             signal.signal(signum, before[signum])
 
 
 @contextmanager
-def _held_back(signals: Sequence[signal.Signals]) -> Iterator[None]:
+def _held_back(signals: Iterable[signal.Signals]) -> Iterator[None]:
     """Inside, these signals wait: between two handlers asyncio has its own, which loses one, or lets it kill."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _not_ignored() -> dict[signal.Signals, Any]:
+    """Our signals with their handlers, but for those that are to stay ignored."""
+    handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    return {signum: handler for signum, handler in handlers.items() if handler is not signal.SIG_IGN}
+
+
+def _note_or_leave(came: list[int], signum: int, farewell: str) -> None:
+    """Note the first signal; leave at another."""
+    came.append(signum)
+    if len(came) > 1:
+        if len(came) == 2:  # somebody who holds the key down gets one answer
+            _say_last(farewell, exit_code_of(signum))
+        os._exit(exit_code_of(signum))
 
 
 def _nothing() -> None:

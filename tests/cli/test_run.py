@@ -448,15 +448,7 @@ def signalled_at_import(
         "sys.meta_path.insert(0, AtImport())\n"
         "main()\n"
     )
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        cwd=endpoint.folder,
-        env=endpoint.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return endpoint.program(program, *arguments)
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -502,15 +494,7 @@ def test_a_signal_while_the_ledger_is_made_is_an_interruption(endpoint: Endpoint
         "from batch_cancel.__main__ import main\n"
         "main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, "run", "--discover", "--yes", "--out", "out"],
-        cwd=endpoint.folder,
-        env=endpoint.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = endpoint.program(program, "run", "--discover", "--yes", "--out", "out")
     assert done.returncode == 143, done.stderr
     assert (report_of(endpoint.folder)["exit_code"], endpoint.cancels()) == (143, 0)
 
