@@ -11,6 +11,7 @@ import click
 
 from batch_cancel.cli.grouped import GroupedCommand
 from batch_cancel.cli.options import Value, apply_options, plan_options, sweep_options
+from batch_cancel.cli.out_file import check_out_file
 from batch_cancel.cli.progress.log import Level
 from batch_cancel.cli.run import RUNS_DIRECTORY, Execution, end_otherwise, execute, new_sweep_id, tell
 from batch_cancel.cli.settings_from import output_from, restore_endpoints, settings_of_plan
@@ -18,6 +19,7 @@ from batch_cancel.cli.settings_in_s3 import settings_wherever
 from batch_cancel.core.errors import RecordLost, UsageError
 from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
 from batch_cancel.ledger.reader import LedgerReader
+from batch_cancel.settings import ManifestSource
 
 _PLAN_EXAMPLES = """\b
 Examples:
@@ -56,12 +58,11 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
     under a digest. Nothing is cancelled, and nobody is asked.
     """
     path = Path(plan_out)
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise UsageError(
-            f"--plan-out {plan_out}: {'is a directory' if path.is_dir() else 'there is no such directory'}"
-        )
-    replaced = " (it replaces the one that was there)" if path.exists() else ""
     asked_for, output = settings_wherever(ctx), output_from(ctx)
+    source = asked_for.source
+    read_from = (ctx.params["sweep_file"], source.path if isinstance(source, ManifestSource) else None)
+    check_out_file("--plan-out", path, read_from=[Path(name) for name in read_from if name is not None])
+    replaced = " (it replaces the one that was there)" if path.exists() else ""
     settings, only_for_review = replace(asked_for, dry_run=True), asked_for.dry_run_only
     if settings.until_clear:
         raise UsageError("--until-clear is for run: a plan names its runs beforehand")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from batch_cancel.cli.out_file import check_out_file
 from batch_cancel.core.errors import UsageError
 from batch_cancel.settings import ReportFormat
 
@@ -37,8 +38,8 @@ def report(run_dir: Path, form: str | None, out: str | None) -> None:
     from batch_cancel.report import files  # noqa: PLC0415  # SQLite, which --help can do without
 
     chosen = _chosen(form, out)
-    if out is not None and out != "-" and (Path(out).is_dir() or not Path(out).absolute().parent.is_dir()):
-        raise UsageError(f"--out {out}: {'is a directory' if Path(out).is_dir() else 'there is no such directory'}")
+    if out is not None and out != "-":
+        check_out_file("--out", Path(out))
     if chosen is None:
         for path in files.write_reports(run_dir, tuple(ReportFormat)):
             click.echo(str(path))

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, cast
 import click
 from click.core import ParameterSource
 
+from batch_cancel.cli.out_file import check_no_ledger
 from batch_cancel.core.errors import UsageError
 from batch_cancel.core.selection import Protection, Selection
 from batch_cancel.manifest import format_by_ending
@@ -240,9 +241,11 @@ def output_from(ctx: click.Context) -> Output:
     """How a command with ``sweep_options`` or ``resume_options`` is to look.
 
     Raises:
-        UsageError: ``--quiet`` with ``--verbose``.
+        UsageError: ``--quiet`` with ``--verbose``; metrics that would be written into a ledger.
     """
     given = Given(ctx)
+    if emf := ctx.params.get("emf"):
+        check_no_ledger("--emf", Path(emf))
     louder = given.nearer("quiet", "verbose", "--quiet and --verbose exclude each other: give one of them")
     out = ctx.params.get("out")
     return Output(
@@ -253,7 +256,7 @@ def output_from(ctx: click.Context) -> Output:
         verbose=louder == "verbose",
         log_format=given["log_format"],
         color=not given["no_color"],
-        emf=ctx.params.get("emf"),
+        emf=emf,
     )
 
 

@@ -220,6 +220,9 @@ def test_a_closed_standard_input_is_no_manifest(endpoint: Endpoint) -> None:
         (["report", "none"], "no ledger"),
         (["diff", "none", "nothing"], "none"),
         (["plan", "--discover", "--plan-out", "no/such/place.json"], "no such directory"),
+        (["plan", "good.yaml", "--plan-out", "./good.yaml"], "it would be overwritten"),
+        (["plan", "--manifest", "empty.csv", "--plan-out", "empty.csv"], "it would be overwritten"),
+        (["run", "--discover", "--yes", "--emf", "old/ledger.db"], "is not written over"),
     ],
 )
 def test_bad_input_ends_with_two_and_a_sentence_and_calls_nothing(
@@ -235,6 +238,7 @@ def test_bad_input_ends_with_two_and_a_sentence_and_calls_nothing(
     monkeypatch.setattr("sys.argv", ["batch-cancel", *arguments])
     (endpoint.folder / "bad.csv").write_text("transform_id,task_run_id\n,tr-1\n", encoding="utf-8")
     (endpoint.folder / "empty.csv").write_text("", encoding="utf-8")
+    (endpoint.folder / "good.yaml").write_text("version: 1\nsource: discovery\n", encoding="utf-8")
     (endpoint.folder / "bad.yaml").write_text("version: 1\nslect: {older_than: 6h}\n", encoding="utf-8")
     with pytest.raises(SystemExit) as ended:
         main()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from batch_cancel.cli.out_file import LEDGER_FILES
 from batch_cancel.cli.report import report
 from batch_cancel.core.errors import BatchCancelError, LedgerError, RecordLost, UsageError
 from batch_cancel.ledger.ledger import Ledger
@@ -178,10 +179,15 @@ def test_wrong_words_are_sentences(run_dir: Path, tmp_path: Path) -> None:
     fails(LedgerError, "damaged", broken)
 
 
-def test_the_ledger_is_not_written(run_dir: Path) -> None:
+def test_the_ledger_is_not_written(run_dir: Path, tmp_path: Path) -> None:
     before = (run_dir / "ledger.db").read_bytes()
     assert call(run_dir).exit_code == 0
+    (tmp_path / "link.json").symlink_to(run_dir / "ledger.db")
+    for out in (run_dir / "ledger.db", run_dir / "ledger.db-wal", tmp_path / "link.json"):
+        error = call(run_dir, "--format", "json", "--out", out).exception
+        assert isinstance(error, UsageError) and "a ledger is the record of a sweep" in str(error)
     assert (run_dir / "ledger.db").read_bytes() == before
+    assert not (run_dir / "ledger.db-wal").exists()
 
 
 def test_json_needs_no_template_library(run_dir: Path) -> None:
@@ -200,3 +206,4 @@ def test_the_ledger_has_one_name() -> None:
     from batch_cancel.ledger.ledger import LEDGER_NAME
 
     assert files.LEDGER_NAME == LEDGER_NAME
+    assert LEDGER_NAME in LEDGER_FILES

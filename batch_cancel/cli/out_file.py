@@ -1,0 +1,38 @@
+"""The files that an option names to be written to: what is wrong with such a place is told before anything is done."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from batch_cancel.core.errors import UsageError
+
+LEDGER_FILES = frozenset(f"ledger.db{ending}" for ending in ("", "-wal", "-shm", "-journal"))
+"""A ledger is the only record of what was sent: nothing is written in its place, whatever an option says."""
+
+
+def check_out_file(option: str, path: Path, *, read_from: Collection[Path] = ()) -> None:
+    """Refuse a place that cannot be written to, or where something would be lost.
+
+    Args:
+        option: as it was written.
+        read_from: the files that the command reads.
+
+    Raises:
+        UsageError: nothing was called, and nothing written.
+    """
+    check_no_ledger(option, path)
+    if path.is_dir():
+        raise UsageError(f"{option} {path}: is a directory")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{option} {path}: there is no such directory")
+    if any(path.exists() and other.exists() and path.samefile(other) for other in read_from):
+        raise UsageError(f"{option} {path}: this is what is read from, and it would be overwritten: name another file")
+
+
+def check_no_ledger(option: str, path: Path) -> None:
+    """Refuse a file of a ledger.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if path.resolve().name in LEDGER_FILES:
+        raise UsageError(f"{option} {path}: a ledger is the record of a sweep, and is not written over")
