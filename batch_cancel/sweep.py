@@ -237,11 +237,8 @@ class Sweep:
     def _has_to_look(self) -> bool:
         """Whether the listed runs have to be looked at before the decision; those of a plan always."""
         settings = self._settings
-        return isinstance(settings.source, PlanSource) or Examination.needed(
-            settings.selection,
-            settings.protection,
-            dry_run=settings.dry_run,
-            counted=settings.guardrails.max_percent is not None,
+        return Examination.needed(
+            settings.selection, settings.protection, dry_run=settings.dry_run, counted=settings.counts_active
         )
 
     @property

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -406,6 +407,33 @@ def test_the_count_that_was_consented_to_has_to_be_the_count() -> None:
     assert play.calls() == 0
     again = Play()
     assert again.sweep(settings(consent=Consent(confirm_count=active))).exit_code == 0
+
+
+def test_a_list_is_counted_as_a_dry_run_tells_it_without_those_that_have_ended() -> None:
+    play = Play()
+    active, listed = play.active(), 40
+    chosen = manifest_of(play, active_only=False)
+    play.sweep(replace(chosen, dry_run=True, consent=Consent()))
+    assert 0 < play.outcomes()[Outcome.WOULD_CANCEL] == active < listed
+    play.directory = play.directory.with_name("second")
+    chosen = replace(chosen, guardrails=Guardrails(max_runs=active), consent=Consent(confirm_count=active))
+    assert play.sweep(chosen).exit_code == 0
+    assert play.outcomes() == {Outcome.STOPPED: active, Outcome.ALREADY_FINISHED: listed - active}
+    assert play.calls() == active
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"guardrails": Guardrails(max_runs=1)}, {"consent": Consent(confirm_count=40)}, {"consent": Consent()}],
+    ids=["max_runs", "confirm_count", "question"],
+)
+def test_a_list_that_is_refused_still_tells_which_of_it_had_ended(changes: dict[str, Any]) -> None:
+    play = Play()
+    active = play.active()
+    result = play.sweep(replace(manifest_of(play, active_only=False), **changes), ask=no)
+    assert result.exit_code == (2 if changes == {"consent": Consent()} else 3)
+    assert play.calls() == 0
+    assert play.outcomes() == {Outcome.NOT_ATTEMPTED: active, Outcome.ALREADY_FINISHED: 40 - active}
 
 
 def test_a_no_at_the_question_cancels_nothing() -> None:

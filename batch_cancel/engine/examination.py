@@ -1,7 +1,8 @@
 """Decides about the runs of a manifest before anything is asked: what the rules, or a dry run, want to know is read.
 
 A manifest says which runs are meant, not what they are. Where only ids have a say nothing is read, and every run is
-decided as it stands; a dry run reads each, because what it would do depends on what each is.
+decided as it stands; a dry run reads each, because what it would do depends on what each is. So does a sweep that
+counts before it cancels: its count has to be the one that a dry run tells.
 """
 
 import asyncio
@@ -45,7 +46,7 @@ class Examination:
 
     Args:
         dry_run: a run to be cancelled gets the outcome ``would_cancel``.
-        counted: a share of the active runs has a say, so that which ones are active is read.
+        counted: how many of the runs are active has a say, so that which ones are is read.
     """
 
     def __init__(

@@ -169,7 +169,7 @@ class TargetWork:
                     transforms=transforms,
                     now=around.now,
                     dry_run=settings.dry_run,
-                    counted=settings.guardrails.max_percent is not None,
+                    counted=settings.counts_active,
                 ).run()
         except CallFailed as failure:
             self._failed(failure)

@@ -318,7 +318,12 @@ def live_through(history: History, directory: Path) -> Story:
         assert isinstance(settings.source, ManifestSource)
         settings = replace(settings, source=replace(settings.source, path=str(path)))
         if settings.consent.confirm_count == -1:
-            settings = replace(settings, consent=Consent(confirm_count=len(manifest.keys)))
+            active = {
+                Key(account_id, region, run.transform_id, run.task_run_id)
+                for account_id, region, run in world.runs()
+                if run.status(EPOCH).active
+            }
+            settings = replace(settings, consent=Consent(confirm_count=len(active.intersection(manifest.keys))))
         story.expected = dict.fromkeys(manifest.keys, True)
     run_directory = directory / "run"
     grave = _Grave()
