@@ -283,14 +283,16 @@ class Sweep:
         """From the settings to the targets; a list is read whole, and has to be sound, before anything begins."""
         match self._settings.source:
             case ManifestSource() as source:
-                intake = await take_in(
-                    read_manifest(source.path, source.format, at=self._manifest),
-                    name_of(source.path),
-                    Places(self._settings.targets, self._service.default_region),
-                    self._ledger,
-                    skip_invalid=source.skip_invalid,
-                    on_event=self._tell,
-                )
+                # Closed here, and not whenever: standard input may be gone by then.
+                with contextlib.closing(read_manifest(source.path, source.format, at=self._manifest)) as rows:
+                    intake = await take_in(
+                        rows,
+                        name_of(source.path),
+                        Places(self._settings.targets, self._service.default_region),
+                        self._ledger,
+                        skip_invalid=source.skip_invalid,
+                        on_event=self._tell,
+                    )
                 self._tell(PhaseBegan(Phase.CONNECT))
                 await self._take_up_listed(
                     duplicates=intake.duplicates,

@@ -30,7 +30,7 @@ from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.task_run import Access, Identity, Status, Target, TaskRun, Transform
 from batch_cancel.glue.api import Account, CancelAnswer, GlueApi, GlueReader, Organization, Page
 from batch_cancel.glue.aws_calls import PATTERN_KEYS, Calls, Pattern
-from batch_cancel.glue.aws_errors import translate
+from batch_cancel.glue.aws_errors import translate, unsigned
 from batch_cancel.glue.aws_transport import Transport, Transports
 from batch_cancel.version import __version__
 
@@ -126,12 +126,15 @@ class Aws:
 
     @asynccontextmanager
     async def _glue(self, access: Access, region: str) -> AsyncIterator[Calls]:
-        try:
-            async with self._one_at_a_time:
+        async with self._one_at_a_time:
+            try:
                 credentials = await self._session(access).get_credentials()
+            except Exception as error:
+                raise unsigned("CreateClient", error) from error
+            try:
                 pattern = await self._pattern(access, region)
-        except Exception as error:
-            raise translate("CreateClient", error) from error
+            except Exception as error:
+                raise translate("CreateClient", error) from error
         client: Any = None
         opening = asyncio.Lock()
         async with AsyncExitStack() as stack:

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
+from batch_cancel.glue.aws_errors import unsigned
 from batch_cancel.glue.aws_template import Template, take_template
 
 Response = dict[str, Any]
@@ -147,6 +148,7 @@ class Calls:
 
         Raises:
             botocore's exceptions: as its clients raise them.
+            CallFailed: there was nothing to sign it with.
         """
         pattern = self._pattern
         template = await pattern.template(operation, parameters)
@@ -156,7 +158,10 @@ class Calls:
             return response
         if self._credentials is None:
             raise NoCredentialsError
-        keys = await self._credentials.get_frozen_credentials()
+        try:
+            keys = await self._credentials.get_frozen_credentials()
+        except Exception as error:
+            raise unsigned(operation, error) from error
         body = pattern.body(operation, parameters)
         headers = template.sign(body, keys, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         request = AWSPreparedRequest("POST", template.url, headers, body, stream_output=False)

@@ -76,6 +76,10 @@ NO_CREDENTIALS = (
     exceptions.SSOTokenLoadError,
     exceptions.UnauthorizedSSOTokenError,
     exceptions.ProfileNotFound,
+    exceptions.ConfigParseError,
+    exceptions.InvalidConfigError,
+    exceptions.UnknownCredentialError,
+    exceptions.RefreshWithMFAUnsupportedError,
 )
 NEVER_SENT = (
     exceptions.NoRegionError,
@@ -83,6 +87,14 @@ NEVER_SENT = (
     exceptions.InvalidRegionError,
     exceptions.UnknownEndpointError,
 )
+_PASSING = (
+    exceptions.ClientError,
+    exceptions.HTTPClientError,
+    exceptions.ConnectionError,
+    TimeoutError,
+    CallFailed,
+)
+"""What may keep somebody from credentials and be over at the next attempt."""
 MESSAGE_CHARACTERS = 500
 LONGEST_WISH_SECONDS = 120.0
 """A wish to come again later than that is granted so far: a target that accepts nothing is waited for no longer, and
@@ -102,6 +114,28 @@ def translate(operation: str, error: Exception) -> CallFailed:
     if isinstance(error, NEVER_SENT):
         return CallFailed(ErrorKind.OTHER, operation, code, message, reached=False)
     return CallFailed(ErrorKind.TRANSIENT, operation, code, message, reached=_may_have_reached(error))
+
+
+def unsigned(operation: str, error: Exception) -> CallFailed:
+    """The failure of a call whose credentials could not be had: whatever it was, no request has left.
+
+    Who hands them out may be out of reach for a while. Anything else is a configuration that leads to none: a token
+    file or a program that is not there, a question for a code that nobody can answer.
+    """
+    failure = translate(operation, error)
+    kind, message = failure.kind, failure.message
+    if kind is ErrorKind.TRANSIENT and not isinstance(error, _PASSING):
+        kind, message = ErrorKind.CREDENTIALS, _cut(f"there are no credentials: {message}".removesuffix(": "))
+    return CallFailed(
+        kind,
+        failure.operation,
+        failure.code,
+        message,
+        http_status=failure.http_status,
+        request_id=failure.request_id,
+        reached=False,
+        retry_after_seconds=failure.retry_after_seconds,
+    )
 
 
 def kind_of(code: str, http_status: int | None) -> ErrorKind:

@@ -5,7 +5,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -58,7 +58,7 @@ def read_manifest(
     *,
     stdin: BinaryIO | None = None,
     at: Path | BinaryIO | None = None,
-) -> Iterator[ManifestRow | Problem]:
+) -> Generator[ManifestRow | Problem, None, None]:
     """The rows of a manifest in the file's order, each bad row as the Problem that it is.
 
     Args:

@@ -185,6 +185,25 @@ def test_a_named_pipe_is_a_manifest(endpoint: Endpoint) -> None:
     assert (process.returncode, endpoint.active()) == (0, []), told
 
 
+def test_a_configuration_that_cannot_be_read_is_a_sentence_though_a_list_waits(endpoint: Endpoint) -> None:
+    (endpoint.folder / "config").write_text("[[not a config", encoding="utf-8")
+    arguments = ("run", "--manifest", "-", "--manifest-format", "csv", "--yes", "--out", "out")
+    environment = {**endpoint.environment, "AWS_CONFIG_FILE": str(endpoint.folder / "config")}
+    environment.pop("AWS_DEFAULT_REGION", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "batch_cancel", *arguments],
+        cwd=endpoint.folder,
+        env=environment,
+        input=csv_of(endpoint.active()),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 4 and "Unable to parse config file" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not endpoint.world.log
+
+
 def test_a_closed_standard_input_is_no_manifest(endpoint: Endpoint) -> None:
     program = f"exec <&-; exec {sys.executable} -m batch_cancel run --manifest - --manifest-format csv --yes --out out"
     done = subprocess.run(

@@ -431,6 +431,8 @@ sso_start_url = https://example.com/start
 sso_region = us-east-1
 """
 PROCESS = "[profile process]\ncredential_process = false\n"
+NO_PROCESS = "[profile process]\ncredential_process = /no/such/program\n"
+ROLE = "[profile role]\nrole_arn = arn:aws:iam::111111111111:role/R\n"
 
 
 @pytest.mark.parametrize(
@@ -441,6 +443,11 @@ PROCESS = "[profile process]\ncredential_process = false\n"
         (SSO, "sso", "SSOTokenLoadError"),
         (SSO_SESSION, "sso", "SSOTokenLoadError"),
         (PROCESS, "process", "CredentialRetrievalError"),
+        (NO_PROCESS, "process", "FileNotFoundError"),
+        ("[profile sso]\nsso_session = s\nsso_account_id = 111111111111\n", "sso", "InvalidConfigError"),
+        (f"{ROLE}source_profile = gone\n", "role", "InvalidConfigError"),
+        (f"{ROLE}web_identity_token_file = /no/such/token\n", "role", "FileNotFoundError"),
+        ("[[not a config", "role", "ConfigParseError"),
         ("[default]\naws_access_key_id = AKIA\n", None, "PartialCredentialsError"),
     ],
 )
