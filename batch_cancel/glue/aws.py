@@ -24,6 +24,7 @@ from aiobotocore.credentials import (
     AioDeferredRefreshableCredentials,
 )
 from aiobotocore.session import AioSession
+from botocore.exceptions import BotoCoreError
 from botocore.utils import parse_timestamp
 
 from batch_cancel.core.errors import CallFailed, ErrorKind
@@ -437,10 +438,17 @@ async def _answer(operation: str, method: Callable[..., Awaitable[Response]], **
         raise translate(operation, error) from error
 
 
+_PARSER_BROKE = AttributeError, LookupError, TypeError, ValueError
+"""JSON of another shape, or none, breaks botocore's parser wherever it happens to look first."""
+
+
 async def _call(calls: Calls, operation: str, **request: object) -> Response:
     try:
         return await calls(operation, **request)
     except Exception as error:
+        if isinstance(error, _PARSER_BROKE) and not isinstance(error, BotoCoreError):
+            message = f"the answer cannot be read: {error}"
+            raise CallFailed(ErrorKind.TRANSIENT, operation, "ResponseParserError", message) from error
         raise translate(operation, error) from error
 
 

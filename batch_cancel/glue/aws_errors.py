@@ -113,7 +113,10 @@ def translate(operation: str, error: Exception) -> CallFailed:
         return CallFailed(ErrorKind.CREDENTIALS, operation, code, message, reached=False)
     if isinstance(error, NEVER_SENT):
         return CallFailed(ErrorKind.OTHER, operation, code, message, reached=False)
-    return CallFailed(ErrorKind.TRANSIENT, operation, code, message, reached=_may_have_reached(error))
+    reached = _may_have_reached(error)
+    if reached and isinstance(error, exceptions.EndpointConnectionError):
+        message = _cut(f"the connection broke off: {error.kwargs.get('error')}")  # its own words are of one never made
+    return CallFailed(ErrorKind.TRANSIENT, operation, code, message, reached=reached)
 
 
 def unsigned(operation: str, error: Exception) -> CallFailed:

@@ -158,6 +158,20 @@ def test_a_connection_that_is_lost_may_have_brought_the_request(behaviour: Behav
     assert (found.kind, found.code, found.reached, found.ambiguous) == (ErrorKind.TRANSIENT, code, True, True)
 
 
+def test_a_connection_that_broke_off_is_not_told_as_one_that_could_not_be_made() -> None:
+    assert failure(reset).message.startswith("the connection broke off: ")
+    assert "Could not connect" in refused(f"http://127.0.0.1:{closed_port()}").message
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, b"[1]"), (200, b"null"), (200, b"\xff\xfe"), (400, b'{"__type": 5}'), (500, b"[1]")]
+)
+def test_an_answer_that_cannot_be_read_is_said_to_be_one(status: int, body: bytes) -> None:
+    found = failure(answer(status, body))
+    assert (found.kind, found.code, found.ambiguous) == (ErrorKind.TRANSIENT, "ResponseParserError", True)
+    assert found.message.startswith("the answer cannot be read: ")
+
+
 def test_a_reset_of_a_connection_that_was_used_before_is_not_sent_again() -> None:
     found = failures([error("EntityNotFoundException"), close, error("EntityNotFoundException"), reset])
     assert [each.ambiguous for each in found] == [False, True, False, True]
