@@ -129,6 +129,21 @@ def test_tags_with_several_values_and_words_that_yaml_has_for_itself(tmp_path: P
     assert load(tmp_path, "name: 2024-01-01").name == "2024-01-01"
 
 
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [
+        ("true", "'true' is not 1: write 1"),
+        ("1.0", "'1.0' is not 1: write 1"),
+        ('"1"', "'1' is text: write it without quotes"),
+    ],
+)
+def test_a_version_that_only_resembles_one_is_none(tmp_path: Path, version: str, says: str) -> None:
+    (tmp_path / "sweep.yaml").write_text(f"version: {version}\nsource: discovery\n", encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load_sweep_file(str(tmp_path / "sweep.yaml"))
+    assert [problem.message for problem in caught.value.problems] == [f"version: {says}"]
+
+
 def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
     text = """\
 version: 2

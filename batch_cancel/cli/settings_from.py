@@ -149,6 +149,9 @@ def endpoint_from(ctx: click.Context) -> Endpoint:
 
 def _endpoint(given: Given) -> Endpoint:
     url = given["endpoint_url"]
+    bundle = os.environ.get("AWS_CA_BUNDLE")
+    if bundle and not given["ca_bundle"] and not given["no_verify_ssl"] and not Path(bundle).exists():
+        raise UsageError(f"AWS_CA_BUNDLE: there is no file {bundle!r}")
     return Endpoint(
         url=url,
         variables=None if url else _endpoint_variables(),

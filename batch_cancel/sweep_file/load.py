@@ -133,6 +133,8 @@ def _said(detail: ErrorDetails, text: str) -> str:
             return f"{shown} is not a list: write [{text}]" if text else "a mapping stands where a list belongs"
         case "literal_error":
             choices = re.findall(r"'([^']*)'", str(context["expected"])) or [str(context["expected"])]
+            if text in choices:
+                return f"{shown} is text: write it without quotes"
             mend = did_you_mean(text, choices) or (f": write {choices[0]}" if len(choices) == 1 else "")
             return f"{shown} is not {' or '.join(choices)}{mend}"
         case kind if kind in _SAYINGS:

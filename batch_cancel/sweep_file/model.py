@@ -97,6 +97,8 @@ def _manifest_format(text: str) -> ManifestFormat:
     return ManifestFormat(_words(*ManifestFormat)(text))
 
 
+Version = Annotated[Literal[1], BeforeValidator(lambda value: value if type(value) is int else str(value))]
+"""Python takes 1.0 and True for 1."""
 Text = Annotated[str, AfterValidator(_reads(check_text))]
 Id = Annotated[str, AfterValidator(_reads(check_id))]
 Account = Annotated[
@@ -325,7 +327,7 @@ class SweepKeys(Keys):
 
     model_config = ConfigDict(title="batch-cancel sweep file")
 
-    version: Literal[1] = Field(1, description="The version of this format.")
+    version: Version = Field(1, description="The version of this format.")
     name: Text | None = Field(None, description="What the sweep is called in its reports.")
     reason: Text | None = Field(None, description="Why it is done; stands in its reports.")
     targets: list[TargetKeys] | None = Field(

@@ -297,6 +297,14 @@ def test_what_does_not_go_is_refused(run: Run, words: str, said: str) -> None:
     assert said in run.refused(*words.split()).replace("\n", " ")
 
 
+def test_certificates_that_the_environment_names_have_to_be_there(run: Run, tmp_path: Path) -> None:
+    none = {"AWS_CA_BUNDLE": str(tmp_path / "none.pem")}
+    assert run.refused("--discover", env=none) == f"AWS_CA_BUNDLE: there is no file '{tmp_path / 'none.pem'}'"
+    (tmp_path / "ca.pem").touch()
+    run("--discover", "--ca-bundle", str(tmp_path / "ca.pem"), env=none)
+    run("--discover", "--no-verify-ssl", env=none)
+
+
 def test_empty_words_are_refused(run: Run) -> None:
     for option in ("--profile", "--region", "--transform-name", "--protect-transform", "--reason", "--out", "--report"):
         assert run.refused("--discover", option, "")
