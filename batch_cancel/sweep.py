@@ -284,7 +284,10 @@ class Sweep:
         match self._settings.source:
             case ManifestSource() as source:
                 # Closed here, and not whenever: standard input may be gone by then.
-                with contextlib.closing(read_manifest(source.path, source.format, at=self._manifest)) as rows:
+                listed = read_manifest(
+                    source.path, source.format, at=self._manifest, on_remark=lambda says: self._tell(Warned(says))
+                )
+                with contextlib.closing(listed) as rows:
                     intake = await take_in(
                         rows,
                         name_of(source.path),

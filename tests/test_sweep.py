@@ -1,6 +1,7 @@
 """Whole sweeps in memory: every use, every way to stop early, and what each tells."""
 
 import asyncio
+import json
 import shutil
 import signal
 from collections import Counter
@@ -143,6 +144,18 @@ def test_a_manifest_is_cancelled_without_a_read_before() -> None:
     assert play.outcomes() == {Outcome.STOPPED: active}
     first = next(call.operation for call in play.world.log if call.operation != "GetCallerIdentity")
     assert first == "CancelMLTaskRun"
+
+
+def test_a_list_that_is_one_page_of_more_is_carried_out_with_a_warning() -> None:
+    play = Play()
+    run = next(run for _, _, run in play.world.runs() if run.status(play.now()).active)
+    page = {"TaskRuns": [{"TransformId": run.transform_id, "TaskRunId": run.task_run_id}], "NextToken": "more"}
+    path = play.directory.parent / "page.json"
+    path.write_text(json.dumps(page), encoding="utf-8")
+    assert play.sweep(settings(source=ManifestSource(path=str(path)))).exit_code == 0
+    assert play.outcomes() == {Outcome.STOPPED: 1}
+    [warned] = [event.message for event in play.events if isinstance(event, Warned)]
+    assert warned.startswith(f"{path}: holds a NextToken")
 
 
 @pytest.mark.parametrize("from_manifest", [False, True])

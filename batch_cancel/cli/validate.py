@@ -200,8 +200,9 @@ def _examine_manifest(file: str, chosen: ManifestFormat | None) -> Finding:
     finding = Finding(file, "manifest", rows=0)
     repeats = _Repeats(finding)
     count = 0
+    remarks: list[str] = []
     try:
-        for row in read_manifest(file, chosen):
+        for row in read_manifest(file, chosen, on_remark=remarks.append):
             if isinstance(row, ManifestRow):
                 count += 1
                 repeats.look_at(row)
@@ -223,6 +224,7 @@ def _examine_manifest(file: str, chosen: ManifestFormat | None) -> Finding:
     for names, word in ((finding.accounts, "account"), (finding.regions, "region")):
         if names:
             finding.says += f", {len(names)} {word}{'' if len(names) == 1 else 's'}"
+    finding.says += "".join(f"; {remark.removeprefix(f'{file}: ')}" for remark in remarks)
     return finding
 
 

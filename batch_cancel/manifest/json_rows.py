@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from batch_cancel.core.errors import Problem
@@ -17,12 +17,18 @@ ROW_LISTS = ("TaskRuns", "runs")
 PLAN_SCHEMAS = "batch-cancel/plan/"
 """How the schema of a plan begins."""
 
+_NEXT_PAGE = "NextToken"
+_ONE_PAGE = "holds a NextToken: it is one page of a longer list, and what stands on the others is not in it"
+
 _FINISHED = frozenset(Outcome) - UNFINISHED
 _FORMS = "a JSON manifest is a list of objects, an object with TaskRuns, or a report.json"
 
 
-def read_json(stream: TextIO, source: str) -> Iterator[ManifestRow | Problem]:
+def read_json(stream: TextIO, source: str, on_remark: Callable[[str], None]) -> Iterator[ManifestRow | Problem]:
     """The rows of a JSON text, or what is wrong with them.
+
+    Args:
+        on_remark: told what is no fault, and should be known.
 
     Raises:
         InputError: the text is not JSON, or holds no list of runs.
@@ -34,7 +40,7 @@ def read_json(stream: TextIO, source: str) -> Iterator[ManifestRow | Problem]:
         case "[":
             yield from _rows(text, source, report=False)
         case "{":
-            yield from _rows_in_object(text, source)
+            yield from _rows_in_object(text, source, on_remark)
         case _:
             text.value()
             raise unreadable(source, f"neither a list nor an object: {_FORMS}", 1, 1)
@@ -62,7 +68,7 @@ def is_plan(stream: TextIO, source: str) -> bool:
     return False
 
 
-def _rows_in_object(text: JsonText, source: str) -> Iterator[ManifestRow | Problem]:
+def _rows_in_object(text: JsonText, source: str, on_remark: Callable[[str], None]) -> Iterator[ManifestRow | Problem]:
     start = text.line, text.column
     keys: list[str] = []
     text.expect("{", "")
@@ -70,6 +76,9 @@ def _rows_in_object(text: JsonText, source: str) -> Iterator[ManifestRow | Probl
         key = text.key()
         if key == "schema" and text.peek() == '"':
             _check_schema(text, source)
+        elif key == _NEXT_PAGE and text.peek() == '"':
+            if text.value():
+                on_remark(f"{source}: {_ONE_PAGE}")
         elif key not in ROW_LISTS:
             text.skip()
         elif text.peek() != "[":

@@ -5,7 +5,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -58,6 +58,7 @@ def read_manifest(
     *,
     stdin: BinaryIO | None = None,
     at: Path | BinaryIO | None = None,
+    on_remark: Callable[[str], None] = lambda _: None,
 ) -> Generator[ManifestRow | Problem, None, None]:
     """The rows of a manifest in the file's order, each bad row as the Problem that it is.
 
@@ -66,6 +67,7 @@ def read_manifest(
         file_format: None for "by the file's ending".
         stdin: what ``-`` reads; the process's own standard input if None.
         at: where the file stands on this machine, or the open file, if ``path`` is its name elsewhere.
+        on_remark: told what is no fault, and should be known.
 
     Raises:
         InputError: the file cannot be opened, or from some place on not be read (while iterating).
@@ -75,7 +77,7 @@ def read_manifest(
     try:
         opened = _opened(str(at or path), stdin) if at is None or isinstance(at, Path) else nullcontext(at)
         with opened as stream:
-            yield from _rows(stream, chosen, source)
+            yield from _rows(stream, chosen, source, on_remark)
     except OSError as error:
         raise _refused(source, os_fault(error)) from error
 
@@ -144,7 +146,9 @@ def _opened(path: str, stdin: BinaryIO | None) -> AbstractContextManager[BinaryI
         raise _refused(path, os_fault(error)) from error
 
 
-def _rows(stream: BinaryIO, chosen: ManifestFormat, source: str) -> Iterator[ManifestRow | Problem]:
+def _rows(
+    stream: BinaryIO, chosen: ManifestFormat, source: str, on_remark: Callable[[str], None]
+) -> Iterator[ManifestRow | Problem]:
     # Each reader comes with its own library, so that a CSV of ten rows does not wait for YAML's.
     if chosen is ManifestFormat.YAML:
         from batch_cancel.manifest.yaml_rows import read_yaml  # noqa: PLC0415
@@ -162,7 +166,7 @@ def _rows(stream: BinaryIO, chosen: ManifestFormat, source: str) -> Iterator[Man
             case ManifestFormat.JSON:
                 from batch_cancel.manifest.json_rows import read_json  # noqa: PLC0415
 
-                yield from read_json(text, source)
+                yield from read_json(text, source, on_remark)
             case ManifestFormat.JSONL:
                 from batch_cancel.manifest.json_rows import read_json_lines  # noqa: PLC0415
 

@@ -53,6 +53,20 @@ def test_the_sample_that_help_shows_is_a_manifest_in_both_its_forms(tmp_path: Pa
     assert {f"    {line}" for line in (sample.CSV + sample.YAML).splitlines()} <= set(shown[validate])
 
 
+def test_one_page_of_a_longer_list_is_said_to_be_one(tmp_path: Path) -> None:
+    text = '{"TaskRuns": [{"TransformId": "t", "TaskRunId": "r"}], "NextToken": %s}'
+    path = tmp_path / "page.json"
+    for token in ("null", '""'):
+        path.write_text(text % token)
+        assert check(path).output == f"{path}: manifest is fine: 1 row\n"
+    path.write_text(text % '"more"')
+    result = check(path)
+    assert result.exit_code == 0
+    assert result.output.startswith(
+        f"{path}: manifest is fine: 1 row; holds a NextToken: it is one page of a longer list"
+    )
+
+
 def test_there_are_configurations() -> None:
     assert {path.name for path in CONFIGS} >= {"cost-control.yaml", "incident.yaml", "audit.yaml"}
 
