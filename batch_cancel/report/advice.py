@@ -217,19 +217,25 @@ def _after_a_dry_run(document: Document) -> Iterator[Step]:
         if (plan := _value_of("--plan-out", typed)) is not None:
             yield Step("Cancel what the plan names, and nothing else:", shlex.join(["batch-cancel", "apply", plan]))
         return
-    without = [word for word in _without_out(typed) if word != "--dry-run"]
     if typed[:2] == ["batch-cancel", "apply"]:
-        yield Step("Cancel what is left of the plan, and nothing else:", shlex.join(without))
+        yield Step("Cancel what is left of the plan, and nothing else:", shlex.join(_without_dry_run(typed)))
     elif typed[:2] == ["batch-cancel", "run"] and "--dry-run" in typed:
-        counted_before = _value_of("--confirm-count", without) is not None
-        consent = "--yes" if "--yes" in without else "--confirm-count" if counted_before else None
-        asking = f"without a question, since it says {consent}" if consent else "after a last question"
-        yield Step(
-            f"Cancel, {asking}: the same command without --dry-run{_from_stdin(typed)}:",
-            shlex.join(without),
-        )
+        yield _for_real(document, _without_dry_run(typed))
     else:
         yield Step("To cancel, run the same sweep without --dry-run.")
+
+
+def _for_real(document: Document, words: list[str]) -> Step:
+    """The command of a dry run without its ``--dry-run``, and whether it asks."""
+    consent = next((option for option in ("--yes", "--confirm-count") if _is_given(option, words)), None)
+    asking = f"without a question, since it says {consent}" if consent else "after a last question"
+    again = ""
+    if _reads_stdin(document):
+        again = ", with the manifest on standard input again"
+        if consent is None:  # nobody can be asked where the list comes from
+            asking = "if it is exactly so many runs"
+            words = [*words, "--confirm-count", str(document.whole.outcomes[Outcome.WOULD_CANCEL])]
+    return Step(f"Cancel, {asking}: the same command without --dry-run{again}:", shlex.join(words))
 
 
 def _after_a_refusal(document: Document) -> Iterator[Step]:
@@ -240,7 +246,7 @@ def _after_a_refusal(document: Document) -> Iterator[Step]:
         if again is None:
             yield Step("To cancel after all, run the same sweep again and type the count.")
         else:
-            yield Step(f"To cancel after all, the same command again{_from_stdin(_typed(document))}:", again)
+            yield Step("To cancel after all, the same command again:", again)
     elif by == Guardrail.MAX_RUNS:
         yield Step("If this many is right, raise --max-runs (guardrails: max_runs in a sweep file) and run again.")
     elif by == Guardrail.MAX_PERCENT:
@@ -293,6 +299,14 @@ def _without_out(typed: Sequence[str]) -> Iterator[str]:
             yield word
 
 
+def _without_dry_run(typed: Sequence[str]) -> list[str]:
+    return [word for word in _without_out(typed) if word != "--dry-run"]
+
+
+def _is_given(option: str, typed: Sequence[str]) -> bool:
+    return option in typed or _value_of(option, typed) is not None
+
+
 def _value_of(option: str, typed: Sequence[str]) -> str | None:
     for at, word in enumerate(typed):
         if word == option and at + 1 < len(typed):
@@ -302,5 +316,6 @@ def _value_of(option: str, typed: Sequence[str]) -> str | None:
     return None
 
 
-def _from_stdin(typed: Sequence[str]) -> str:
-    return ", with the manifest on standard input again" if _value_of("--manifest", typed) == "-" else ""
+def _reads_stdin(document: Document) -> bool:
+    source = document.facts.get("source")
+    return isinstance(source, dict) and source.get("path") == "-"

@@ -73,11 +73,20 @@ def test_whether_the_next_command_asks_is_said(tmp_path: Path, consent: str, ask
     assert step.text == f"Cancel, {asking}: the same command without --dry-run:"
 
 
-def test_a_manifest_from_standard_input_has_to_come_again(tmp_path: Path) -> None:
-    command = "batch-cancel run --manifest - --dry-run"
-    _, _, (step,) = told(tmp_path, Outcome.WOULD_CANCEL, command=command, **OTHERWISE)
+@pytest.mark.parametrize("source", ["--manifest -", "sweep.yaml"])
+@pytest.mark.parametrize(
+    ("consent", "consent_next"), [("", " --confirm-count 1"), (" --yes", " --yes"), (" --confirm-count 9",) * 2]
+)
+def test_a_manifest_from_standard_input_has_to_come_again_and_nobody_can_be_asked(
+    tmp_path: Path, source: str, consent: str, consent_next: str
+) -> None:
+    facts = OTHERWISE | {"source": {"kind": "manifest", "path": "-"}}
+    _, _, (step,) = told(
+        tmp_path, Outcome.WOULD_CANCEL, command=f"batch-cancel run {source}{consent} --dry-run", **facts
+    )
     assert "standard input again" in step.text
-    assert step.command == "batch-cancel run --manifest -"
+    assert "question" not in step.text or consent
+    assert step.command == f"batch-cancel run {source}{consent_next}"
 
 
 @pytest.mark.parametrize("option", ["--plan-out 'my plan.json'", "'--plan-out=my plan.json'"])
