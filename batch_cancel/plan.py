@@ -29,6 +29,8 @@ EXPIRES_AFTER = timedelta(hours=24)
 APPLIED_SUFFIX = ".applied"
 DIGEST_IN_NAME = 12
 
+_MAKE_ONE = "make one with `batch-cancel plan --plan-out`"
+
 _RUN_KEYS = (
     "account_id",
     "region",
@@ -272,9 +274,9 @@ def read_plan(path: Path) -> Plan:
     except OSError as error:
         raise InputError([Problem(str(path), f"cannot be read: {error.strerror or error}")]) from error
     except (ValueError, RecursionError) as error:
-        raise InputError([Problem(str(path), f"is not a plan: not JSON ({error})")]) from error
+        raise InputError([Problem(str(path), f"is not a plan: not JSON ({error}); {_MAKE_ONE}")]) from error
     if not isinstance(document, dict) or not str(document.get("schema", "")).startswith("batch-cancel/plan/"):
-        raise InputError([Problem(str(path), "is not a plan: make one with `batch-cancel plan --plan-out`")])
+        raise InputError([Problem(str(path), f"is not a plan: {_MAKE_ONE}")])
     if document["schema"] != SCHEMA:
         message = f"is a plan of another version ({document['schema']}; this program knows {SCHEMA}): make a new one"
         raise InputError([Problem(str(path), message)])

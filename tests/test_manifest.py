@@ -339,6 +339,7 @@ H = "transform_id,task_run_id\n"
         ("text", YAML, "neither a list nor a mapping"),
         ("{}", YAML, "the mapping is empty"),
         ("run: []", YAML, "standard input:1:1: unknown key 'run'"),
+        ("version: 1\nsource: discovery", YAML, "standard input:1:1: this is a sweep file, not a list of runs"),
         ("runs: []\nruns: []", YAML, "runs stands there twice"),
         ("runs:", YAML, "runs is not a list"),
         ("transforms: []", YAML, "transforms is not a mapping"),

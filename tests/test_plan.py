@@ -265,6 +265,7 @@ def test_guardrails_hold_when_a_plan_is_applied(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ("{", "not JSON"),
+        ("version: 1", "make one with `batch-cancel plan"),
         ("[]", "is not a plan"),
         ('{"schema": "batch-cancel/report/1"}', "is not a plan"),
         ('{"schema": "batch-cancel/plan/9"}', "another version"),

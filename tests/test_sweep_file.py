@@ -277,6 +277,23 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str | bytes, said: str) ->
     assert any(said in fault for fault in faults(tmp_path, text)), faults(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{\n  "schema": "batch-cancel/plan/1", "x": "' + "y" * (1 << 20), "batch-cancel apply cancels what it names"),
+        ('{"schema": "batch-cancel/report/1", "runs": []}', "--manifest takes its unfinished runs"),
+        (b"SQLite format 3\0\xff", "batch-cancel resume takes the directory"),
+        ("name: x\nworld: {seed: 1}", "batch-cancel demo --scenario plays it"),
+        ("- {transform_id: t, task_run_id: r}", "--manifest takes it"),
+    ],
+)
+def test_another_file_of_this_program_is_one_fault_that_says_where_it_goes(
+    tmp_path: Path, text: str | bytes, said: str
+) -> None:
+    (fault,) = faults(tmp_path, text)
+    assert said in fault
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for path, said in [(tmp_path / "none.yaml", "there is no such file"), (tmp_path, "is a directory")]:
         with pytest.raises(InputError, match=said):

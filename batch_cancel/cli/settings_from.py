@@ -16,6 +16,9 @@ from click.core import ParameterSource
 from batch_cancel.cli.out_file import check_no_ledger
 from batch_cancel.core.errors import UsageError
 from batch_cancel.core.selection import Protection, Selection
+from batch_cancel.core.wording import did_you_mean
+from batch_cancel.glue.regions import known_regions
+from batch_cancel.ledger.ledger import LEDGER_NAME
 from batch_cancel.manifest import format_by_ending
 from batch_cancel.settings import (
     Consent,
@@ -58,6 +61,10 @@ class Given:
         if name in self._overruled:
             return self._unsaid(name)
         return self._ctx.params[name]
+
+    def flags(self) -> set[str]:
+        """Every option of the command, as it is typed."""
+        return {flag for option in self._ctx.command.params for flag in (*option.opts, *option.secondary_opts)}
 
     def _unsaid(self, name: str) -> object:
         option = next(option for option in self._ctx.command.params if option.name == name)
@@ -273,12 +280,26 @@ def _from_file(given: Given) -> Settings | None:
         return None
     if path.lower().endswith((".csv", ".tsv", ".jsonl", ".ndjson")):
         raise UsageError(f"{path} is not a sweep file: for a list of runs write --manifest {path}")
+    if (Path(path) / LEDGER_NAME).is_file():
+        raise UsageError(f"{path} is a run directory: batch-cancel resume {path} goes on with what is left there")
+    if not Path(path).exists() and (meant := _meant_by(path, given)):
+        raise UsageError(f"{path}: there is no such file{meant}")
     from batch_cancel.sweep_file import load_sweep_file  # noqa: PLC0415  # brings pydantic, which --manifest can do without
 
     sweep = load_sweep_file(path)
     if not (sweep.source_given or "manifest" in given or "discover" in given):
         raise UsageError(f"{path} names no source: add 'source: discovery', or give --manifest FILE or --discover")
     return sweep.settings
+
+
+def _meant_by(word: str, given: Given) -> str:
+    """The end of a sentence about a word that is no file: what lacks its dashes or its option, or is misspelt."""
+    if word in known_regions():
+        return f"; for a region write --region {word}"
+    if f"--{word}" in given.flags():
+        return f"; did you mean --{word}?"
+    path = Path(word)
+    return did_you_mean(path.name, (each.name for each in path.parent.glob("*.y*ml")))
 
 
 def _source(given: Given, in_file: Settings | None) -> Source:

@@ -23,6 +23,9 @@ from batch_cancel.manifest.yaml_events import Place, YamlEvents, is_null, place_
 KEYS = ("runs", "TaskRuns", "transforms")
 """What a manifest that is a mapping holds."""
 
+_KEYS_OF_SWEEP_FILES = ("version", "name", "targets", "source", "select", "protect", "guardrails")
+"""What a mapping begins with that is the other file a command takes."""
+
 MOST_EVENTS_IN_A_ROW = 10_000
 
 _FORMS = (
@@ -74,6 +77,8 @@ def _rows_in_mapping(events: YamlEvents, start: Event) -> Iterator[ManifestRow |
     seen: set[str] = set()
     while not isinstance(key := events.next(), MappingEndEvent):
         name = key.value if isinstance(key, ScalarEvent) else None
+        if name in _KEYS_OF_SWEEP_FILES and not seen:
+            events.fail(key, "this is a sweep file, not a list of runs: it goes without --manifest")
         if name not in KEYS:
             hint = did_you_mean(name, KEYS) if name else ""
             events.fail(key, f"unknown key {quoted(name or '')}: {_FORMS}{hint}")

@@ -43,9 +43,7 @@ def load_sweep_file(path: str) -> Sweep:
     Raises:
         InputError: with every fault, each at its line and column.
     """
-    tree = read_tree(io.BytesIO(read_small(path, "a sweep file")), path)
-    if not isinstance(tree.root, dict):
-        raise InputError([Problem(path, "a sweep file is a mapping of keys to values", *tree.values[()])])
+    tree = _tree(path)
     problems = list(tree.problems)
     try:
         keys = SweepKeys.model_validate(tree.root)
@@ -59,6 +57,22 @@ def load_sweep_file(path: str) -> Sweep:
         if not problems:
             return Sweep(settings, keys.source is not None)
     raise InputError(sorted(problems, key=lambda problem: (problem.line or 0, problem.column or 0)))
+
+
+def _tree(path: str) -> Tree:
+    """What the file holds, a mapping.
+
+    Raises:
+        InputError: it cannot be read, or it is another kind of file.
+    """
+    tree = read_tree(io.BytesIO(read_small(path, "a sweep file")), path)
+    if not isinstance(tree.root, dict):
+        rows = ", and this is a list: if it is one of runs, --manifest takes it" if isinstance(tree.root, list) else ""
+        raise InputError([Problem(path, f"a sweep file is a mapping of keys to values{rows}", *tree.values[()])])
+    if "world" in tree.root:
+        what = "is a scenario, not a sweep file: batch-cancel demo --scenario plays it, simulate --scenario serves it"
+        raise InputError([Problem(path, what)])
+    return tree
 
 
 def _format_problems(manifest: str, tree: Tree) -> list[Problem]:

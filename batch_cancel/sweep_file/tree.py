@@ -26,6 +26,12 @@ from batch_cancel.manifest.yaml_events import Place, YamlEvents, place_of, scala
 Keys = tuple[str | int, ...]
 
 LARGEST_BYTES = 1 << 20
+_OTHER_FILES = (
+    (rb'\s*{\s*"schema"\s*:\s*"batch-cancel/plan/', "a plan", "batch-cancel apply cancels what it names"),
+    (rb'\s*{\s*"schema"\s*:\s*"batch-cancel/report/', "a report", "--manifest takes its unfinished runs"),
+    (rb"SQLite format 3\0", "a ledger", "batch-cancel resume takes the directory that it is in"),
+)
+"""How other files of this program begin, what they are, and what they are for."""
 
 
 @dataclass(slots=True)
@@ -52,16 +58,19 @@ def read_small(path: str, what: str) -> bytes:
     """A file that people write by hand.
 
     Args:
-        what: it should be, for the sentence about one that is too large.
+        what: it should be, for the sentence about one that is something else, or too large.
 
     Raises:
-        InputError: it cannot be read, or is too large.
+        InputError: it cannot be read, is another kind of file, or is too large.
     """
     try:
         with Path(path).open("rb") as stream:
             data = stream.read(LARGEST_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise unreadable(path, os_fault(error)) from error
+    for begins, is_one, use in _OTHER_FILES:
+        if re.match(begins, data):
+            raise unreadable(path, f"is {is_one}, not {what}: {use}")
     if len(data) > LARGEST_BYTES:
         raise unreadable(path, f"the file is larger than {LARGEST_BYTES:,} bytes: is it {what}?")
     return data

@@ -305,6 +305,22 @@ def test_certificates_that_the_environment_names_have_to_be_there(run: Run, tmp_
     run("--discover", "--no-verify-ssl", env=none)
 
 
+def test_what_stands_where_a_sweep_file_belongs_is_told_its_own_place(run: Run) -> None:
+    (run.folder / "cost-control.yaml").touch()
+    (run.folder / "runs").mkdir()
+    (run.folder / "runs" / "ledger.db").touch()
+    run.monkeypatch.chdir(run.folder)
+    for words, said in [
+        ("--region us-east-1 eu-west-1", "eu-west-1: there is no such file; for a region write --region eu-west-1"),
+        ("discover", "discover: there is no such file; did you mean --discover?"),
+        ("no-wait", "did you mean --no-wait?"),
+        ("cost-contrl.yml", "cost-contrl.yml: there is no such file; did you mean 'cost-control.yaml'?"),
+        ("none/cost-control.yaml", "none/cost-control.yaml: there is no such file"),
+        ("runs", "runs is a run directory: batch-cancel resume runs goes on"),
+    ]:
+        assert said in run.refused(*words.split())
+
+
 def test_empty_words_are_refused(run: Run) -> None:
     for option in ("--profile", "--region", "--transform-name", "--protect-transform", "--reason", "--out", "--report"):
         assert run.refused("--discover", option, "")
