@@ -1,10 +1,13 @@
 """How a message quotes what others wrote, and what it takes them to have meant."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 LONGEST_QUOTE = 60
 LONGEST_TEXT = 200
+
+_MOST_MEANT = 3
+"""So many words are offered where one is as near as the other."""
 
 
 def quoted(text: str) -> str:
@@ -20,12 +23,24 @@ def cut(text: str) -> str:
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word: ``; did you mean 'region'?``, or nothing where nothing is near."""
+    """The end of a sentence about an unknown word: ``; did you mean 'region'?``, or nothing where nothing is near.
+
+    Two that are as near as each other are both named: ``us-est-1`` may be in the east or in the west.
+    """
     by_folded = {choice.casefold(): choice for choice in choices}
     folded = word.casefold().strip()
     near = get_close_matches(folded, by_folded, n=5, cutoff=0.6)
-    near.sort(key=lambda choice: sorted(choice) != sorted(folded))  # two letters swapped are the likeliest slip
-    return f"; did you mean {quoted(by_folded[near[0]])}?" if near else ""
+    far = {choice: _distance(choice, folded) for choice in by_folded if choice in near}
+    nearest = [choice for choice, distance in far.items() if distance == min(far.values())][:_MOST_MEANT]
+    meant = " or ".join(quoted(by_folded[choice]) for choice in nearest)
+    return f"; did you mean {meant}?" if meant else ""
+
+
+def _distance(choice: str, word: str) -> tuple[bool, bool, float]:
+    """Two letters swapped are the likeliest slip, then an end that was left out, then whatever is most alike."""
+    cut_short = choice.startswith(word)
+    alike = 0 if cut_short else SequenceMatcher(None, choice, word).ratio()
+    return sorted(choice) != sorted(word), not cut_short, -alike
 
 
 def _escaped(character: str) -> str:

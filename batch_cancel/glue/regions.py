@@ -57,6 +57,8 @@ def region_fault(region: str) -> str | None:
     """What is wrong with a region's name, or None."""
     if region in known_regions():
         return None
+    if "," in region:
+        return f"{quoted(region)} is no region: name each of several by itself"
     return f"unknown region {quoted(region)}{did_you_mean(region, sorted(known_regions()))}"
 
 

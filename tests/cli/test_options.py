@@ -255,6 +255,7 @@ def test_skipping_can_be_added_to_a_sweep_file_s_manifest(run: Run) -> None:
         ("--discover --role-arn arn:aws:iam::222222222222:role/x --role-name y --account-id 222222222222", "exclude"),
         ("--discover --region all --region us-east-1", "give all alone"),
         ("--discover --region us-esat-1", "did you mean 'us-east-1'?"),
+        ("--discover --region us-east-1,eu-west-1", "is no region: name each of several by itself"),
         ("--discover --role-arn x", "is not a role's ARN"),
         ("--discover --account-id 1", "is not twelve digits"),
         ("--discover --allow-account 1", "is not twelve digits"),
