@@ -540,10 +540,13 @@ def test_no_box_stands_empty_and_no_key_leaves_its_word(open_page: Open, width: 
 def test_a_telephone_needs_no_scrolling_sideways(open_page: Open) -> None:
     page = open_page("full")
     page.set_viewport_size({"width": 390, "height": 844})
-    for box in (page.locator(".chart").first, page.locator(".cards"), page.locator(".cards td").last):
+    for box in (page.locator(".chart").first, *page.locator(".cards").all(), page.locator(".cards td").last):
         found = box.bounding_box()
         assert found is not None and found["x"] >= 0 and found["x"] + found["width"] <= 390
-    assert page.locator(".scroll:has(.cards)").evaluate("it => it.scrollWidth <= it.clientWidth")
+    sideways = page.locator(".scroll:has(.cards)").evaluate_all("all => all.map(it => it.scrollWidth > it.clientWidth)")
+    assert sideways == [False, False]  # what started meanwhile, and the targets
+    target = page.locator("section", has=page.locator("#back")).locator("tbody td:nth-child(4)").first
+    assert target.evaluate("it => it.offsetHeight") < 30  # account and region on one line
     assert faults(page) == []
 
 
