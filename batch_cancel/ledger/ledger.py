@@ -203,7 +203,7 @@ class Ledger:
             LedgerError: there is none, or it is in use, damaged, or of a newer version.
         """
         if not (directory / LEDGER_NAME).is_file():
-            raise LedgerError(f"{directory} holds no ledger ({LEDGER_NAME}); is it a run directory of batch-cancel?")
+            raise schema.no_ledger(directory / LEDGER_NAME)
         lock = _lock(directory)
         try:
             connection = schema.open_existing(directory / LEDGER_NAME)

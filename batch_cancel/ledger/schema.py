@@ -10,6 +10,7 @@ Times are seconds since the epoch (REAL, UTC, by our clock unless said otherwise
 """
 
 import contextlib
+import glob
 import sqlite3
 from pathlib import Path
 
@@ -187,13 +188,24 @@ def open_read_only(path: Path) -> sqlite3.Connection:
         LedgerError: it cannot be read.
     """
     if not path.is_file():
-        raise LedgerError(f"{path.parent} holds no ledger ({path.name}); is it a run directory of batch-cancel?")
+        raise no_ledger(path)
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
         connection.row_factory = sqlite3.Row
     except sqlite3.Error as error:
         raise LedgerError(f"{path} cannot be opened: {error}") from error
     return connection
+
+
+def no_ledger(path: Path) -> LedgerError:
+    """A ledger that is not there: a file of a run directory, or a sweep's bare id, leads to its place."""
+    directory = path.parent
+    near = [directory.parent / path.name]
+    if directory.name:
+        near += directory.parent.glob(f"*/{glob.escape(directory.name)}/{path.name}")
+    meant = next((each.parent for each in near if each.is_file()), None)
+    hint = f"did you mean {meant}?" if meant else "is it a run directory of batch-cancel?"
+    return LedgerError(f"{directory} holds no ledger ({path.name}); {hint}")
 
 
 def check(path: Path) -> None:

@@ -102,6 +102,26 @@ def test_a_ledger_that_is_not_there_is_told_with_its_directory(tmp_path: Path) -
         schema.open_read_only(tmp_path / "ledger.db")
 
 
+def test_what_stands_in_a_run_directory_and_a_bare_id_lead_to_it(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "batch-cancel-runs" / "20261124T031500Z-7f3a2c"
+    run.mkdir(parents=True)
+    path.rename(run / "ledger.db")
+    monkeypatch.chdir(tmp_path)
+    there = Path("batch-cancel-runs", run.name)
+    for given, hint in [
+        (there / "ledger.db", f"did you mean {there}?"),
+        (there / "report.html", f"did you mean {there}?"),
+        (Path(run.name), f"did you mean {there}?"),
+        (Path("[0-9]*"), "is it a run directory of batch-cancel?"),
+        (Path(), "is it a run directory of batch-cancel?"),
+    ]:
+        with pytest.raises(LedgerError) as caught:
+            schema.check(given / "ledger.db")
+        assert str(caught.value) == f"{given} holds no ledger (ledger.db); {hint}"
+
+
 def test_a_run_is_settled_if_and_only_if_it_has_an_outcome(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("INSERT INTO targets (id, region) VALUES (1, 'eu-west-1')")
