@@ -108,7 +108,7 @@ def _transforms(comparison: Comparison, *, everything: bool, width: int) -> Iter
     shown.sort(key=_most_changed_first)
     digits = _digits(transform for _, transform in shown[:MOST_SHOWN])
     rows = [_transform(*item, digits) for item in shown[:MOST_SHOWN]]
-    places = {row[-1] for row in rows}
+    places = {_place(key, None)[-1] for key in comparison.transforms}
     yield ""
     if len(places) == 1:
         yield f"By transform, in {printable(places.pop())}:"

@@ -146,7 +146,7 @@ def _choice(words: type[StrEnum]) -> click.Choice[str]:
     help="Keys expire so long after use.",
 )
 def simulate(port: int, latency: str | None, scenario: str | None, **flags: Any) -> None:  # noqa: ANN401  # by name
-    """Serve a local Glue and STS endpoint with a made-up fleet, for trying out, drills and tests.
+    """Serve local Glue, STS and Organizations with a made-up fleet, for trying out, drills and tests.
 
     Listens on loopback alone and reaches nothing else. Ctrl-C ends it.
     """

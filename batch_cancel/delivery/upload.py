@@ -6,7 +6,7 @@ from pathlib import Path
 
 from batch_cancel.core.errors import CallFailed, ErrorKind, RecordLost
 from batch_cancel.delivery.bounded import INTERRUPTED
-from batch_cancel.glue.outbox import Outbox, S3Place
+from batch_cancel.glue.outbox import NOT_ENCRYPTED, Outbox, S3Place
 from batch_cancel.ledger.copy import whole
 from batch_cancel.ledger.ledger import LEDGER_NAME
 
@@ -36,7 +36,7 @@ async def upload(outbox: Outbox, place: S3Place, directory: Path, reports: Seque
     """Copy a run directory.
 
     The ledger goes first and ``report.json`` last, and only after all the others: where that is, everything is. After
-    a failure that the others would meet with too (no access, no answer) they are left where they are.
+    a failure that the others would meet with too (no access, no answer, no encryption) they are left where they are.
     """
     copied: list[Path] = []
     faults: list[str] = []
@@ -50,7 +50,8 @@ async def upload(outbox: Outbox, place: S3Place, directory: Path, reports: Seque
         except RecordLost as lost:
             faults.append(f"{lost}; it is kept where it is, and {place.below(path.name)} was not made")
         except CallFailed as failure:
-            left = files[number:] if failure.kind is not ErrorKind.OTHER or failure.code == INTERRUPTED else []
+            of_all = failure.kind is not ErrorKind.OTHER or failure.code in (INTERRUPTED, NOT_ENCRYPTED)
+            left = files[number:] if of_all else []
             others = f"; not tried: {', '.join(other.name for other in left)}" if left else ""
             faults.append(
                 f"{path} could not be uploaded to {place.below(path.name)}: {_words(failure)}; it is kept where it is"

@@ -21,7 +21,7 @@ from botocore.exceptions import HTTPClientError
 
 from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.glue.aws_errors import translate
-from batch_cancel.glue.outbox import S3Place
+from batch_cancel.glue.outbox import NOT_ENCRYPTED, S3Place
 from batch_cancel.version import __version__
 
 PART_BYTES = 16 << 20
@@ -230,7 +230,7 @@ async def _check(s3: Any, place: S3Place, size: int, answer: dict[str, Any], dig
     if checksum and checksum != _base64(digest):
         raise _unsound("ChecksumMismatch", f"{place} is not what was sent, by its SHA-256")
     if not told.get("ServerSideEncryption"):
-        raise _unsound("NotEncrypted", f"{place} was stored without encryption: give the bucket a default encryption")
+        raise _unsound(NOT_ENCRYPTED, f"{place} was stored without encryption: give the bucket a default encryption")
 
 
 _CONDITION_NOT_MET = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")

@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol, Self
 from batch_cancel.core.errors import UsageError
 
 SCHEME = "s3://"
+NOT_ENCRYPTED = "NotEncrypted"
+"""The code of a file that its bucket did not encrypt; it stores no other any better."""
 
 
 class S3Place(NamedTuple):

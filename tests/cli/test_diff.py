@@ -349,6 +349,16 @@ def test_numbers_of_transforms_stand_below_one_another(sweeps: Sweeps) -> None:
     assert lines[at + 1 : at + 3] == ["  12 new          tfm-1", "   1 new  1 gone  tfm-2"]
 
 
+def test_one_place_is_the_heading_only_where_nothing_else_was_compared(sweeps: Sweeps) -> None:
+    elsewhere = Listing(Target("eu-west-1", "222222222222"), [run("same", transform="tfm-2")])
+    sweeps.add(Listing(runs=[]), elsewhere)
+    sweeps.add(Listing(runs=[run("new", transform="tfm-1")]), elsewhere)
+    lines = sweeps.compared().stdout.splitlines()
+    at = lines.index("By transform:")
+    told = ["  1 new  tfm-1  222222222222/us-east-1", "  and 1 transform without a change that was seen"]
+    assert lines[at + 1 : at + 3] == told
+
+
 def test_a_sweep_that_did_not_finish_is_told(sweeps: Sweeps) -> None:
     sweeps.add(Listing())
     sweeps.add(Listing(), finished=False)

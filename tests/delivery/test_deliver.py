@@ -104,6 +104,18 @@ def test_a_failed_upload_costs_the_exit_code_and_nothing_else(cloud: Cloud) -> N
     assert notification["delivery_faults"]
 
 
+def test_a_bucket_that_does_not_encrypt_gets_no_second_file(cloud: Cloud) -> None:
+    cloud.client("s3").create_bucket(Bucket="plain")
+    play = Play()
+    wanted = replace(settings(), report=Report(s3="s3://plain/x"))
+    assert play.sweep(wanted).exit_code == 0
+    [fault] = deliver(cloud, play, wanted, 0).faults
+    assert "default encryption" in fault
+    assert fault.endswith("not tried: report.csv, report.md, report.html, report.json")
+    stored = cloud.client("s3").list_objects_v2(Bucket="plain")["Contents"]
+    assert [each["Key"].rpartition("/")[2] for each in stored] == ["ledger.db"]
+
+
 def test_a_failed_notification_costs_the_exit_code_in_the_copies_too(cloud: Cloud) -> None:
     play, wanted = Play(), told(cloud, "always")
     wanted = replace(wanted, notify=Notify(sns_topic_arn=cloud.topic + "x", on=("always",)))
