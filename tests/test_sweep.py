@@ -527,10 +527,27 @@ def test_a_killed_sweep_is_told_by_its_report_as_by_its_resume(tmp_path: Path) -
     play.events.clear()
     play.resume(settings())
     [resumed] = [event for event in play.events if isinstance(event, Resumed)]
-    assert told == {Outcome.UNKNOWN: in_doubt, Outcome.STOPPING: resumed.to_read}
-    assert resumed.to_ask == resumed.in_doubt == in_doubt
+    left = told[Outcome.NOT_ATTEMPTED]
+    assert told == {Outcome.UNKNOWN: in_doubt, Outcome.STOPPING: resumed.to_read, Outcome.NOT_ATTEMPTED: left}
+    assert (resumed.to_ask, resumed.in_doubt) == (left + in_doubt, in_doubt)
     unknown = {row.task_run_id for row in rows if row.outcome is Outcome.UNKNOWN}
     assert reached & unknown and unknown - reached  # of both kinds, and nothing on disk tells one from the other
+
+
+def test_a_kill_leaves_few_runs_of_which_nobody_can_say_whether_they_were_asked() -> None:
+    """Hundreds of workers may wait for their turn; what they wait with must not be in doubt for that."""
+    limits = (Limit(rps=20.0, burst=20.0, operations=("CancelMLTaskRun",)),)
+    play = Play(WorldSettings(fleet=FleetSettings(transforms=6, runs=900), limits=limits))
+    found: list[dict[Outcome, int]] = []
+
+    def plan_it(_stop: Stop, _world: World) -> None:
+        asyncio.get_running_loop().call_later(8.0, lambda: found.append(play.outcomes()))
+
+    play.at_once = plan_it
+    assert play.sweep(settings(verify=Verify(wait=False))).exit_code == 0
+    [outcomes] = found
+    assert outcomes[Outcome.NOT_ATTEMPTED] > 300
+    assert 0 < outcomes[Outcome.UNKNOWN] <= 20
 
 
 def test_too_many_errors_stop_the_cancelling() -> None:

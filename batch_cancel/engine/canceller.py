@@ -79,6 +79,8 @@ class Canceller:
         self._on_event = on_event
         self._on_asked = on_asked
         self._queue: asyncio.Queue[ClaimedRun | None] = asyncio.Queue()
+        self._unsent: set[int] = set()
+        """Runs of which no request has left yet, and whose intent is on disk."""
         self._changed = asyncio.Event()
         self._no_more_to_come = False
         self._denied_streak: int | None = 0
@@ -113,15 +115,20 @@ class Canceller:
                 self._queue.put_nowait(None)
 
     async def _claims(self) -> AsyncIterator[list[ClaimedRun]]:
-        """Batches of runs whose intent is on disk, a new one when the last is half used."""
+        """Batches of runs whose intent is on disk, a new one when the last is half sent.
+
+        Workers that only wait for their turn do not count as having used it: a crash would leave as many in doubt. A
+        run that is in doubt already is read first, and counts as taken once a worker has it.
+        """
         while True:
             self._changed.clear()
             size = int(min(CLAIM_MOST, max(CLAIM_LEAST, CLAIM_SECONDS * self._line.pacer(OPERATION).rps)))
-            if self._queue.qsize() <= size // 2:
+            if max(self._queue.qsize(), len(self._unsent)) <= size // 2:
                 batch = [_claimed(row) for row in self._ledger.reader.pending(self._target_id, size)]
                 if batch:
                     self._stop.check()
                     await self._ledger.claim(batch, self._now())
+                    self._unsent.update(run.id for run in batch if not run.tainted)
                     yield batch
                     continue
                 if self._no_more_to_come:
@@ -144,6 +151,14 @@ class Canceller:
             self._refused(run, failure)
         else:
             self._accepted(run, answer)
+        finally:
+            self._leaves(run)
+
+    def _leaves(self, run: ClaimedRun) -> None:
+        """A request of the run leaves, or none ever will."""
+        if run.id in self._unsent:
+            self._unsent.remove(run.id)
+            self._changed.set()
 
     async def _attempt(self, run: ClaimedRun) -> CancelAnswer | TaskRun:
         """One request, or the reading that shows that it need not be made."""
@@ -157,6 +172,7 @@ class Canceller:
         async def request(glue: GlueApi) -> CancelAnswer:
             nonlocal sent_at
             sent_at = self._now()
+            self._leaves(run)
             answer = await glue.cancel_task_run(run.key.transform_id, run.key.task_run_id)
             if (answer.transform_id, answer.task_run_id) != run.key or answer.status is None:
                 raise CallFailed(
