@@ -103,17 +103,23 @@ class _StandBack:
     """So many, when so much was seen, are chance."""
     AT_ONCE, OF_ANSWERS = 3, 15
     """So many of the first ones are no chance: the limit has fallen, and was met even so."""
-    LEAST_RPS = 15.0
+    LEAST_RPS = 9.0
     """Below it a hundred answers take too long; what slow callers aim at is large beside chance."""
     FIRST_AFTER_SECONDS = 15.0
     """After a start, whose own throttles look like chance; and short jobs are over by then."""
     WAIT_SECONDS = 40.0
     """From one to the next, and each time three times as long: it costs a second or two of the limit."""
+    FALLEN, AGAIN_SECONDS = 0.8, 16.0
+    """Sooner where the rate has come down to this part: chance that was denied brings it down for good."""
     KEPT = 0.5
     """What one saw counts half when the next is over."""
     MARGIN = 2.0
     """A share that was seen in so few answers may be larger by as much."""
-    UNTESTED = 0.05
+    NEVER_NONE = 0.15
+    """Throttles that are added to those seen: a hundred answers without one are no proof."""
+    UNTESTED, UNTESTED_FROM_RPS = 0.05, 15.0
+    """Before the first test faster callers take all for chance, and slower ones nothing: they are the ones that others
+    leave little to, and among whom each would drive up the others."""
 
     def __init__(self) -> None:
         self.under_way = False
@@ -122,6 +128,7 @@ class _StandBack:
         self._all_seen = self._all_hits = 0.0
         self._next_at = 0.0
         self._wait_seconds = self.WAIT_SECONDS
+        self._again_at = self._tested_rps = 0.0
         self._share: float | None = None
 
     def started(self, now: float) -> None:
@@ -130,7 +137,8 @@ class _StandBack:
 
     def begin(self, now: float, rps: float) -> bool:
         """Stand back from now on, from this rate, if it is time to; whether it is."""
-        if now < self._next_at or rps <= self.LEAST_RPS:
+        again = now > self._again_at and rps < self.FALLEN * self._tested_rps
+        if rps <= self.LEAST_RPS or (now < self._next_at and not again):
             return False
         self.under_way = True
         self._began_at = now
@@ -148,20 +156,21 @@ class _StandBack:
         if not fallen and not chance and self._seen < max(self.ANSWERS, self.ANSWERS_SECONDS * full_rps):
             return
         self.under_way = False
-        self._next_at = now + self._wait_seconds
+        self._next_at, self._again_at = now + self._wait_seconds, now + self.AGAIN_SECONDS
         self._wait_seconds *= 3.0
+        self._tested_rps = full_rps
         if fallen:
             self._share = 0.0
             return
         self._all_seen = self.KEPT * self._all_seen + self._seen
         self._all_hits = self.KEPT * self._all_hits + self._hits
-        self._share = self.MARGIN * self._all_hits / self._all_seen
+        self._share = self.MARGIN * (self._all_hits + self.NEVER_NONE) / self._all_seen
 
     def most_chance(self, now: float, rps: float) -> float:
         """The largest share that may be taken for chance, as far as is known."""
         if self._share is not None:
             return self._share
-        return self.UNTESTED if rps > self.LEAST_RPS or now < self._next_at else 0.0
+        return self.UNTESTED if rps > self.UNTESTED_FROM_RPS or now < self._next_at else 0.0
 
 
 class _Search:
@@ -326,8 +335,8 @@ class AdaptiveRate:
     """A limit below this part of the start's rate: what was accepted came out of the bucket, and bounds the limit."""
     SWING = 0.015
     """How far a probe goes above and below, beside the share that is aimed at."""
-    MOST_CHANCE = 0.02
-    """No larger share of throttles is put up with as chance: two clients that both did would drive each other up."""
+    MOST_AIM = 0.0225
+    """Nor is a larger share aimed at because of chance: two clients that both did would drive each other up."""
     MOST_CHANCE_SLOW = 0.1
     SLOW = 0.3
     """Unless going at this part of the best rate there was did not help either: then it is not ours to mend."""
@@ -387,6 +396,7 @@ class AdaptiveRate:
         self._throttled_at = 0.0
         self._calm = 0
         self._ceiling_rps = 0.0
+        self._cut_in_a_row = True  # the last throttle followed on another, or on a way up
         self._room = 1.0
         self._stepped_at = 0.0
         self._way_back = _WayBack()
@@ -444,8 +454,10 @@ class AdaptiveRate:
             self._best_rps = max(self._best_rps, min(self._limit_rps, self._proven_rps))
             self._highest_rps = max(self._highest_rps, self._best_rps)
             self._slow = self._limit_rps < self.SLOW * self._best_rps
-            most = self.MOST_CHANCE_SLOW if self._slow else min(self.MOST_CHANCE, self._most_chance(now))
-            self._aim = self._own_share() + min(self._chance.share, most)
+            if self._slow:
+                self._aim = self._own_share() + min(self._chance.share, self.MOST_CHANCE_SLOW)
+            else:
+                self._aim = min(self._own_share() + min(self._chance.share, self._most_chance(now)), self.MOST_AIM)
             # Where chance throttles too, only a wider swing tells it from the limit in time.
             swing = self.SWING + self._aim + self._chance.share
             if self._stand_back.under_way:
@@ -558,6 +570,7 @@ class AdaptiveRate:
         self._pushing = False
         self.limit_found = True
         self._ceiling_rps = ceiling_rps
+        self._cut_in_a_row = True
         self._surprise, self._unsure = surprise, unsure
         self._missing = 0.0
         self._stepped_at = self._throttled_at = now
@@ -593,6 +606,7 @@ class AdaptiveRate:
         if throttled:
             self._throttled_at = now
             self._missing = max(0.0, 0.5 * self._missing - 0.5)
+            self._cut_in_a_row = not alone
             if alone:
                 self._lower_ceiling(sent_rps, now)
             if calm and self._proven_rps < self._limit_rps:
@@ -637,7 +651,8 @@ class AdaptiveRate:
         Many times as much where time has passed without one, too: then the limit is probably another than it was. The
         sixth power: where one is missing it adds little, since that is luck; where three are, about all that it may.
 
-        After a cut that went too deep the way back is quick, as far as where it came from.
+        After a cut of several in a row, which went too deep, the way back is quick, as far as where it came from. After
+        one alone it would only bring the next one sooner, to who has least as to who has most.
 
         Args:
             unseen: how likely it was that this request is throttled, if the limit is still where it was.
@@ -647,9 +662,9 @@ class AdaptiveRate:
             self._proven_rps = self._limit_rps
         if not pressed:
             most = self.GROWTH_A_ROUND_TRIP / (max(self._trip, 0.01) * self._limit_rps)
-            haste = (self._missing / 1.3) ** 6 if calm else (self._missing / 1.5) ** 3
+            haste = (self._missing / 1.15) ** 6 if calm else (self._missing / 1.5) ** 3
             step = min(step * (1.0 + haste), most)
-        if self._calm > 8 and self._ceiling_rps > self._limit_rps:
+        if self._cut_in_a_row and self._calm > 8 and self._ceiling_rps > self._limit_rps:
             step += 0.1 / memory * math.log(self._ceiling_rps / self._limit_rps)
         return min(step, 0.2)
 
@@ -661,5 +676,5 @@ class AdaptiveRate:
 
     def _own_share(self) -> float:
         """The share of throttles that this rate aims at where none come by chance; faster callers aim lower."""
-        share: float = 0.0155 * (5.0 / self._limit_rps) ** 0.55  # mypy: a float to a power is Any
-        return min(max(share, 0.001), 0.0155)
+        share: float = 0.0145 * (5.0 / self._limit_rps) ** 0.55  # mypy: a float to a power is Any
+        return min(max(share, 0.001), 0.0145)

@@ -468,7 +468,7 @@ def mean(values: Iterable[Sequence[float]]) -> tuple[float, ...]:
 
 def seeds(limit: float) -> range:
     """Few calls make a noisy measure: the slower the limit, the more runs are averaged."""
-    return range(12 if limit < 50 else 8 if limit < 500 else 4)
+    return range(48 if limit <= 5 else 24 if limit < 50 else 8 if limit < 500 else 4)
 
 
 def label(world: World) -> str:
@@ -675,7 +675,7 @@ def company_measures(contender: Contender, world: World) -> tuple[float, ...]:
         jain = sum(each) ** 2 / (3.0 * sum(rps * rps for rps in each))
         return 100.0 * sum(each) / world.limit, share, 300.0 * min(each) / sum(each), 100.0 * jain
 
-    return mean(once(seed) for seed in range(32 if world.limit < 50 else 16 if world.limit < 500 else 8))
+    return mean(once(seed) for seed in range(96 if world.limit < 50 else 32 if world.limit < 500 else 16))
 
 
 def company(world: World) -> Row:
