@@ -435,6 +435,16 @@ def test_a_list_is_counted_as_a_dry_run_tells_it_without_those_that_have_ended()
     assert play.calls() == active
 
 
+@pytest.mark.parametrize("counted", [False, True])
+def test_where_all_was_asked_denied_readings_have_not_stopped_it(counted: bool) -> None:  # a parameter
+    play = Play(world(Fault(FaultKind.DENIED, operations=("GetMLTaskRun", "GetMLTaskRuns"))))
+    active = play.active()
+    guardrails = Guardrails(max_runs=active) if counted else Guardrails()
+    result = play.sweep(replace(manifest_of(play), guardrails=guardrails, verify=Verify(timeout_seconds=30.0)))
+    assert (result.exit_code, result.stop_cause, play.calls()) == (1, None, active)
+    assert play.outcomes() == {Outcome.STUCK_STOPPING: active}
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"guardrails": Guardrails(max_runs=1)}, {"consent": Consent(confirm_count=40)}, {"consent": Consent()}],

@@ -43,6 +43,9 @@ NOT_STOPPED = frozenset(
 ERRORS = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.DENIED, Outcome.INVALID})
 """Outcomes that count towards ``--max-errors``: throttles, not-found and already-ended never do."""
 
+ACCEPTED = frozenset({Outcome.STOPPED, Outcome.STOPPING, Outcome.STUCK_STOPPING, Outcome.FINISHED_FIRST})
+"""Outcomes that need an accepted request: an error of one that stands there was got over."""
+
 UNFINISHED = frozenset(NOT_STOPPED - {Outcome.NOT_FOUND}) | {
     Outcome.NOT_ATTEMPTED,
     Outcome.STOPPING,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from batch_cancel.core.errors import ErrorKind
 from batch_cancel.core.events import OnEvent, Warned
-from batch_cancel.core.outcome import NOT_STOPPED, Outcome
+from batch_cancel.core.outcome import ACCEPTED, ERRORS, NOT_STOPPED, Outcome
 from batch_cancel.engine.target_work import TargetWork
 from batch_cancel.engine.targets import Refusal, refusals
 from batch_cancel.ledger.ledger import Ledger
@@ -55,13 +55,20 @@ def result(
     incomplete = [row for row in reader.targets() if not row.complete]
     kept_out = sum(work.kept_out for work in works)
     kept_out += sum(kind in (ErrorKind.CREDENTIALS, ErrorKind.ACCESS) for kind in unresolved)
-    if kept_out and kept_out == len(works) + len(unresolved) == len(incomplete):
+    if kept_out and kept_out == len(works) + len(unresolved) == len(incomplete) and not _all_asked(settings, reader):
         first = incomplete[0]
         return Result(4, StopCause.CREDENTIALS, f"{first.target}: {first.error_code}: {first.error_message}")
     forgiven = {Outcome.NOT_FOUND} if settings.ignore_not_found else set()
     bad = (NOT_STOPPED - forgiven) | {Outcome.NOT_ATTEMPTED}
     not_done = incomplete or reader.rejected_count() or any(outcome in bad for outcome in reader.outcomes())
     return Result(1 if not_done else 0)
+
+
+def _all_asked(settings: Settings, reader: LedgerReader) -> bool:
+    """Whether a list was gone through to its last run, and what was denied were readings beside it."""
+    told = set(reader.outcomes())
+    through = bool(told & ACCEPTED) and not told & {Outcome.NOT_ATTEMPTED, Outcome.UNKNOWN, *ERRORS}
+    return through and not isinstance(settings.source, DiscoverySource)
 
 
 def _work_is_left(settings: Settings, reader: LedgerReader) -> bool:

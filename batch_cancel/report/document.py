@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from batch_cancel.core.cost import Tally, at_most_dpu_hours, estimated_dpu_hours, money
-from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.outcome import ACCEPTED, Outcome
 from batch_cancel.core.task_run import Status, Transform
 from batch_cancel.ledger.reader import CallTotals, LedgerReader, RunRow, TargetRow
 
@@ -68,9 +68,6 @@ TROUBLE_FIRST = (
     Outcome.EXCLUDED,
 )
 """Every outcome, in the order in which reports show them."""
-
-ACCEPTED = frozenset({Outcome.STOPPED, Outcome.STOPPING, Outcome.STUCK_STOPPING, Outcome.FINISHED_FIRST})
-"""Outcomes whose request was accepted: an error of a request that stands there was got over."""
 
 READING = "GetMLTaskRun"
 """How a message begins of what kept a run from being read (the verifier puts the operation first)."""

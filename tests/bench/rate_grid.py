@@ -468,7 +468,7 @@ def mean(values: Iterable[Sequence[float]]) -> tuple[float, ...]:
 
 def seeds(limit: float) -> range:
     """Few calls make a noisy measure: the slower the limit, the more runs are averaged."""
-    return range(48 if limit <= 5 else 24 if limit < 50 else 8 if limit < 500 else 4)
+    return range(48 if limit <= 5 else 24 if limit < 50 else 16 if limit < 500 else 4)
 
 
 def label(world: World) -> str:
