@@ -207,16 +207,6 @@ class Settings:
     report: Report = field(default_factory=Report)
     notify: Notify | None = None
 
-    @property
-    def counts_active(self) -> bool:
-        """Whether a cap, a consent or a plan's promise hangs on how many of the runs would be cancelled.
-
-        Then listed runs are read first: one that has ended is none of them, as a dry run tells it.
-        """
-        guardrails = self.guardrails
-        capped = guardrails.max_runs is not None or guardrails.max_percent is not None
-        return capped or not self.consent.yes or isinstance(self.source, PlanSource)
-
 
 def to_json(settings: Settings) -> str:
     """Settings as the ledger keeps them; :func:`from_json` reads them back."""

@@ -238,8 +238,20 @@ class Sweep:
         """Whether the listed runs have to be looked at before the decision; those of a plan always."""
         settings = self._settings
         return Examination.needed(
-            settings.selection, settings.protection, dry_run=settings.dry_run, counted=settings.counts_active
+            settings.selection, settings.protection, dry_run=settings.dry_run, counted=self._count_matters
         )
+
+    @property
+    def _count_matters(self) -> bool:
+        """Whether a cap, a consent or a plan's promise hangs on how many of the listed runs would be cancelled.
+
+        Then they are read first: one that has ended is none of them, as a dry run tells it. A list that is no longer
+        than ``max_runs`` cannot break it, whatever its runs are.
+        """
+        settings, guardrails = self._settings, self._settings.guardrails
+        exact = guardrails.max_percent is not None or not settings.consent.yes
+        longer = guardrails.max_runs is not None and self._ledger.reader.count_runs() > guardrails.max_runs
+        return exact or longer or isinstance(settings.source, PlanSource)
 
     @property
     def _hurries(self) -> bool:
@@ -409,7 +421,7 @@ class Sweep:
     async def _examine(self, works: Sequence[TargetWork]) -> None:
         async def one(work: TargetWork) -> None:
             with contextlib.suppress(Stopped):
-                await work.examine()
+                await work.examine(counted=self._count_matters)
 
         await in_turn(works, one, TARGETS_AT_ONCE)
 
@@ -428,7 +440,8 @@ class Sweep:
         self._to_cancel = to_cancel
         active = to_cancel + reader.count("excluded")
         most, share = guardrails.max_runs, guardrails.max_percent
-        if most is not None and (says := max_runs_refusal(most, to_cancel)):
+        all_looked_at = not any(work.cut_short for work in self._works)
+        if most is not None and (says := max_runs_refusal(most, to_cancel, all_looked_at=all_looked_at)):
             raise GuardrailRefused(says, Guardrail.MAX_RUNS)
         if share is not None and (says := max_percent_refusal(share, to_cancel, active)):
             raise GuardrailRefused(says, Guardrail.MAX_PERCENT)

@@ -435,6 +435,30 @@ def test_a_list_is_counted_as_a_dry_run_tells_it_without_those_that_have_ended()
     assert play.calls() == active
 
 
+def test_a_list_no_longer_than_its_cap_is_asked_for_at_once() -> None:
+    play = Play()
+    active = play.active()
+    chosen = manifest_of(play, active_only=False)
+    assert play.sweep(replace(chosen, guardrails=Guardrails(max_runs=40))).exit_code == 0
+    assert play.calls() == 40 > active
+    first = next(call.operation for call in play.world.log if "TaskRun" in call.operation)
+    assert first == "CancelMLTaskRun"
+
+
+def test_a_list_that_breaks_its_cap_is_not_looked_through_to_the_end() -> None:
+    play = Play(world(fleet=FleetSettings(transforms=5, runs=2500)))
+    listed = 2500
+    result = play.sweep(replace(manifest_of(play, active_only=False), guardrails=Guardrails(max_runs=10)))
+    outcomes = play.outcomes()
+    assert (result.exit_code, play.calls(), sum(outcomes.values())) == (3, 0, listed)
+    assert set(outcomes) == {Outcome.NOT_ATTEMPTED, Outcome.ALREADY_FINISHED}
+    assert play.facts()["refusal"] == (
+        f"up to {outcomes[Outcome.NOT_ATTEMPTED]:,} runs would be cancelled, and max-runs allows 10: "
+        "nothing was cancelled"
+    )
+    assert sum(row.status_before is not None for row in play.rows()) == 1000
+
+
 @pytest.mark.parametrize("counted", [False, True])
 def test_where_all_was_asked_denied_readings_have_not_stopped_it(counted: bool) -> None:  # a parameter
     play = Play(world(Fault(FaultKind.DENIED, operations=("GetMLTaskRun", "GetMLTaskRuns"))))

@@ -224,11 +224,16 @@ def ages_exclude(older_than: timedelta, newer_than: timedelta) -> str:
     )
 
 
-def max_runs_refusal(max_runs: int, to_cancel: int) -> str | None:
-    """The sentence with which ``max_runs`` refuses, or None if it does not mind."""
+def max_runs_refusal(max_runs: int, to_cancel: int, *, all_looked_at: bool = True) -> str | None:
+    """The sentence with which ``max_runs`` refuses, or None if it does not mind.
+
+    Args:
+        all_looked_at: False where looking ended as soon as it was clear: of ``to_cancel`` some may have ended.
+    """
     if to_cancel <= max_runs:
         return None
-    return f"{to_cancel:,} runs would be cancelled, and max-runs allows {max_runs:,}: nothing was cancelled"
+    up_to = "" if all_looked_at else "up to "
+    return f"{up_to}{to_cancel:,} runs would be cancelled, and max-runs allows {max_runs:,}: nothing was cancelled"
 
 
 def max_percent_refusal(max_percent: float, to_cancel: int, active: int) -> str | None:

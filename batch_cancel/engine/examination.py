@@ -34,10 +34,14 @@ class Examined:
     """How it went.
 
     Attributes:
+        to_cancel: runs that no rule left alone.
+        cut_short: more than the cap allows, so that the others were not looked at.
         failure: the first read that a decision needed and that could not be had; what hung on it was left alone.
     """
 
     active_runs: int = 0
+    to_cancel: int = 0
+    cut_short: bool = False
     failure: CallFailed | None = None
 
 
@@ -47,6 +51,7 @@ class Examination:
     Args:
         dry_run: a run to be cancelled gets the outcome ``would_cancel``.
         counted: how many of the runs are active has a say, so that which ones are is read.
+        most: once more than so many are to be cancelled none will be, and looking at the others is of no use.
     """
 
     def __init__(
@@ -61,6 +66,7 @@ class Examination:
         now: Callable[[], datetime],
         dry_run: bool,
         counted: bool = False,
+        most: int | None = None,
     ) -> None:
         self._line = line
         self._ledger = ledger
@@ -71,6 +77,7 @@ class Examination:
         self._now = now
         self._dry_run = dry_run
         self._reads_runs = dry_run or counted or selection.needs_run
+        self._most = most
         self._examined = Examined()
 
     @staticmethod
@@ -96,6 +103,9 @@ class Examination:
         places = asyncio.Semaphore(GROUPS_AT_ONCE)
         after_id = 0
         while rows := self._ledger.reader.pending(self._target_id, ROWS_AT_ONCE, after_id=after_id):
+            if self._most is not None and self._examined.to_cancel > self._most:
+                self._examined.cut_short = True
+                break
             after_id = rows[-1].id
             by_transform: dict[str, list[PendingRun]] = defaultdict(list)
             for row in rows:
@@ -138,6 +148,7 @@ class Examination:
                 self._ledger.unread(row.id, failure.code, f"{failure.operation}: {failure.message}")
         if run.status is None or run.status.active:
             self._examined.active_runs += reading is not Unread.MISSING
+        self._examined.to_cancel += outcome is None
         self._ledger.decide(row.id, run, outcome=outcome, rule=rule, priority=dpu(transform) or 0.0)
         if outcome is not None:
             self._line.on_event(OutcomeReached(self._line.target, key, outcome))

@@ -55,6 +55,7 @@ class TargetWork:
 
     Attributes:
         kept_out: credentials or access were the first trouble that kept something here from being done.
+        cut_short: not all listed runs were looked at, because more than the cap allows would be cancelled.
         missing: transforms that were asked for by id and are not here.
         all_asked: set once no further request will be made here.
     """
@@ -63,6 +64,7 @@ class TargetWork:
         self.target_id = target_id
         self.target = target
         self.kept_out = False
+        self.cut_short = False
         self.missing: set[str] = set()
         self.all_asked = asyncio.Event()
         self.line: Line[Any]
@@ -154,8 +156,12 @@ class TargetWork:
         )
         return listing
 
-    async def examine(self) -> None:
-        """Decide about the runs that a manifest named."""
+    async def examine(self, *, counted: bool) -> None:
+        """Decide about the runs that a manifest named.
+
+        Args:
+            counted: how many of them are active has a say.
+        """
         around, settings = self._around, self._around.settings
         transforms = Transforms(self.line, settings.selection, settings.protection)
         try:
@@ -169,7 +175,8 @@ class TargetWork:
                     transforms=transforms,
                     now=around.now,
                     dry_run=settings.dry_run,
-                    counted=settings.counts_active,
+                    counted=counted,
+                    most=None if settings.dry_run else settings.guardrails.max_runs,
                 ).run()
         except CallFailed as failure:
             self._failed(failure)
@@ -177,8 +184,10 @@ class TargetWork:
         self._described(transforms.described.values())
         if examined.failure is not None:
             self._failed(examined.failure)
+        self.cut_short = examined.cut_short
+        active_runs = None if examined.cut_short else examined.active_runs
         around.ledger.set_listed(
-            self.target_id, transforms=None, active_runs=examined.active_runs, complete=examined.failure is None
+            self.target_id, transforms=None, active_runs=active_runs, complete=examined.failure is None
         )
 
     async def describe(self) -> None:
