@@ -25,7 +25,8 @@ from batch_cancel.engine.intake import Places
 from batch_cancel.engine.targets import Refusal, refusals, resolve
 from batch_cancel.glue.api import Service
 from batch_cancel.glue.outbox import S3Place
-from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
+from batch_cancel.ledger import LEDGER_NAME
+from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.ledger.reader import RejectedRow
 from batch_cancel.manifest import ManifestRow, read_manifest
 from batch_cancel.report.merge import Absent, Besides, merge

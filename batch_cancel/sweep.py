@@ -249,9 +249,9 @@ class Sweep:
         than ``max_runs`` cannot break it, whatever its runs are.
         """
         settings, guardrails = self._settings, self._settings.guardrails
-        exact = guardrails.max_percent is not None or not settings.consent.yes
-        longer = guardrails.max_runs is not None and self._ledger.reader.count_runs() > guardrails.max_runs
-        return exact or longer or isinstance(settings.source, PlanSource)
+        if guardrails.max_percent is not None or not settings.consent.yes or isinstance(settings.source, PlanSource):
+            return True
+        return guardrails.max_runs is not None and self._ledger.reader.count_runs() > guardrails.max_runs
 
     @property
     def _hurries(self) -> bool:
@@ -334,8 +334,9 @@ class Sweep:
         self._tell(ManifestRead(self._ledger.reader.count_runs()))
 
     async def _take_up_listed(self, **facts: object) -> None:
+        complete = not self._has_to_look
         for row in self._ledger.reader.targets():
-            self._ledger.set_listed(row.id, transforms=None, active_runs=None, complete=not self._has_to_look)
+            self._ledger.set_listed(row.id, transforms=None, active_runs=None, complete=complete)
             self._add_work(row.id, row.target)
             self._tell(TargetOpened(row.target))
         await self._ledger.set_facts(found=True, **facts)  # in one transaction with the above: all of it, or nothing
@@ -419,9 +420,11 @@ class Sweep:
         return clear
 
     async def _examine(self, works: Sequence[TargetWork]) -> None:
+        counted = self._count_matters
+
         async def one(work: TargetWork) -> None:
             with contextlib.suppress(Stopped):
-                await work.examine(counted=self._count_matters)
+                await work.examine(counted=counted)
 
         await in_turn(works, one, TARGETS_AT_ONCE)
 

@@ -12,7 +12,8 @@ from batch_cancel.core.events import Event
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.engine.ending import Result
 from batch_cancel.glue.pace import Pacers
-from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
+from batch_cancel.ledger import LEDGER_NAME
+from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.ledger.reader import LedgerReader, RunRow
 from batch_cancel.settings import Consent, DiscoverySource, Settings, TargetSettings
 from batch_cancel.simulator.latency import Latency, always

@@ -14,7 +14,8 @@ import pytest
 from batch_cancel.core.errors import GuardrailRefused, InputError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.selection import Protection, Selection
-from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
+from batch_cancel.ledger import LEDGER_NAME
+from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.plan import Plan, digest_of, read_plan, write_plan
 from batch_cancel.settings import Consent, Guardrails, TargetSettings

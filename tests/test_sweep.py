@@ -469,6 +469,14 @@ def test_where_all_was_asked_denied_readings_have_not_stopped_it(counted: bool) 
     assert play.outcomes() == {Outcome.STUCK_STOPPING: active}
 
 
+def test_credentials_that_expire_before_an_end_is_seen_have_stopped_it() -> None:
+    play = Play(world(Fault(FaultKind.EXPIRED, operations=("GetMLTaskRun", "GetMLTaskRuns"))))
+    active = play.active()
+    result = play.sweep(manifest_of(play))
+    assert (result.exit_code, result.stop_cause, play.calls()) == (4, StopCause.CREDENTIALS, active)
+    assert play.outcomes() == {Outcome.STOPPING: active}
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"guardrails": Guardrails(max_runs=1)}, {"consent": Consent(confirm_count=40)}, {"consent": Consent()}],

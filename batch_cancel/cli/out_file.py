@@ -4,8 +4,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from batch_cancel.core.errors import UsageError
+from batch_cancel.ledger import LEDGER_NAME
 
-LEDGER_FILES = frozenset(f"ledger.db{ending}" for ending in ("", "-wal", "-shm", "-journal"))
+LEDGER_FILES = frozenset(f"{LEDGER_NAME}{ending}" for ending in ("", "-wal", "-shm", "-journal"))
 """A ledger is the only record of what was sent: nothing is written in its place, whatever an option says."""
 
 

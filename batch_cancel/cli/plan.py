@@ -17,7 +17,8 @@ from batch_cancel.cli.run import RUNS_DIRECTORY, Execution, end_otherwise, execu
 from batch_cancel.cli.settings_from import output_from, restore_endpoints, settings_of_plan
 from batch_cancel.cli.settings_in_s3 import settings_wherever
 from batch_cancel.core.errors import RecordLost, UsageError
-from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
+from batch_cancel.ledger import LEDGER_NAME
+from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.settings import ManifestSource
 

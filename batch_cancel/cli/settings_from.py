@@ -18,7 +18,7 @@ from batch_cancel.core.errors import UsageError
 from batch_cancel.core.selection import Protection, Selection
 from batch_cancel.core.wording import did_you_mean
 from batch_cancel.glue.regions import known_regions
-from batch_cancel.ledger.ledger import LEDGER_NAME
+from batch_cancel.ledger import LEDGER_NAME
 from batch_cancel.manifest import format_by_ending
 from batch_cancel.settings import (
     Consent,

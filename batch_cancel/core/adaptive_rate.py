@@ -335,6 +335,8 @@ class AdaptiveRate:
     """A limit below this part of the start's rate: what was accepted came out of the bucket, and bounds the limit."""
     SWING = 0.015
     """How far a probe goes above and below, beside the share that is aimed at."""
+    OWN_SHARE = 0.0145
+    """The share of throttles that 5/s and less aim at where none come by chance; faster callers aim lower."""
     MOST_AIM = 0.0225
     """Nor is a larger share aimed at because of chance: two clients that both did would drive each other up."""
     MOST_CHANCE_SLOW = 0.1
@@ -675,6 +677,5 @@ class AdaptiveRate:
             self._ceiling_rps += own / (own + chance) * (sent_rps - self._ceiling_rps)
 
     def _own_share(self) -> float:
-        """The share of throttles that this rate aims at where none come by chance; faster callers aim lower."""
-        share: float = 0.0145 * (5.0 / self._limit_rps) ** 0.55  # mypy: a float to a power is Any
-        return min(max(share, 0.001), 0.0145)
+        share: float = self.OWN_SHARE * (5.0 / self._limit_rps) ** 0.55  # mypy: a float to a power is Any
+        return min(max(share, 0.001), self.OWN_SHARE)

@@ -7,8 +7,8 @@ from pathlib import Path
 from batch_cancel.core.errors import CallFailed, ErrorKind, RecordLost
 from batch_cancel.delivery.bounded import INTERRUPTED
 from batch_cancel.glue.outbox import NOT_ENCRYPTED, Outbox, S3Place
+from batch_cancel.ledger import LEDGER_NAME
 from batch_cancel.ledger.copy import whole
-from batch_cancel.ledger.ledger import LEDGER_NAME
 
 CONTENT_TYPES = {
     ".json": "application/json",

@@ -55,7 +55,7 @@ def result(
     incomplete = [row for row in reader.targets() if not row.complete]
     kept_out = sum(work.kept_out for work in works)
     kept_out += sum(kind in (ErrorKind.CREDENTIALS, ErrorKind.ACCESS) for kind in unresolved)
-    if kept_out and kept_out == len(works) + len(unresolved) == len(incomplete) and not _all_asked(settings, reader):
+    if kept_out and kept_out == len(works) + len(unresolved) == len(incomplete) and not _gone_through(settings, reader):
         first = incomplete[0]
         return Result(4, StopCause.CREDENTIALS, f"{first.target}: {first.error_code}: {first.error_message}")
     forgiven = {Outcome.NOT_FOUND} if settings.ignore_not_found else set()
@@ -64,11 +64,13 @@ def result(
     return Result(1 if not_done else 0)
 
 
-def _all_asked(settings: Settings, reader: LedgerReader) -> bool:
-    """Whether a list was gone through to its last run, and what was denied were readings beside it."""
+def _gone_through(settings: Settings, reader: LedgerReader) -> bool:
+    """Whether a list was asked for to its last run, and each waited for: what was denied were readings beside it."""
     told = set(reader.outcomes())
-    through = bool(told & ACCEPTED) and not told & {Outcome.NOT_ATTEMPTED, Outcome.UNKNOWN, *ERRORS}
-    return through and not isinstance(settings.source, DiscoverySource)
+    left = {Outcome.NOT_ATTEMPTED, *ERRORS}
+    if settings.verify.wait:
+        left.add(Outcome.STOPPING)
+    return bool(told & ACCEPTED) and not told & left and not isinstance(settings.source, DiscoverySource)
 
 
 def _work_is_left(settings: Settings, reader: LedgerReader) -> bool:

@@ -30,7 +30,8 @@ from batch_cancel.glue.outbox import S3Place, SharedOutbox
 from batch_cancel.lambda_handler import lock as locks
 from batch_cancel.lambda_handler.event import checked
 from batch_cancel.lambda_handler.outbox import LambdaOutbox
-from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
+from batch_cancel.ledger import LEDGER_NAME
+from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.s3_inputs import beside, is_in_s3
 from batch_cancel.settings import Consent, DiscoverySource, ManifestSource, ReportFormat, Settings, Source, from_json
 from batch_cancel.stop import Stop, StopCause, task_group

@@ -14,11 +14,10 @@ from pathlib import Path
 from batch_cancel.core.errors import LedgerError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Target, TaskRun, TaskRunKey, Transform
-from batch_cancel.ledger import schema
+from batch_cancel.ledger import LEDGER_NAME, schema
 from batch_cancel.ledger.reader import MAY_RETURN, LedgerReader
 from batch_cancel.ledger.writer import LedgerWriter, Offload, Statement
 
-LEDGER_NAME = "ledger.db"
 LOCK_NAME = ".lock"
 LOCK_TRIES = 5
 """Whoever looks whether it is held (:func:`in_use`) holds it for an instant, and must not cost anybody a resume."""

@@ -13,8 +13,7 @@ from typing import Any
 
 from batch_cancel.core.errors import InputError, LedgerError, Problem
 from batch_cancel.core.outcome import Outcome
-from batch_cancel.ledger import schema
-from batch_cancel.ledger.ledger import LEDGER_NAME
+from batch_cancel.ledger import LEDGER_NAME, schema
 from batch_cancel.manifest.json_text import JsonText
 from batch_cancel.manifest.read import os_fault
 from batch_cancel.manifest.rows import NotText

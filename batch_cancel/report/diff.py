@@ -30,8 +30,7 @@ from batch_cancel.core.errors import LedgerError, UsageError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.selection import ACTIVE_STATUSES
 from batch_cancel.core.task_run import Status
-from batch_cancel.ledger import schema
-from batch_cancel.ledger.ledger import LEDGER_NAME
+from batch_cancel.ledger import LEDGER_NAME, schema
 from batch_cancel.ledger.reader import VERDICT
 
 SCHEMA = "batch-cancel/diff/1"

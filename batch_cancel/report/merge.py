@@ -18,8 +18,7 @@ from typing import Any
 from batch_cancel.core.errors import InputError, LedgerError, Problem, RecordLost, UsageError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Status
-from batch_cancel.ledger import schema
-from batch_cancel.ledger.ledger import LEDGER_NAME
+from batch_cancel.ledger import LEDGER_NAME, schema
 from batch_cancel.ledger.reader import VERDICT, LedgerReader, RejectedRow
 from batch_cancel.report.as_ledger import ledger_of
 

@@ -19,7 +19,8 @@ from batch_cancel.cli.wording import cells
 from batch_cancel.core.cost import dpu, estimated_dpu_hours
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Status, Target, TaskRun, Transform
-from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger, NewRun
+from batch_cancel.ledger import LEDGER_NAME
+from batch_cancel.ledger.ledger import Ledger, NewRun
 from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.settings import Cost
 from tests.cli.terminal import Terminal

@@ -17,7 +17,8 @@ from batch_cancel.core.errors import LedgerError, UsageError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.selection import Selection
 from batch_cancel.core.task_run import Access, Status, Target, TaskRun, Transform
-from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger, NewRun
+from batch_cancel.ledger import LEDGER_NAME
+from batch_cancel.ledger.ledger import Ledger, NewRun
 from batch_cancel.settings import DiscoverySource, ManifestSource, Settings, to_json
 
 ODD = ["\u202egnp.exe", "a\tb", "'; DROP", "\\x1b[31m", "😀" * 200, "ä b", '"q"']

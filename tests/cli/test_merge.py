@@ -21,7 +21,8 @@ from batch_cancel.cli.merge import merge as command
 from batch_cancel.cli.run import resume
 from batch_cancel.core.errors import InputError, LedgerError, UsageError
 from batch_cancel.core.outcome import Outcome
-from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
+from batch_cancel.ledger import LEDGER_NAME
+from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.ledger.reader import RejectedRow
 from batch_cancel.report.as_ledger import REPORT_SCHEMA
 from batch_cancel.report.files import opened, write_reports

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from batch_cancel.cli import sample
 from batch_cancel.cli.run import run
 from batch_cancel.cli.validate import schema, validate
-from batch_cancel.ledger.ledger import LEDGER_NAME
+from batch_cancel.ledger import LEDGER_NAME
 from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.manifest import ManifestRow, read_manifest
 from batch_cancel.plan import read_plan, write_plan

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from batch_cancel.core.task_run import Status, Target, TaskRun, TaskRunKey
-from batch_cancel.ledger import schema
-from batch_cancel.ledger.ledger import LEDGER_NAME, Answer, ClaimedRun, Ledger, NewRun
+from batch_cancel.ledger import LEDGER_NAME, schema
+from batch_cancel.ledger.ledger import Answer, ClaimedRun, Ledger, NewRun
 from batch_cancel.ledger.reader import LedgerReader, PendingRun
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from batch_cancel.core.errors import LedgerError
-from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
+from batch_cancel.ledger import LEDGER_NAME
+from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.report.diff import Comparison
 from batch_cancel.report.files import opened
 from tests.sweeps import Play, settings

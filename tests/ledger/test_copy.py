@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from batch_cancel.core.errors import RecordLost
-from batch_cancel.ledger import schema
+from batch_cancel.ledger import LEDGER_NAME, schema
 from batch_cancel.ledger.copy import whole
-from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
+from batch_cancel.ledger.ledger import Ledger
 
 
 @pytest.fixture

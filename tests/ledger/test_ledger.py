@@ -15,7 +15,8 @@ import pytest
 from batch_cancel.core.errors import LedgerError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Status, TaskRun, Transform
-from batch_cancel.ledger.ledger import LEDGER_NAME, LOCK_NAME, Ledger, NewRun, in_use
+from batch_cancel.ledger import LEDGER_NAME
+from batch_cancel.ledger.ledger import LOCK_NAME, Ledger, NewRun, in_use
 from tests.ledger.sweeps import NOW, TARGET, a_run, accept, answer, claim, new_ledger, reading, rows
 
 ROOT = Path(__file__).parents[2]

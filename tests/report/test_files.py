@@ -203,7 +203,7 @@ def test_json_needs_no_template_library(run_dir: Path) -> None:
 
 
 def test_the_ledger_has_one_name() -> None:
-    from batch_cancel.ledger.ledger import LEDGER_NAME
+    from batch_cancel.ledger import LEDGER_NAME
 
     assert files.LEDGER_NAME == LEDGER_NAME
     assert LEDGER_NAME in LEDGER_FILES

@@ -21,8 +21,8 @@ from batch_cancel.core.errors import BatchCancelError, LedgerError
 from batch_cancel.core.events import Event, OutcomeReached, Stopping, SweepStarted
 from batch_cancel.core.task_run import Access, Target
 from batch_cancel.glue.pace import Pacers
-from batch_cancel.ledger import schema
-from batch_cancel.ledger.ledger import LEDGER_NAME, Ledger
+from batch_cancel.ledger import LEDGER_NAME, schema
+from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.report.document import Document
 from batch_cancel.settings import Consent, ManifestSource, Settings
