@@ -32,6 +32,7 @@ from batch_cancel.cli.wording import (
     wants_colour,
 )
 from batch_cancel.core.cost import Tally, dpu, money
+from batch_cancel.core.selection import Protection
 from batch_cancel.ledger.reader import LedgerReader, PendingGroup
 from batch_cancel.settings import Cost
 
@@ -48,6 +49,7 @@ NAME_BEFORE_TYPES = 36
 """A name gets so many columns, if it needs them, before the task types get any."""
 LEAST_OF_TYPES = 20
 GAP = "  "
+NO_PROTECTION = Protection()
 
 
 def consent(
@@ -58,6 +60,7 @@ def consent(
     no_color: bool = False,
     now: datetime | None = None,
     cost: Cost | None = None,
+    protection: Protection = NO_PROTECTION,
 ) -> bool:
     """Show what would be cancelled and ask; True only if the user typed the number of runs.
 
@@ -71,6 +74,7 @@ def consent(
         no_color: plain text even on a terminal that knows colours.
         now: the moment at which ages are told; an aware datetime.
         cost: the price at which what was used is told; None where none is known.
+        protection: what was asked to be spared; which of it spared nothing is told.
     """
     runs = reader.count("pending")
     paint = wants_colour(terminal, no_color=no_color)
@@ -83,6 +87,7 @@ def consent(
         rows=rows,
         now=now or datetime.now(UTC),
         cost=cost,
+        protection=protection,
         paint=paint,
     )
     try:
@@ -152,6 +157,7 @@ def decision_text(
     now: datetime,
     rows: int = 24,
     cost: Cost | None = None,
+    protection: Protection = NO_PROTECTION,
     paint: bool = False,
 ) -> str:
     """The decision as a table by target and transform, and what is spared by which rule, in so many rows if it can."""
@@ -178,6 +184,8 @@ def decision_text(
         last += _wrapped(f"Used so far: {used_so_far}.", columns)
     last += [*_wrapped("A cancelled run cannot be continued: its work has to be started anew.", columns), ""]
     rules = reader.excluded_by_rule()
+    if (idle := protection.sparing_none([rule for rule, _ in rules])) is not None:
+        last = [fit(f"Protection that spares no run: {printable(idle)}", columns - 1), "", *last]
     room = rows - len(first) - len(last) - 2 * (1 + bool(rules))  # a line above and one below each list
     rules_shown = _shown(len(rules), max(room // 3, room - transforms), MOST_RULES)
     groups_shown = _shown(transforms, room - rules_shown - (len(rules) > rules_shown), MOST_GROUPS)

@@ -403,6 +403,7 @@ def _asker(execution: Execution, ledger: Ledger, view: Progress) -> Ask:
                 terminal=sys.stderr,
                 no_color=not execution.output.color,
                 cost=execution.settings.cost,
+                protection=execution.settings.protection,
             )
         await asyncio.sleep(0)  # a signal that ended the question reaches the sweep, which then was interrupted
         return yes

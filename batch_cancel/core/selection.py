@@ -18,6 +18,9 @@ from batch_cancel.core.task_run import Status, TaskRun, Transform
 ACTIVE_STATUSES = tuple(status for status in Status if status.active)
 """The statuses that a cancel request can still change; no other may be selected."""
 
+_PROTECT = "protect: "
+_NOT_KNOWN = (f"{_PROTECT}transform_name not known", f"{_PROTECT}tags not known")
+
 SHOWN_VALUES = 3
 """So many values of a long list stand in a rule's text, which is repeated for every run that it leaves alone."""
 
@@ -104,6 +107,25 @@ class Protection:
         """Whether a transform can be shown to be unprotected only with its tags."""
         return any((self.tags or {}).values())
 
+    def sparing_none(self, rules: Collection[str | None]) -> str | None:
+        """Which of it spared no run, though it was asked for: a name that is misspelt protects nothing.
+
+        None where all of it did, or where that cannot be told, because some names or tags could not be read.
+
+        Args:
+            rules: every rule that left a run alone.
+        """
+        if any(rule is not None and rule.startswith(_NOT_KNOWN) for rule in rules):
+            return None
+        asked = [
+            *(f"transform_id {each}" for each in self.transform_ids),
+            *(f"transform {each}" for each in self.transforms),
+            *(f"transform_name {each}" for each in self.transform_names),
+            *(f"tag {key}={value}" for key, values in (self.tags or {}).items() for value in values),
+        ]
+        idle = [each for each in asked if f"{_PROTECT}{each}" not in rules]
+        return _listed(idle) if idle else None
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -140,26 +162,26 @@ def decide(run: TaskRun, transform: Transform, selection: Selection, protection:
 
 def _protected_by(transform: Transform, protection: Protection) -> str | None:
     if transform.transform_id in protection.transform_ids:
-        return f"protect: transform_id {transform.transform_id}"
+        return f"{_PROTECT}transform_id {transform.transform_id}"
     for pattern in protection.transforms:
         names = (transform.transform_id, transform.name)
         if any(name is not None and (name == pattern or fnmatchcase(name, pattern)) for name in names):
-            return f"protect: transform {pattern}"
+            return f"{_PROTECT}transform {pattern}"
     for pattern in protection.transform_names:
         if transform.name is not None and fnmatchcase(transform.name, pattern):
-            return f"protect: transform_name {pattern}"
+            return f"{_PROTECT}transform_name {pattern}"
     for key, values in (protection.tags or {}).items():
         if transform.tags is not None and transform.tags.get(key) in values:
-            return f"protect: tag {key}={transform.tags[key]}"
+            return f"{_PROTECT}tag {key}={transform.tags[key]}"
     return None
 
 
 def _not_shown_unprotected(transform: Transform, protection: Protection) -> str | None:
     if protection.needs_names and transform.name is None:
-        return f"protect: transform_name not known ({_listed((*protection.transforms, *protection.transform_names))})"
+        return f"{_NOT_KNOWN[0]} ({_listed((*protection.transforms, *protection.transform_names))})"
     if protection.needs_tags and transform.tags is None:
         pairs = [f"{key}={value}" for key, values in (protection.tags or {}).items() for value in values]
-        return f"protect: tags not known ({_listed(pairs)})"
+        return f"{_NOT_KNOWN[1]} ({_listed(pairs)})"
     return None
 
 

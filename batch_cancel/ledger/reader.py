@@ -327,12 +327,14 @@ class LedgerReader:
 
     # For consent
 
-    def pending_groups(self, now: datetime | None = None) -> Iterator[PendingGroup]:
+    def pending_groups(self, now: datetime | None = None, *, dry_run: bool = False) -> Iterator[PendingGroup]:
         """What would be cancelled, by target and transform, the largest first; streamed.
 
         Args:
             now: an aware datetime, until which active runs are taken to have used their capacity.
+            dry_run: whether the decision was all that there was to be: its runs are settled, and none is pending.
         """
+        decided = "r.outcome = 'would_cancel'" if dry_run else "r.state = 'pending'"
         rows = self._connection.execute(
             "SELECT t.account_id, t.region, t.profile, t.role_arn, t.external_id, r.transform_id, m.name,"  # noqa: S608  # constant
             " m.max_capacity, m.worker_type, m.number_of_workers, m.timeout_minutes, m.glue_version,"
@@ -341,7 +343,7 @@ class LedgerReader:
             f" count({USED_SECONDS}) AS used_runs, total({USED_SECONDS}) AS used_seconds"
             " FROM runs r JOIN targets t ON t.id = r.target_id"
             " LEFT JOIN transforms m ON m.target_id = r.target_id AND m.transform_id = r.transform_id"
-            " WHERE r.state = 'pending' GROUP BY r.target_id, r.transform_id"
+            f" WHERE {decided} GROUP BY r.target_id, r.transform_id"
             " ORDER BY runs DESC, r.target_id, r.transform_id",
             {"now": None if now is None else now.timestamp()},
         )

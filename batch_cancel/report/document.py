@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from batch_cancel.core.cost import Tally, at_most_dpu_hours, estimated_dpu_hours, money
 from batch_cancel.core.outcome import ACCEPTED, Outcome
+from batch_cancel.core.selection import Protection
 from batch_cancel.core.task_run import Status, Transform
 from batch_cancel.ledger.reader import CallTotals, LedgerReader, RunRow, TargetRow
 
@@ -182,6 +183,25 @@ class Document:
     def left_out(self) -> list[dict[str, Any]]:
         """Accounts that were not swept on purpose, because they are closed or suspended: account_id, code, message."""
         return list(self.facts.get("left_out") or [])
+
+    @property
+    def left_alone(self) -> list[tuple[str, int]]:
+        """Rules of selection and protection, and how many runs each left alone; the one with most comes first."""
+        return [(rule or "no rule named", count) for rule, count in self.reader.excluded_by_rule()]
+
+    @property
+    def sparing_none(self) -> str | None:
+        """Protection that spared no run of those that a dry run looked at; None where there is nothing to say of it."""
+        known = self.settings.get("protection")
+        if not isinstance(known, dict) or not self.whole.outcomes[Outcome.WOULD_CANCEL]:
+            return None
+        protection = Protection(
+            transforms=known.get("transforms") or (),
+            transform_ids=known.get("transform_ids") or (),
+            transform_names=known.get("transform_names") or (),
+            tags=known.get("tags"),
+        )
+        return protection.sparing_none([rule for rule, _ in self.reader.excluded_by_rule()])
 
     @property
     def outcomes(self) -> dict[Outcome, int]:

@@ -40,6 +40,7 @@ from batch_cancel.report.story import (
     refusal,
     runs,
     source_in_words,
+    sparing_none_in_words,
     troubles,
 )
 
@@ -50,6 +51,7 @@ MOST_ROWS = 200_000
 MOST_TARGETS = 200
 MOST_TRANSFORMS = 8
 MOST_TROUBLES = 50
+MOST_RULES = 20
 MOST_CAME_BACK = 100
 MOST_WORDS = 200_000
 """Distinct texts that rows refer to by number; further ones stand in the rows themselves."""
@@ -126,6 +128,8 @@ def write_html(document: Document, directory: Path, out: TextIO) -> None:
         source=source_in_words(document),
         tiles=list(_tiles(document)),
         outcomes=_outcome_bars(document),
+        rules=_rule_bars(document),
+        sparing_none=sparing_none_in_words(document),
         timeline=_timeline(document),
         to_stop=_to_stop(document),
         transforms=_transform_bars(document),
@@ -306,6 +310,22 @@ def _outcome_bars(document: Document) -> list[Bar]:
         )
         for outcome, count in document.outcomes.items()
     ]
+
+
+def _rule_bars(document: Document) -> dict[str, Any]:
+    rules = document.left_alone
+    bars = (
+        Bar(
+            rule,
+            "mute",
+            f"{count:,}",
+            charts.bar(count / rules[0][1], "mute"),
+            "",
+            f"#outcome={Outcome.EXCLUDED}&q={_address(rule)}",
+        )
+        for rule, count in rules
+    )
+    return _first(bars, MOST_RULES)
 
 
 def _transform_bars(document: Document) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from batch_cancel.report.story import (
     meaning,
     runs,
     source_in_words,
+    sparing_none_in_words,
     troubles,
 )
 
@@ -27,6 +28,7 @@ MOST_ROWS = 500
 """Of one folded list."""
 MOST_CAME_BACK = 100
 MOST_TROUBLES = 50
+MOST_RULES = 50
 _LONGEST_CELL = 300
 _KEPT_BYTES = 8_000
 """Of the room, for what closes a list and stands after the last one."""
@@ -60,6 +62,7 @@ class _Page:
                 self.line(f"| {words_of(outcome)} | {count:,} | {meaning(document, outcome)} |")
         self._troubles(document)
         self._steps(document, directory)
+        self._left_alone(document)
         words = list(facts_in_words(document))
         if words:
             self.line("", "### In figures", "", *(f"- {escaped(sentence)}" for sentence in words))
@@ -73,6 +76,16 @@ class _Page:
         for line in lines:
             self._room -= len(line.encode("utf-8", "backslashreplace")) + 1
             self._out.write(line + "\n")
+
+    def _left_alone(self, document: Document) -> None:
+        rules, idle = document.left_alone, sparing_none_in_words(document)
+        if rules or idle:
+            self.line("", "### Left alone", "")
+        if rules:
+            rows = [(foreign(rule), f"{count:,}") for rule, count in rules]
+            self._table(("rule", "runs"), rows, MOST_RULES, len(rows))
+        if idle:
+            self.line("", escaped(idle))
 
     def _troubles(self, document: Document) -> None:
         rows = [

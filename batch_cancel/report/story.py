@@ -317,6 +317,12 @@ def _rejected(document: Document) -> Iterator[Trouble]:
     yield Trouble("manifest", f"{counted(count, 'row')} left out", "; ".join(reasons))
 
 
+def sparing_none_in_words(document: Document) -> str | None:
+    """That some of the protection matched nothing: who misspelt a name has to see it before it is too late."""
+    idle = document.sparing_none
+    return None if idle is None else f"Protection that spares no run: {idle}."
+
+
 def came_back_title(document: Document) -> str:
     """What the runs of later sweeps are called: where none had its verdict before, none came back."""
     return "What came back" if document.active_again else "What started meanwhile"

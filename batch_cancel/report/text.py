@@ -7,17 +7,20 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from batch_cancel.core.outcome import NOT_STOPPED, words_of
-from batch_cancel.ledger.reader import LedgerReader
+from batch_cancel.core.outcome import NOT_STOPPED, Outcome, words_of
+from batch_cancel.ledger.reader import LedgerReader, PendingGroup
 from batch_cancel.report.advice import next_steps
 from batch_cancel.report.document import Document
 from batch_cancel.report.story import (
     came_back_in_words,
     came_back_title,
+    counted,
     facts_in_words,
     headline,
     how_it_came_back,
     meaning,
+    runs,
+    sparing_none_in_words,
     troubles,
 )
 
@@ -28,6 +31,8 @@ WIDTH = 80
 MOST_TROUBLES = 12
 """So many causes are written out; the reports have them all."""
 MOST_CAME_BACK = 10
+MOST_GROUPS = 10
+MOST_RULES = 10
 MOST_NAMED = 10
 _LONGEST_DETAIL = 200
 _LONGEST_ID = 72
@@ -59,6 +64,8 @@ def _lines(document: Document, directory: Path, reports: Sequence[Path], width: 
     yield from _outcomes(document, width)
     yield from _headed("What went wrong", _troubles(document), width)
     yield from _headed("Not seen stopped", _not_stopped(document), width)
+    yield from _would_cancel(document, width)
+    yield from _left_alone(document, width)
     yield from _headed(came_back_title(document), _came_back(document), width)
     yield from _headed("In figures", (_printable(words) for words in facts_in_words(document)), width)
     yield from _headed("Next", _steps(document, directory), width)
@@ -73,7 +80,6 @@ def _outcomes(document: Document, width: int) -> Iterator[str]:
     names = max(map(len, document.outcomes))
     for outcome, count in document.outcomes.items():
         start = f"  {count:>{digits},}  {words_of(outcome):<{names}}  "
-        # The indent is given apart, because a line that is wrapped has no run of spaces to keep.
         yield from _wrapped(meaning(document, outcome), width, start, " " * len(start))
 
 
@@ -86,6 +92,46 @@ def _headed(title: str, lines: Iterator[str], width: int | None) -> Iterator[str
     for line in (first, *lines):
         # A command stays on one line, to be copied.
         yield from (f"  {line}",) if width is None or line.startswith(" ") else _wrapped(line, width, "  ", "    ")
+
+
+def _would_cancel(document: Document, width: int) -> Iterator[str]:
+    """Of a dry run, the transforms of which it would cancel most."""
+    if not document.whole.outcomes[Outcome.WOULD_CANCEL]:
+        return
+    yield from ("", "What would be cancelled")
+    groups = document.reader.pending_groups(dry_run=True)
+    rows = [(group.runs, _printable(_group(group))) for group in islice(groups, MOST_GROUPS)]
+    yield from _counts(rows, width)
+    if more := [group.runs for group in groups]:
+        yield f"  and {counted(len(more), 'transform')} more with {runs(sum(more))}"
+
+
+def _group(group: PendingGroup) -> str:
+    transform = _id(group.transform.name or group.transform.transform_id)
+    start = group.oldest_started_on
+    oldest = "" if start is None else f", since {start:%Y-%m-%d %H:%M}Z"
+    return f"{transform} in {group.target.account_id or 'account not known'}/{group.target.region}{oldest}"
+
+
+def _left_alone(document: Document, width: int) -> Iterator[str]:
+    """How many runs each rule left alone: a rule that is wrong shows in its number."""
+    rules, idle = document.left_alone, sparing_none_in_words(document)
+    if rules or idle:
+        yield from ("", "Left alone")
+    yield from _counts([(count, _printable(_cut(rule))) for rule, count in rules[:MOST_RULES]], width)
+    if more := rules[MOST_RULES:]:
+        yield f"  and {runs(sum(count for _, count in more))} by {counted(len(more), 'other rule')}"
+    if idle:
+        yield from _wrapped(_printable(idle), width, "  ", "    ")
+
+
+def _counts(rows: Sequence[tuple[int, str]], width: int) -> Iterator[str]:
+    """Numbers below each other, each with what it counts."""
+    digits = max((len(f"{count:,}") for count, _ in rows), default=0)
+    for count, text in rows:
+        start = f"  {count:>{digits},}  "
+        # The indent is given apart, because a line that is wrapped has no run of spaces to keep.
+        yield from _wrapped(text, width, start, " " * len(start))
 
 
 def _troubles(document: Document) -> Iterator[str]:

@@ -18,6 +18,7 @@ from batch_cancel.cli.consent import consent, decision_text
 from batch_cancel.cli.wording import cells
 from batch_cancel.core.cost import dpu, estimated_dpu_hours
 from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.selection import Protection
 from batch_cancel.core.task_run import Status, Target, TaskRun, Transform
 from batch_cancel.ledger import LEDGER_NAME
 from batch_cancel.ledger.ledger import Ledger, NewRun
@@ -353,6 +354,13 @@ def test_it_says_what_where_since_when_what_it_used_and_what_is_spared(reader: L
         "A cancelled run cannot be continued: its work has to be started anew.\n"
         "\n"
     )
+
+
+def test_protection_that_is_misspelt_is_seen_before_the_question(reader: LedgerReader) -> None:
+    protection = Protection(transforms=("crtical-*",), transform_names=("critical-*",))
+    text = decision_text(reader, columns=80, now=NOW, protection=protection)
+    assert "\n\nProtection that spares no run: transform crtical-*, transform_name" in text
+    assert "spares" not in decision_text(reader, columns=80, now=NOW)
 
 
 def test_what_is_not_known_is_a_question_mark_and_never_guessed(tmp_path: Path) -> None:

@@ -237,6 +237,34 @@ def test_a_run_is_either_older_or_newer(run: TaskRun, transform: Transform, hour
 # -- guardrails -------------------------------------------------------------------------------------------------------
 
 
+def test_protection_that_spares_no_run_is_named_and_what_spares_some_is_not() -> None:
+    protection = Protection(
+        transforms=("crtical-*", "dedupe-*"),
+        transform_ids=("tfm-9",),
+        transform_names=("prod-*",),
+        tags={"env": ("prod", "dev"), "keep": ("yes",)},
+    )
+    rules = [
+        rule(Selection(), protection),
+        rule(Selection(), Protection(tags=protection.tags)),
+        rule(Selection(transform_ids=())),
+    ]
+    assert rules[:2] == ["protect: transform dedupe-*", "protect: tag env=dev"]
+    assert protection.sparing_none(rules) == (
+        "transform_id tfm-9, transform crtical-*, transform_name prod-* and 2 more"
+    )
+    assert Protection(transforms=("dedupe-*",)).sparing_none(rules) is None
+    assert Protection().sparing_none([]) is None
+
+
+def test_what_could_not_be_read_may_have_been_what_is_protected() -> None:
+    for protection in (Protection(transform_names=("prod-*",)), Protection(tags={"keep": ("yes",)})):
+        unknown = rule(Selection(), protection, of=BARE)
+        assert "not known" in unknown
+        assert protection.sparing_none([unknown]) is None
+        assert protection.sparing_none(["select: older_than 6h"]) is not None
+
+
 def test_max_runs() -> None:
     assert max_runs_refusal(5, 5) is None
     assert max_runs_refusal(0, 0) is None

@@ -531,7 +531,7 @@ def test_no_box_stands_empty_and_no_key_leaves_its_word(open_page: Open, width: 
     empty = page.locator(".pair > section, .charts section").evaluate_all(
         "all => all.map(it => it.getBoundingClientRect().bottom - it.lastElementChild.getBoundingClientRect().bottom)"
     )
-    assert len(empty) == 6 and max(empty) < 40
+    assert len(empty) == 7 and max(empty) < 40
     lines = page.locator(".legend > span").evaluate_all("all => all.map(it => it.getClientRects().length)")
     heights = page.locator(".legend > span").evaluate_all("all => all.map(it => it.getBoundingClientRect().height)")
     assert lines == [1, 1, 1, 1] and max(heights) < 30

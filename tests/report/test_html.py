@@ -87,6 +87,14 @@ def test_settings_are_shown_without_what_lets_one_in(tmp_path: Path) -> None:
     assert shown_settings["selection.statuses"] == "STARTING, RUNNING"
 
 
+def test_each_rule_that_left_runs_alone_leads_to_them(tmp_path: Path) -> None:
+    page = page_of(build(tmp_path / "run", every_outcome))
+    card = page.split('<h2 id="rules">Left alone</h2>')[1].split("</section>")[0]
+    assert 'href="#outcome=excluded&amp;q=protect%3A%20tag%20protected%3Dtrue"' in card
+    assert "<bdi>protect: tag protected=true</bdi>" in card
+    assert '<td class="num">1</td>' in card
+
+
 def test_what_does_not_fit_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fill(ledger: Ledger) -> None:
         await set_facts(ledger)

@@ -28,8 +28,8 @@ def test_trouble_stands_before_what_went_well(tmp_path: Path) -> None:
     text = markdown_of(build(tmp_path / "run", every_outcome))
     assert text.startswith("## ❌ batch-cancel: `nightly`\n\n**Not all is stopped: 37 of 42 runs are")
     headings = re.findall("^### .*|<summary>.*?</summary>", text, re.MULTILINE)
-    assert headings[:7] == [
-        *("### What went wrong", "### Next", "### In figures", "### What started meanwhile"),
+    assert headings[:8] == [
+        *("### What went wrong", "### Next", "### Left alone", "### In figures", "### What started meanwhile"),
         *(
             "<summary>15 runs of later sweeps</summary>",
             "<summary>Targets (2)</summary>",
@@ -37,6 +37,7 @@ def test_trouble_stands_before_what_went_well(tmp_path: Path) -> None:
         ),
     ]
     assert text.index("| failed |") < text.index("| stopped |")
+    assert "\n| rule | runs |\n|---|---|\n| `protect: tag protected=true` | 1 |\n" in text
 
 
 def test_a_figure_has_as_many_digits_wherever_it_stands(tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ def test_nothing_from_outside_becomes_markup(tmp_path: Path) -> None:
         *("details", "summary", "sub"),
     }
     for row in re.findall("<tr>(.*?)</tr>", html, re.DOTALL):
-        assert len(re.findall("<t[dh]", row)) in (3, 6, 7)  # no id made a cell of its own
+        assert len(re.findall("<t[dh]", row)) in (2, 3, 6, 7)  # no id made a cell of its own
 
 
 def test_ids_come_out_of_the_renderer_as_they_are(tmp_path: Path) -> None:

@@ -6,11 +6,22 @@ from typing import Any
 import pytest
 
 from batch_cancel.core.outcome import Outcome
-from batch_cancel.core.task_run import TaskRun
+from batch_cancel.core.selection import Protection
+from batch_cancel.core.task_run import TaskRun, Transform
 from batch_cancel.ledger.ledger import Ledger, NewRun
 from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.report.story import MEANING
-from batch_cancel.report.text import MOST_CAME_BACK, MOST_TROUBLES, NARROWEST, WIDEST, WIDTH, text_summary
+from batch_cancel.report.text import (
+    MOST_CAME_BACK,
+    MOST_GROUPS,
+    MOST_RULES,
+    MOST_TROUBLES,
+    NARROWEST,
+    WIDEST,
+    WIDTH,
+    text_summary,
+)
+from batch_cancel.settings import DiscoverySource, Settings, to_json
 from tests.report.ledgers import a_run, add_target, build, came_back, every_outcome, set_facts
 
 
@@ -274,6 +285,55 @@ def test_a_terminal_is_used_up_to_a_hundred_columns(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr("sys.stdout", io.StringIO())
         assert text_summary(reader, tmp_path) == text_summary(reader, tmp_path, width=WIDTH)
     reader.close()
+
+
+def test_a_dry_run_names_what_it_would_cancel_and_what_left_the_others_alone(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        protection = Protection(transforms=("crtical-*",), transform_names=("critical-*",))
+        settings = Settings(source=DiscoverySource(), protection=protection)
+        await set_facts(ledger, mode="dry-run", settings=to_json(settings))
+        target = await add_target(ledger)
+        ledger.add_transforms(target, [Transform("t", name="dedupe"), Transform("c", name="critical-ledger")])
+        would, spared = Outcome.WOULD_CANCEL, Outcome.EXCLUDED
+        runs = [NewRun(a_run("t", str(at), hours=at), outcome=would) for at in range(11)]
+        runs += [NewRun(a_run(f"u{at}", "1"), outcome=would) for at in range(MOST_GROUPS + 1)]
+        rule = "protect: transform_name critical-*"
+        runs += [NewRun(a_run("c", str(at)), outcome=spared, rule=rule) for at in (1, 2)]
+        runs += [NewRun(a_run("n", "1"), outcome=spared, rule="select: older_than 2h")]
+        await ledger.add_runs(target, runs)
+
+    reader = LedgerReader(build(tmp_path / "run", fill) / "ledger.db")
+    text = text_summary(reader, tmp_path, width=80)
+    reader.close()
+    would = text.split("\nWhat would be cancelled\n")[1].split("\n\n")[0].split("\n")
+    assert would[:2] == [
+        "  11  dedupe in 222222222222/us-east-1, since 2026-11-24 00:15Z",
+        "   1  u0 in 222222222222/us-east-1, since 2026-11-24 04:15Z",
+    ]
+    assert would[MOST_GROUPS:] == ["  and 2 transforms more with 2 runs"]
+    assert text.split("\nLeft alone\n")[1].split("\n\n")[0].split("\n") == [
+        "  2  protect: transform_name critical-*",
+        "  1  select: older_than 2h",
+        "  Protection that spares no run: transform crtical-*.",
+    ]
+
+
+def test_a_sweep_that_cancelled_tells_its_rules_and_leaves_idle_protection_to_dry_runs(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        settings = Settings(source=DiscoverySource(), protection=Protection(transforms=("crtical-*",)))
+        await set_facts(ledger, settings=to_json(settings))
+        target = await add_target(ledger)
+        rules = [f"select: rule {at}" for at in range(MOST_RULES + 2)]
+        runs = [NewRun(a_run("t", rule), outcome=Outcome.EXCLUDED, rule=rule) for rule in rules]
+        await ledger.add_runs(target, [*runs, NewRun(a_run("t", "s"), outcome=STOPPED)])
+
+    reader = LedgerReader(build(tmp_path / "run", fill) / "ledger.db")
+    text = text_summary(reader, tmp_path, width=80)
+    reader.close()
+    part = text.split("\nLeft alone\n")[1].split("\n\n")[0].splitlines()
+    assert (part[0], part[-1], len(part)) == ("  1  select: rule 0", "  and 2 runs by 2 other rules", MOST_RULES + 1)
+    assert "spares" not in text
+    assert "would be" not in text
 
 
 def test_what_came_back_is_named(tmp_path: Path) -> None:
