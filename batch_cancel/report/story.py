@@ -129,7 +129,7 @@ def headline(document: Document) -> Headline:
     if open_runs and open_runs == outcomes[Outcome.STOPPING] and not unread_targets(document):
         return Headline(Level.WARN, f"Accepted, not yet seen stopped: {left}")
     if open_runs:
-        return Headline(Level.BAD, f"Not all is stopped: {left} {_more(document)}".rstrip())
+        return Headline(Level.BAD, f"Not all is stopped: {left} {_more(document)}".rstrip() + _last_sweep(document))
     if unread_targets(document):
         return Headline(Level.BAD, f"Not complete: {_unread(document)}, so what still runs there is not known.")
     return _clear_headline(document, wanted)
@@ -275,7 +275,15 @@ def _clear_headline(document: Document, wanted: int) -> Headline:
         return Headline(Level.GOOD, "Nothing to do: no run that was to be cancelled was found.")
     if not document.asked:
         return Headline(Level.GOOD, "Nothing had to be stopped: no run that was named is still running.")
-    return Headline(Level.GOOD, "All stopped: nothing that was asked for is still running.")
+    told = "All stopped: nothing that was asked for is still running."
+    return Headline(Level.GOOD, told + _last_sweep(document))
+
+
+def _last_sweep(document: Document) -> str:
+    """With what ``--until-clear`` ended: that all is stopped which was found does not say that nothing more came."""
+    if not document.facts.get("clear"):
+        return ""
+    return f" The last of {counted(document.facts['sweeps'], 'sweep')} found nothing more to cancel."
 
 
 def troubles(document: Document) -> Iterator[Trouble]:

@@ -54,6 +54,23 @@ def test_runs_that_were_only_accepted_do_not_hide_a_target_that_was_not_read(tmp
     ("outcomes", "facts", "first_line"),
     [
         ([STOPPED], {}, "All stopped: nothing that was asked for is still running."),
+        (
+            [STOPPED],
+            {"sweeps": 3, "clear": True},
+            (
+                "All stopped: nothing that was asked for is still running."
+                " The last of 3 sweeps found nothing more to cancel."
+            ),
+        ),
+        (
+            [STOPPED, FAILED],
+            {"sweeps": 4, "clear": True},
+            (
+                "Not all is stopped: 1 of 2 runs is, or may be, still running."
+                " The last of 4 sweeps found nothing more to cancel."
+            ),
+        ),
+        ([STOPPED], {"sweeps": 4, "clear": False}, "All stopped: nothing that was asked for is still running."),
         ([], {}, "Nothing to do: no run that was to be cancelled was found."),
         ([Outcome.EXCLUDED], {}, "Nothing to do: no run that was to be cancelled was found."),
         ([STOPPED, FAILED], {}, "Not all is stopped: 1 of 2 runs is, or may be, still running."),
