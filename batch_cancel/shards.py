@@ -30,6 +30,7 @@ from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.ledger.reader import RejectedRow
 from batch_cancel.manifest import ManifestRow, read_manifest
 from batch_cancel.report.merge import Absent, Besides, merge
+from batch_cancel.report.story import is_of_access, is_of_role
 from batch_cancel.settings import ManifestSource, Settings, from_json, to_json
 from batch_cancel.version import __version__
 
@@ -185,7 +186,11 @@ async def _tell_regions_from_credentials(directory: Path) -> None:
         rows = ledger.reader.targets()
         answered = ledger.reader.targets_that_answered()
         codes = {row.target: row.error_code for row in rows if row.error_code}
-        why = refusals(codes, [row.target for row in rows if row.id in answered])
+        # Who was denied inside was let in: what the credentials may do is another question than whether they are taken.
+        let_in = [
+            row.target for row in rows if row.id in answered or (is_of_access(row.error_code) and not is_of_role(row))
+        ]
+        why = refusals(codes, let_in)
         for row in rows:
             if why.get(row.target) is Refusal.REGION_UNAVAILABLE:
                 ledger.explain_target_error(row.id, Refusal.REGION_UNAVAILABLE.value)

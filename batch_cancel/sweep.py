@@ -359,7 +359,9 @@ class Sweep:
                 # Several accounts may stand behind one way in (a unit's): only the same one is the same target.
                 same = failed.account_id is None and place in known
                 target_id = known[place] if same else await self._ledger.add_target(target)
-                self._ledger.set_target_error(target_id, failed.code, failed.message)
+                # Where no account is known, its place is all that tells one row of the report from another.
+                of_what = f" ({failed.place})" if failed.account_id is None else ""
+                self._ledger.set_target_error(target_id, failed.code, failed.message + of_what)
                 self._unresolved.append(failed.kind)
         await self._ledger.set_facts(
             left_out=[

@@ -853,6 +853,17 @@ def test_a_region_that_is_not_enabled_is_told_from_wrong_credentials() -> None:
     assert warned.startswith("eu-south-1 is not enabled for 1 account that was refused there")
 
 
+def test_units_that_cannot_be_looked_up_are_told_apart_in_the_report() -> None:
+    play = Play(world())
+    targets = (TargetSettings(organization_units=("ou-sim1-none0001", "ou-sim1-none0002"), role_name="R"),)
+    assert play.sweep(settings(targets=targets)).exit_code != 0
+    reader = play.reader()
+    told = [(row.target.account_id, row.error_message) for row in reader.targets()]
+    reader.close()
+    said = "You specified parent that doesn't exist."
+    assert told == [(None, f"{said} (unit ou-sim1-none0001)"), (None, f"{said} (unit ou-sim1-none0002)")]
+
+
 def test_a_large_organization_is_swept_and_what_is_denied_is_named() -> None:
     accounts = tuple(f"{number:012d}" for number in range(1, 51))
     regions = ("us-east-1", "eu-west-1", "eu-south-1", "us-west-2")

@@ -357,13 +357,13 @@ def in_parts(cloud: Cloud, event: dict[str, Any]) -> tuple[dict[str, Any], dict[
 
 
 def test_parts_of_an_organization_tell_closed_accounts_and_regions_that_are_not_enabled(cloud: Cloud) -> None:
-    accounts = ("111111111111", "222222222222", "333333333333")
+    accounts = ("111111111111", "222222222222", "333333333333", "444444444444")
     regions = ("us-east-1", "eu-south-1")
     world = World(
         WorldSettings(
             fleet=FleetSettings(accounts=accounts, regions=regions, transforms=2, runs=12),
             behaviour=QUICK,
-            access=AccessSettings(disabled_regions=("eu-south-1",)),
+            access=AccessSettings(disabled_regions=("eu-south-1",), denied_accounts=accounts[3:]),
             organization=OrganizationSettings((Unit("ou-sim1-unit0001", "unit", accounts[1:]),), (accounts[2],)),
         ),
         now=time.time,
@@ -373,10 +373,12 @@ def test_parts_of_an_organization_tell_closed_accounts_and_regions_that_are_not_
         answer, told = in_parts(cloud, {"sweep": sweep(targets=targets), "dry_run": True})
     assert (answer["exit_code"], answer["stop_cause"]) == (1, None)
     assert [account["account_id"] for account in told["left_out"]] == [accounts[2]]
-    [trouble] = [target for target in told["targets"] if target["error"]]
-    assert trouble["region"] == "eu-south-1"
+    troubles = {(it["account_id"], it["region"]): it["error"] for it in told["targets"] if it["error"]}
+    denied = troubles.pop((accounts[3], "us-east-1"))
+    assert denied["code"] == "AccessDeniedException"  # by Glue, which had taken the credentials
+    assert troubles.keys() == {(account, "eu-south-1") for account in (accounts[1], accounts[3])}
     said = "the region is not enabled for this account; in the service's words: The security token"
-    assert trouble["error"]["message"].startswith(said)
+    assert all(trouble["message"].startswith(said) for trouble in troubles.values())
 
 
 @pytest.mark.usefixtures("variables")
