@@ -18,6 +18,9 @@ CONTENT_TYPES = {
     ".db": "application/vnd.sqlite3",
 }
 
+_OF_ALL = frozenset({INTERRUPTED, NOT_ENCRYPTED, "NoSuchBucket"})
+"""Codes of failures that every other file would meet with too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
@@ -36,13 +39,15 @@ async def upload(outbox: Outbox, place: S3Place, directory: Path, reports: Seque
     """Copy a run directory.
 
     The ledger goes first and ``report.json`` last, and only after all the others: where that is, everything is. After
-    a failure that the others would meet with too (no access, no answer, no encryption) they are left where they are.
+    a failure that the others would meet with too (no access, no answer, no bucket, no encryption) they are left where
+    they are.
     """
     copied: list[Path] = []
     faults: list[str] = []
     files = [directory / LEDGER_NAME, *sorted(reports, key=lambda path: path.suffix == ".json")]
     for number, path in enumerate(files, start=1):
         if faults and path.suffix == ".json":
+            faults.append(f"{place.below(path.name)} was not made, as it says that all the others are there")
             break
         try:
             await _put(outbox, place.below(path.name), path)
@@ -50,7 +55,7 @@ async def upload(outbox: Outbox, place: S3Place, directory: Path, reports: Seque
         except RecordLost as lost:
             faults.append(f"{lost}; it is kept where it is, and {place.below(path.name)} was not made")
         except CallFailed as failure:
-            of_all = failure.kind is not ErrorKind.OTHER or failure.code in (INTERRUPTED, NOT_ENCRYPTED)
+            of_all = failure.kind is not ErrorKind.OTHER or failure.code in _OF_ALL
             left = files[number:] if of_all else []
             others = f"; not tried: {', '.join(other.name for other in left)}" if left else ""
             faults.append(

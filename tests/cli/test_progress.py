@@ -575,7 +575,7 @@ def test_a_resumed_sweep_tells_what_stood_in_its_ledger() -> None:
     ]
     lines = pipe_of(events, 6).splitlines()
     assert lines[0].endswith(
-        "Z resumed: 274 runs · 57 settled before · 80 asked before · 90 unknown, to read back first · 47 to ask"
+        "Z resumed: 274 runs · 47 to ask · 90 to read back first · 80 asked before · 57 settled before"
     )
     assert lines[-1].startswith("12:00:00Z cancel: 1 of 137 runs asked; verify: 0 of 81 runs settled")
 

@@ -97,7 +97,9 @@ def test_a_failed_upload_costs_the_exit_code_and_nothing_else(cloud: Cloud) -> N
     finished = deliver(cloud, play, wanted, 0)
     assert finished.exit_code == 1
     assert finished.place is None
-    assert "no-such-bucket" in finished.faults[0]
+    assert "NoSuchBucket" in finished.faults[0]
+    assert finished.faults[0].endswith("not tried: report.csv, report.md, report.html, report.json")
+    assert len(finished.faults) == 1  # and not one for each file
     assert json.loads((play.directory / "report.json").read_text())["exit_code"] == 1  # what the process ends with
     [notification] = cloud.notifications()
     assert notification["exit_code"] == 1
@@ -114,6 +116,25 @@ def test_a_bucket_that_does_not_encrypt_gets_no_second_file(cloud: Cloud) -> Non
     assert fault.endswith("not tried: report.csv, report.md, report.html, report.json")
     stored = cloud.client("s3").list_objects_v2(Bucket="plain")["Contents"]
     assert [each["Key"].rpartition("/")[2] for each in stored] == ["ledger.db"]
+
+
+def test_where_one_file_is_refused_the_others_go_and_report_json_is_told_to_be_missing(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_file = AwsOutbox.put_file
+
+    async def refuse_one(outbox: AwsOutbox, place: S3Place, path: Path, content_type: str) -> None:
+        if path.name == "report.csv":
+            raise CallFailed(ErrorKind.OTHER, "PutObject", "EntityTooLarge", "no")
+        await put_file(outbox, place, path, content_type)
+
+    monkeypatch.setattr(AwsOutbox, "put_file", refuse_one)
+    play = Play()
+    wanted = replace(told(cloud), report=Report(s3=PREFIX))
+    first, second = deliver(cloud, play, wanted, play.sweep(wanted).exit_code).faults
+    assert "report.csv could not be uploaded" in first
+    assert second.endswith("report.json was not made, as it says that all the others are there")
+    assert {name.rpartition("/")[2] for name in cloud.objects()} == {"ledger.db", "report.md", "report.html"}
 
 
 def test_a_failed_notification_costs_the_exit_code_in_the_copies_too(cloud: Cloud) -> None:

@@ -183,17 +183,17 @@ class Status:
         return lines
 
     def resumed(self) -> str | None:
-        """What stood in the ledger when the sweep was taken up again."""
+        """What stood in the ledger when the sweep was taken up again; first what is to be done: a line may be cut."""
         resumed = self.counters.resumed
         if resumed is None:
             return None
         says = [counted(resumed.runs, "run")]
         for number, what in (
+            (resumed.to_ask - resumed.in_doubt, "to ask"),
+            (resumed.in_doubt, "to read back first"),
+            (resumed.to_read, "asked before"),
             (resumed.settled, "settled before"),
             (resumed.excluded, "left alone"),
-            (resumed.to_read, "asked before"),
-            (resumed.in_doubt, "unknown, to read back first"),
-            (resumed.to_ask - resumed.in_doubt, "to ask"),
         ):
             if number:
                 says.append(f"{number:,} {what}")
