@@ -4,7 +4,7 @@ import itertools
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from batch_cancel.core.errors import GuardrailRefused, InputError, Problem
 from batch_cancel.glue.outbox import SCHEME
 from batch_cancel.manifest import ManifestRow, name_of, read_manifest
 from batch_cancel.manifest.read import comes_from_a_pipe
-from batch_cancel.settings import DiscoverySource, ManifestFormat
+from batch_cancel.settings import DiscoverySource, ManifestFormat, TargetSettings
 
 MOST_SHOWN = 1000
 """Faults of one file that are written out; the rest are counted."""
@@ -130,14 +130,30 @@ def _examine_sweep_file(file: str) -> Finding:
     except InputError as error:
         return _refused(finding, error)
     source = settings.source
-    targets = len(settings.targets)
-    finding.says = ", ".join(
-        [
-            f"{targets} target{'' if targets == 1 else 's'}",
-            "discovery" if isinstance(source, DiscoverySource) else f"manifest {source.path}",
-        ]
-    )
+    found_by = "discovery" if isinstance(source, DiscoverySource) else f"manifest {source.path}"
+    finding.says = ", ".join([*_places(settings.targets), found_by])
     return finding
+
+
+def _places(targets: Sequence[TargetSettings]) -> Iterator[str]:
+    """How many of everything that targets name: what a target is in a report, only a sweep finds out."""
+    if not targets:
+        yield "no target"
+    elif targets == (TargetSettings(),):
+        yield "the caller's account and region"
+    for noun, names in (
+        ("profile", {each.profile for each in targets}),
+        ("role", {each.role_arn for each in targets}),
+        ("account", {account for each in targets for account in each.accounts or ()}),
+        ("organizational unit", {unit for each in targets for unit in each.organization_units or ()}),
+    ):
+        if named := len(names - {None}):
+            yield counted(named, noun)
+    regions = [each.regions for each in targets]
+    if "all" in regions:
+        yield "all regions"
+    elif named := len({region for names in regions for region in names or ()}):
+        yield counted(named, "region")
 
 
 def _examine_scenario(file: str) -> Finding:

@@ -33,7 +33,10 @@ def check(*arguments: str | Path, stdin: str = "") -> Result:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_the_configurations_to_copy_are_sound(path: Path) -> None:
     result = check(path)
-    kind, says = ("scenario", "drill, 120 runs") if path.stem == "drill" else ("sweep file", "1 target, discovery")
+    kind, says = {
+        "drill": ("scenario", "drill, 120 runs"),
+        "organization-nightly": ("sweep file", "2 organizational units, 2 regions, discovery"),
+    }.get(path.stem, ("sweep file", "the caller's account and region, discovery"))
     assert result.output == f"{path}: {kind} is fine: {says}\n"
     assert result.exit_code == 0
 
@@ -194,9 +197,36 @@ def test_what_is_fine_is_counted(tmp_path: Path) -> None:
     result = check(runs, sweep)
     assert result.output.splitlines() == [
         f"{runs}: manifest is fine: 2 rows, 1 account, 1 region",
-        f"{sweep}: sweep file is fine: 0 targets, manifest {tmp_path / 'r.csv'}",
+        f"{sweep}: sweep file is fine: no target, manifest {tmp_path / 'r.csv'}",
     ]
     assert result.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("targets", "says"),
+    [
+        ("[{regions: all}]", "all regions"),
+        ("[{profile: a, regions: [us-east-1]}, {profile: a}]", "1 profile, 1 region"),
+        (
+            (
+                "[{accounts: ['111111111111', '222222222222'], role_name: R, regions: [us-east-1, eu-west-1]},"
+                " {role_arn: 'arn:aws:iam::333333333333:role/R', regions: [eu-west-1]}]"
+            ),
+            "1 role, 2 accounts, 2 regions",
+        ),
+    ],
+)
+def test_where_a_sweep_file_goes_is_counted_as_people_count(tmp_path: Path, targets: str, says: str) -> None:
+    sweep = tmp_path / "s.yaml"
+    sweep.write_text(f"source: discovery\ntargets: {targets}\n")
+    assert check(sweep).output == f"{sweep}: sweep file is fine: {says}, discovery\n"
+
+
+def test_a_name_without_an_ending_that_nothing_has_is_no_matter_of_its_ending(tmp_path: Path) -> None:
+    missing = tmp_path / "runs"
+    assert check(missing).output == f"{missing}: there is no such file\n"
+    missing.write_text("x")
+    assert "the file has no ending" in check(missing).output
 
 
 def test_standard_input_and_a_given_format(tmp_path: Path) -> None:
