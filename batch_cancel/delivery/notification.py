@@ -10,7 +10,7 @@ from typing import Any
 from batch_cancel.delivery.change import Mark
 from batch_cancel.report.advice import next_steps
 from batch_cancel.report.document import Document
-from batch_cancel.report.story import MEANING, came_back_in_words, headline, troubles
+from batch_cancel.report.story import MEANING, came_back_in_words, came_back_title, headline, troubles
 
 SCHEMA = "batch-cancel/notification/1"
 SUBJECT_CHARACTERS = 99
@@ -114,7 +114,7 @@ def _text(
             lines.append(f"  and {len(told) - MOST_TROUBLES:,} more; the reports have them all")
     lines += [f"  {fault}" for fault in faults]
     if back := came_back_in_words(document):
-        lines += ["", "What came back", f"  {back}"]
+        lines += ["", came_back_title(document), f"  {back}"]
     if before is not None:
         counts = ", ".join(f"{count:,} {outcome}" for outcome, count in before.outcomes.items()) or "no runs"
         lines += ["", f"The sweep before ({before.sweep_id}): {counts}."]

@@ -75,6 +75,8 @@ NOT_TRUSTED = frozenset({"SSLError"})
 _LINES_TOLD = 3
 """So many rows of a manifest that were left out are told with their reason."""
 _LONGEST_REASON = 60
+_PLACES_TOLD = 3
+"""Of targets with the same trouble; the report's table of targets has them all."""
 
 
 class Level(StrEnum):
@@ -290,13 +292,18 @@ def troubles(document: Document) -> Iterator[Trouble]:
     """What went wrong: rows that were never asked for, targets that were not read, then runs by cause."""
     yield from _rejected(document)
     untouched = refusal(document) is not None and not document.asked
+    places: dict[tuple[str, str | None], list[str]] = {}
     for row in document.targets.values():
         if row.complete or (untouched and row.error_code is None):
             continue  # a refusal before they were read is no trouble of theirs
         what = "in trouble" if row.listed else "not read to the end"
         if row.error_code is None and (why := _CAUSES.get(str(document.facts.get("stop_cause")))):
             what += f": {why}"
-        yield Trouble(place(document, row.id), what, _words(row.error_code, row.error_message))
+        places.setdefault((what, _words(row.error_code, row.error_message)), []).append(place(document, row.id))
+    # A region that no account has enabled would else be told so often that nothing was seen of what comes after it.
+    for (what, why), there in places.items():
+        more = f" and {len(there) - _PLACES_TOLD:,} more" if len(there) > _PLACES_TOLD else ""
+        yield Trouble(f"{', '.join(there[:_PLACES_TOLD])}{more}", what, why)
     for cause in document.causes:
         if untouched and cause.outcome is Outcome.NOT_ATTEMPTED:
             continue  # that is what was wanted of a refusal

@@ -397,6 +397,18 @@ def entered(account: str, region: str = "us-east-1") -> Target:
     return Target(region, account, Access(role_arn=f"arn:aws:iam::{account}:role/team/BatchCancel"))
 
 
+def test_targets_with_the_same_trouble_are_told_together(tmp_path: Path) -> None:
+    why = ("UnrecognizedClientException", f"{REGION_NOT_ENABLED}; in the service's words: no.")
+    closed = [(entered(f"{number}" * 12, "eu-south-1"), *why) for number in range(2, 7)]
+    denied = [(entered("7" * 12, region), "AccessDenied", "AssumeRole: no") for region in ("us-east-1", "eu-south-1")]
+    _, wrong, _ = of_targets(tmp_path, *closed, *denied, command="batch-cancel run --discover --yes")
+    first = "222222222222/eu-south-1, 333333333333/eu-south-1, 444444444444/eu-south-1 and 2 more"
+    assert wrong == [
+        f"{first} not read to the end {why[0]}: {why[1]}",
+        "777777777777/us-east-1, 777777777777/eu-south-1 not read to the end AccessDenied: AssumeRole: no",
+    ]
+
+
 def test_a_region_that_is_not_enabled_needs_no_fresh_credentials(tmp_path: Path) -> None:
     command = "batch-cancel run --discover --region eu-south-1 --yes --out x"
     target = Target("eu-south-1", "222222222222")
@@ -442,7 +454,7 @@ def test_what_a_stop_left_unread_is_no_trouble_to_be_mended(tmp_path: Path) -> N
         "Stopped early: it was interrupted. No run that was found is still running."
         " There may be more: 2 of 2 targets were not read to the end."
     )
-    assert wrong[0] == "222222222222/us-east-1 not read to the end: it was interrupted"
+    assert wrong == ["222222222222/us-east-1, 222222222222/eu-west-1 not read to the end: it was interrupted"]
     assert [step.command for step in steps] == ["batch-cancel resume runs/x"]
 
 

@@ -387,7 +387,7 @@ def test_a_flood_of_troubles_is_counted(tmp_path: Path) -> None:
         await set_facts(ledger)
         for at in range(MOST_TROUBLES + 5):
             target = await add_target(ledger, f"region-{at}", complete=False)
-            ledger.set_target_error(target, "AccessDeniedException", "x" * 5000 + "\x1b[2J")
+            ledger.set_target_error(target, "AccessDeniedException", f"{at}" + "x" * 5000 + "\x1b[2J")
             await ledger.add_runs(target, [NewRun(TaskRun("t", str(at)))])
 
     reader = LedgerReader(build(tmp_path / "run", fill) / "ledger.db")
