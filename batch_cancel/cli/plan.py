@@ -93,11 +93,11 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
     if output.quiet:
         sys.exit(code)
     incomplete = "; some listing failed: it does not name everything" if code else ""
-    then = (
-        "it can be reviewed, and not applied: its sweep file says dry_run: true"
-        if only_for_review
-        else f"review it, then: batch-cancel apply {shlex.quote(str(path))}"
-    )
+    then = f"review it, then: batch-cancel apply {shlex.quote(str(path))}"
+    if only_for_review:
+        then = "it can be reviewed, and not applied: its sweep file says dry_run: true"
+    elif not count:
+        then = "there is nothing to apply"
     names = f"{path} names {count:,} run{'' if count == 1 else 's'} to cancel"
     tell(output, f"{names}{incomplete}{replaced}; {then}", Level.WARNING if incomplete else Level.INFO)
     sys.exit(code)

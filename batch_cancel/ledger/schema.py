@@ -198,8 +198,12 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 
 
 def no_ledger(path: Path) -> LedgerError:
-    """A ledger that is not there: a file of a run directory, or a sweep's bare id, leads to its place."""
+    """A ledger that is not there: a file of its directory, a sweep's bare id, or the directory of all lead to one."""
     directory = path.parent
+    inside = list(directory.glob(f"*/{path.name}"))
+    if inside:
+        latest = max(inside, key=lambda each: each.stat().st_mtime).parent
+        return LedgerError(f"{directory} holds run directories; the latest of {len(inside):,} is {latest}")
     near = [directory.parent / path.name]
     if directory.name:
         near += directory.parent.glob(f"*/{glob.escape(directory.name)}/{path.name}")

@@ -569,6 +569,8 @@ def test_quiet_is_quiet_and_json_lines_are_json(endpoint: Endpoint) -> None:
     plan = ("plan", "--discover", "--log-format", "json", "--plan-out", "my plan.json", "--out", "planned")
     last = json.loads(endpoint.run(*plan).stderr.splitlines()[-1])
     assert last["level"] == "info" and "review it, then: batch-cancel apply 'my plan.json'" in last["fields"]["message"]
+    nothing = ("plan", "--discover", "--older-than", "3650d", "--plan-out", "none.json", "--out", "nothing")
+    assert endpoint.run(*nothing).stderr.endswith("none.json names 0 runs to cancel; there is nothing to apply\n")
 
 
 @pytest.mark.parametrize(

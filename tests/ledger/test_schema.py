@@ -1,5 +1,6 @@
 """A ledger's file: made private and whole, and refused with a clear word where it is not one."""
 
+import os
 import sqlite3
 import stat
 from contextlib import closing
@@ -120,6 +121,19 @@ def test_what_stands_in_a_run_directory_and_a_bare_id_lead_to_it(
         with pytest.raises(LedgerError) as caught:
             schema.check(given / "ledger.db")
         assert str(caught.value) == f"{given} holds no ledger (ledger.db); {hint}"
+
+
+def test_the_directory_of_all_runs_leads_to_the_latest(path: Path, tmp_path: Path) -> None:
+    for number, name in enumerate(("b-later", "a-latest", "c-first")):
+        there = tmp_path / "runs" / name / "ledger.db"
+        there.parent.mkdir(parents=True)
+        there.write_bytes(path.read_bytes())
+        moment = 1_800_000_000 - 60 * (1, 0, 2)[number]
+        os.utime(there, (moment, moment))
+    with pytest.raises(LedgerError) as caught:
+        schema.check(tmp_path / "runs" / "ledger.db")
+    runs = tmp_path / "runs"
+    assert str(caught.value) == f"{runs} holds run directories; the latest of 3 is {runs / 'a-latest'}"
 
 
 def test_a_run_is_settled_if_and_only_if_it_has_an_outcome(path: Path) -> None:
