@@ -45,6 +45,8 @@ W = TypeVar("W", bound=StrEnum)
 _OF_CANCELLING = ("--yes", "--until-clear")
 """Flags that say nothing to a dry run, or do not go with one."""
 MOST_RUNS = 1_000_000
+MOST_REGIONS = 4
+"""So many are named one by one in the command that it suggests; of more, it suggests all that there are."""
 FIRST_REGIONS = ("us-east-1", "eu-west-1", "us-west-2", "eu-central-1", "ap-southeast-2", "ap-northeast-1")
 
 _EXAMPLES = """\b
@@ -157,6 +159,8 @@ def simulate(port: int, latency: str | None, scenario: str | None, **flags: Any)
 
     play = find_scenario(scenario) if scenario is not None else Scenario(story="", goal="", world=WorldSettings())
     settings = settings_of(play.world, flags)
+    if scenario is None:
+        play = replace(play, command=_sweep_of_all(settings))
     span = play.latency_seconds if latency is None else parse_latency(latency)
     world = World(settings, now=time.time)
     asyncio.run(_serve(world, play, port, between(*span) if span[1] else no_latency))
@@ -198,6 +202,23 @@ def _greeting(world: "World", url: str, play: "Scenario") -> str:
         f"  {shlex.join(shlex.split(play.command))}\n"
         f"  curl {url}/_simulator/truth\n"
     )
+
+
+def _sweep_of_all(settings: WorldSettings) -> str:
+    """The command that looks at every account and region of a world."""
+    from batch_cancel.simulator.organization import ROOT_ID  # noqa: PLC0415  # as above
+
+    words = ["batch-cancel", "run", "--discover"]
+    if len(settings.fleet.accounts) > 1:
+        words += ["--organization-unit", ROOT_ID, "--role-name", "BatchCancel"]
+        if settings.access.external_id is not None:
+            words += ["--external-id", settings.access.external_id]
+    regions = settings.fleet.regions
+    if len(regions) > MOST_REGIONS:
+        words += ["--region", "all"]
+    elif len(regions) > 1:
+        words += [word for region in regions for word in ("--region", region)]
+    return shlex.join([*words, "--yes"])
 
 
 def _looking_first(command: str) -> str:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -20,6 +21,7 @@ from batch_cancel.cli.simulate import parse_accounts, parse_fault, parse_latency
 from batch_cancel.core.errors import UsageError
 from batch_cancel.simulator.scenarios import find_scenario, scenario_names
 from batch_cancel.simulator.settings import (
+    AccessSettings,
     CancelEnded,
     Fault,
     FaultKind,
@@ -30,6 +32,7 @@ from batch_cancel.simulator.settings import (
     WorldSettings,
 )
 from batch_cancel.simulator.world import World
+from tests.endpoints import served
 
 
 def settings(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> WorldSettings:
@@ -182,6 +185,25 @@ def test_what_it_suggests_to_look_at_first_is_what_the_scenario_is_about(name: s
     assert set(suggested[-1]) - set(suggested[0]) <= {"--yes", "--until-clear"}
     assert not [line for line in printed.splitlines() if len(line) > 80 and not line.startswith("  batch-cancel ")]
     assert run.make_context("run", suggested[0][2:]).params["dry_run"]
+
+
+@pytest.mark.parametrize(
+    ("accounts", "regions", "external_id"),
+    [("1", "1", None), ("1", "2", None), ("3", "2", "x-7"), ("2", "9", None)],
+)
+def test_what_it_suggests_looks_at_all_of_the_fleet(
+    accounts: str, regions: str, external_id: str | None, tmp_path: Path
+) -> None:
+    settings = WorldSettings(
+        fleet=FleetSettings(accounts=parse_accounts(accounts), regions=parse_regions(regions), transforms=2, runs=90),
+        access=AccessSettings(external_id=external_id),
+    )
+    words = shlex.split(module._sweep_of_all(settings))
+    with served(settings, tmp_path) as endpoint:
+        active = len(endpoint.active())
+        looked = endpoint.command(*words[1:-1], "--dry-run", "--output", "json")
+    assert words[-1] == "--yes"
+    assert (looked.returncode, json.loads(looked.stdout)["totals"]["outcomes"]) == (0, {"would_cancel": active})
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
