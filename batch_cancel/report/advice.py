@@ -72,7 +72,9 @@ def next_steps(document: Document, directory: Path) -> Iterator[Step]:
     if unfinished and not outcomes.total() and not facts.get("merged"):
         yield Step("It ended before it had found its runs: start anew.", _again(document))
     elif left and not facts.get("merged"):
-        yield Step("Go on with what is left:", f"batch-cancel resume {there}")
+        out_of_time = facts.get("stop_cause") == "deadline"  # which holds for whoever goes on, from then on
+        for_how_long = ", for as long again unless --deadline says otherwise" if out_of_time else ""
+        yield Step(f"Go on with what is left{for_how_long}:", f"batch-cancel resume {there}")
     elif left or (outcomes[Outcome.STOPPING] and facts.get("calls_are_sums")):  # of reports, which cannot be resumed
         report = shlex.quote(str(directory / "report.json"))
         yield Step("Ask again, and wait for the end:", f"batch-cancel run --manifest {report}")

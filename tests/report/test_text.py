@@ -241,6 +241,12 @@ def test_the_next_command_is_there_to_copy(
     assert any(line.startswith("    " + command) for line in lines)
 
 
+def test_a_deadline_that_came_holds_for_the_next_process_too_and_that_is_told(tmp_path: Path) -> None:
+    told = "Go on with what is left, for as long again unless --deadline says otherwise:"
+    assert told in " ".join(summary_of(tmp_path / "late", Outcome.NOT_ATTEMPTED, stop_cause="deadline").split())
+    assert told not in " ".join(summary_of(tmp_path / "cut", Outcome.NOT_ATTEMPTED, stop_cause="interrupted").split())
+
+
 @pytest.mark.parametrize(
     ("outcome", "facts", "hint"),
     [
