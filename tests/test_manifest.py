@@ -389,10 +389,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
     assert "there is no such file" in said(tmp_path / "none.csv")
     assert "is a directory" in said(tmp_path, CSV)
-    for name in ("a.txt", "a"):
-        assert "there is no such file" in said(tmp_path / name)
-        (tmp_path / name).touch()
     assert "'.txt' is not known" in said(tmp_path / "a.txt")
+    assert "there is no such file" in said(tmp_path / "a")
+    (tmp_path / "a").touch()
     assert "--manifest-format" in said(tmp_path / "a")
     assert "not a directory" in said(tmp_path / "f.csv" / "x.csv").lower() or "no such file" in said(
         tmp_path / "f" / "x.csv"

@@ -203,7 +203,9 @@ def no_ledger(path: Path) -> LedgerError:
     inside = list(directory.glob(f"*/{path.name}"))
     if inside:
         latest = max(inside, key=lambda each: each.stat().st_mtime).parent
-        return LedgerError(f"{directory} holds run directories; the latest of {len(inside):,} is {latest}")
+        return LedgerError(
+            f"{directory} holds no ledger ({path.name}), but run directories; the latest of {len(inside):,} is {latest}"
+        )
     near = [directory.parent / path.name]
     if directory.name:
         near += directory.parent.glob(f"*/{glob.escape(directory.name)}/{path.name}")

@@ -47,7 +47,7 @@ def format_by_ending(path: str) -> ManifestFormat:
         return found
     if Path(path).is_dir():
         raise _refused(path, os_fault(IsADirectoryError()))
-    if not Path(path).exists():
+    if not ending and not Path(path).exists():
         raise _refused(path, os_fault(FileNotFoundError()))
     what = f"the file ending {quoted(ending)} is not known" if ending else "the file has no ending"
     known = ", ".join(ENDINGS)

@@ -257,7 +257,6 @@ def test_bad_input_ends_with_two_and_a_sentence_and_calls_nothing(
     monkeypatch.setattr("sys.argv", ["batch-cancel", *arguments])
     (endpoint.folder / "bad.csv").write_text("transform_id,task_run_id\n,tr-1\n", encoding="utf-8")
     (endpoint.folder / "empty.csv").write_text("", encoding="utf-8")
-    (endpoint.folder / "runs.docx").write_text("", encoding="utf-8")
     (endpoint.folder / "good.yaml").write_text("version: 1\nsource: discovery\n", encoding="utf-8")
     (endpoint.folder / "bad.yaml").write_text("version: 1\nslect: {older_than: 6h}\n", encoding="utf-8")
     with pytest.raises(SystemExit) as ended:

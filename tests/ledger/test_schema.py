@@ -133,7 +133,10 @@ def test_the_directory_of_all_runs_leads_to_the_latest(path: Path, tmp_path: Pat
     with pytest.raises(LedgerError) as caught:
         schema.check(tmp_path / "runs" / "ledger.db")
     runs = tmp_path / "runs"
-    assert str(caught.value) == f"{runs} holds run directories; the latest of 3 is {runs / 'a-latest'}"
+    assert (
+        str(caught.value)
+        == f"{runs} holds no ledger (ledger.db), but run directories; the latest of 3 is {runs / 'a-latest'}"
+    )
 
 
 def test_a_run_is_settled_if_and_only_if_it_has_an_outcome(path: Path) -> None:
