@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
@@ -26,6 +26,7 @@ from tests.endpoints import Endpoint, served
 PICTURES = Path(__file__).parent.parent / ".github" / "pictures"
 SCENARIO = "demo"
 COLUMNS, ROWS = 100, 24
+RUN_DIRECTORY = Path("batch-cancel-runs", "first-look")
 LOOK_AT_SECONDS = 6.0
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
@@ -38,11 +39,12 @@ def main() -> None:
     scenario = find_scenario(SCENARIO)
     with tempfile.TemporaryDirectory() as folder, served(scenario.world, Path(folder)) as endpoint:
         arguments = shlex.split(scenario.command)[1:]
-        lines = _live_view(endpoint, arguments)
+        with chdir(folder):  # a reader's run directory is named as it is there, and not by a place of this machine
+            lines = _live_view(endpoint, arguments)
         with _browser() as browser:
             _photograph_terminal(browser, f"$ {scenario.command}", lines, PICTURES / "live-view.png")
             page = browser.new_page(viewport={"width": 1200, "height": 1000})
-            page.goto((Path(folder) / "out" / "report.html").as_uri())
+            page.goto((Path(folder) / RUN_DIRECTORY / "report.html").as_uri())
             page.screenshot(path=str(PICTURES / "report.png"))
     sys.stdout.write(f"{PICTURES}: {', '.join(sorted(path.name for path in PICTURES.iterdir()))}\n")
 
@@ -55,7 +57,7 @@ def _live_view(endpoint: Endpoint, arguments: list[str]) -> list[str]:
             "batch_cancel",
             *arguments,
             "--out",
-            str(endpoint.folder / "out"),
+            str(RUN_DIRECTORY),
             env=endpoint.environment,
         )
         until = time.monotonic() + LOOK_AT_SECONDS
