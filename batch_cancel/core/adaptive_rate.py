@@ -8,6 +8,7 @@ import math
 from collections import deque
 from enum import Enum
 
+from batch_cancel.core.chance import Chance, Volley
 from batch_cancel.core.rate import Feedback, Schedule
 
 LEAST_RPS = 0.2
@@ -49,128 +50,6 @@ class _SentRates:
                 return rps, low
         _, rps, low = self._changes[0]
         return rps, low
-
-
-class _Chance:
-    """The share of requests that are throttled however slowly they come, told apart by probing.
-
-    The rate swings a little above and below the limit. What the limit throttles, it throttles in the upper half; chance
-    throttles in both.
-    """
-
-    UNTHROTTLED = 200
-    """The belief to begin with: as if so many requests had been seen without a throttle."""
-    MEMORY = 600
-    """Requests of one half that are remembered, and at high rates those of MEMORY_SECONDS."""
-    MEMORY_SECONDS = 3.0
-    SUSPICIOUS = 0.006
-    """From this share on it is worth the time to find out whose throttles they are."""
-
-    def __init__(self) -> None:
-        self.low = 0.0
-        """The share in the lower half as it was seen."""
-        self.share = 0.0
-        """What of the throttles is owed to chance: less than the lower half saw where the upper half saw more."""
-        self._high = 0.0
-        self._low_seen = self._high_seen = 0.0
-
-    def saw(self, *, throttled: bool, low: bool, rps: float) -> None:
-        """Take in one answer to a request of the lower or the upper half."""
-        most = max(self.MEMORY, self.MEMORY_SECONDS * rps)
-        if low:
-            self._low_seen = min(self._low_seen + 1.0, most)
-            self.low += (throttled - self.low) / (self._low_seen + self.UNTHROTTLED)
-        else:
-            self._high_seen = min(self._high_seen + 1.0, most)
-            self._high += (throttled - self._high) / (self._high_seen + self.UNTHROTTLED)
-        self.share = max(0.0, self.low - 0.7 * (self._high - self.low))
-
-
-class _StandBack:
-    """Whether what looks like chance is chance, or the doing of others on the same key: theirs come in both halves too.
-
-    To find out, the rate stands back for a hundred answers or so. Together with the others it is below the limit then,
-    however they share it, and what is still throttled is chance. Who took the others for chance would aim at more
-    throttles, they at more again, and whoever has least would stay there.
-    """
-
-    PART = 0.75
-    """Of the rate: far enough below what others grow by meanwhile."""
-    ANSWERS, ANSWERS_SECONDS = 100, 4.0
-    """That it takes to believe that there is no chance; at high rates what comes in so many seconds at the full rate,
-    since there the answers cost little time."""
-    THROTTLED, IN_ANSWERS = 2, 25
-    """So many, when so much was seen, are chance."""
-    AT_ONCE, OF_ANSWERS = 3, 15
-    """So many of the first ones are no chance: the limit has fallen, and was met even so."""
-    LEAST_RPS = 9.0
-    """Below it a hundred answers take too long; what slow callers aim at is large beside chance."""
-    FIRST_AFTER_SECONDS = 15.0
-    """After a start, whose own throttles look like chance; and short jobs are over by then."""
-    WAIT_SECONDS = 40.0
-    """From one to the next, and each time three times as long: it costs a second or two of the limit."""
-    FALLEN, AGAIN_SECONDS = 0.8, 16.0
-    """Sooner where the rate has come down to this part: chance that was denied brings it down for good."""
-    KEPT = 0.5
-    """What one saw counts half when the next is over."""
-    MARGIN = 2.0
-    """A share that was seen in so few answers may be larger by as much."""
-    NEVER_NONE = 0.15
-    """Throttles that are added to those seen: a hundred answers without one are no proof."""
-    UNTESTED, UNTESTED_FROM_RPS = 0.05, 15.0
-    """Before the first test faster callers take all for chance, and slower ones nothing: they are the ones that others
-    leave little to, and among whom each would drive up the others."""
-
-    def __init__(self) -> None:
-        self.under_way = False
-        self._began_at = 0.0
-        self._seen = self._hits = 0
-        self._all_seen = self._all_hits = 0.0
-        self._next_at = 0.0
-        self._wait_seconds = self.WAIT_SECONDS
-        self._again_at = self._tested_rps = 0.0
-        self._share: float | None = None
-
-    def started(self, now: float) -> None:
-        """A start has just ended."""
-        self._next_at = max(self._next_at, now + self.FIRST_AFTER_SECONDS)
-
-    def begin(self, now: float, rps: float) -> bool:
-        """Stand back from now on, from this rate, if it is time to; whether it is."""
-        again = now > self._again_at and rps < self.FALLEN * self._tested_rps
-        if rps <= self.LEAST_RPS or (now < self._next_at and not again):
-            return False
-        self.under_way = True
-        self._began_at = now
-        self._seen = self._hits = 0
-        return True
-
-    def saw(self, *, throttled: bool, sent_at: float, now: float, full_rps: float) -> None:
-        """Take in one answer, where ``full_rps`` is the rate to come back to."""
-        if sent_at < self._began_at:
-            return
-        self._seen += 1
-        self._hits += throttled
-        fallen = self._hits >= self.AT_ONCE and self._seen < self.OF_ANSWERS
-        chance = self._hits >= self.THROTTLED and self._seen >= self.IN_ANSWERS
-        if not fallen and not chance and self._seen < max(self.ANSWERS, self.ANSWERS_SECONDS * full_rps):
-            return
-        self.under_way = False
-        self._next_at, self._again_at = now + self._wait_seconds, now + self.AGAIN_SECONDS
-        self._wait_seconds *= 3.0
-        self._tested_rps = full_rps
-        if fallen:
-            self._share = 0.0
-            return
-        self._all_seen = self.KEPT * self._all_seen + self._seen
-        self._all_hits = self.KEPT * self._all_hits + self._hits
-        self._share = self.MARGIN * (self._all_hits + self.NEVER_NONE) / self._all_seen
-
-    def most_chance(self, now: float, rps: float) -> float:
-        """The largest share that may be taken for chance, as far as is known."""
-        if self._share is not None:
-            return self._share
-        return self.UNTESTED if rps > self.UNTESTED_FROM_RPS or now < self._next_at else 0.0
 
 
 class _Search:
@@ -308,8 +187,8 @@ class AdaptiveRate:
     was more, or less, throttled than that moves the belief in L, by so much that throttles balance at a small share of
     all. The expectation is that of the rate at which the request *left*, so that what is still in flight after a cut
     does not cut again. (2) A faster caller aims at a smaller share: hence several on one key drift towards equal parts.
-    (3) Throttles that come however slow one goes are found by probing (:class:`_Chance`), told from those that others
-    bring about (:class:`_StandBack`), and do not count.
+    (3) Throttles that come however slow one goes are found by probing (:class:`Chance`), told from those that others
+    bring about by a few requests at once (:class:`Volley`), and do not count.
 
     The start doubles every few round trips and so overshoots by a fixed small part of the bucket, whatever its size.
     After an outage there is another start (:class:`_WayBack`), and where the limit looks far too low a try for more
@@ -335,10 +214,10 @@ class AdaptiveRate:
     """A limit below this part of the start's rate: what was accepted came out of the bucket, and bounds the limit."""
     SWING = 0.015
     """How far a probe goes above and below, beside the share that is aimed at."""
-    OWN_SHARE = 0.0145
+    OWN_SHARE = 0.0135
     """The share of throttles that 5/s and less aim at where none come by chance; faster callers aim lower."""
-    MOST_AIM = 0.0225
-    """Nor is a larger share aimed at because of chance: two clients that both did would drive each other up."""
+    MOST_AIM = 0.03
+    """Nor is a larger share aimed at because of chance: if it was none after all, that drives others up as well."""
     MOST_CHANCE_SLOW = 0.1
     SLOW = 0.3
     """Unless going at this part of the best rate there was did not help either: then it is not ours to mend."""
@@ -371,8 +250,8 @@ class AdaptiveRate:
         self._phase = _Phase.RAMP
         self._schedule = Schedule()
         self._sent = _SentRates(self.rps)
-        self._chance = _Chance()
-        self._stand_back = _StandBack()
+        self._chance = Chance()
+        self._volley = Volley()
         self._round_trip: float | None = None
         self._answers = 0
         # The share of requests that left later than the schedule had them: whoever sends less than he may learns
@@ -420,6 +299,8 @@ class AdaptiveRate:
             self._apply(now)
         slack = min(0.05, 8.0 / self.rps)
         self._idle += 0.12 * (self._schedule.late(now, slack) - self._idle)
+        if self._volley.next_follows(now):
+            return self._schedule.reserve(now, math.inf, 0.0)
         return self._schedule.reserve(now, self.rps, slack)
 
     def answered(self, *, sent_at: float, now: float, feedback: Feedback) -> None:
@@ -457,15 +338,12 @@ class AdaptiveRate:
             self._highest_rps = max(self._highest_rps, self._best_rps)
             self._slow = self._limit_rps < self.SLOW * self._best_rps
             if self._slow:
-                self._aim = self._own_share() + min(self._chance.share, self.MOST_CHANCE_SLOW)
+                self._aim = self._own_share() + min(self._chance.suspected, self.MOST_CHANCE_SLOW)
             else:
-                self._aim = min(self._own_share() + min(self._chance.share, self._most_chance(now)), self.MOST_AIM)
+                self._aim = min(self._own_share() + self._chance_share(), self.MOST_AIM)
             # Where chance throttles too, only a wider swing tells it from the limit in time.
-            swing = self.SWING + self._aim + self._chance.share
-            if self._stand_back.under_way:
-                rps = _StandBack.PART * min(rps, self._proven_rps)
-            else:
-                rps *= 1.0 - swing if self._low else 1.0 + swing
+            swing = self.SWING + self._aim + self._chance.suspected
+            rps *= 1.0 - swing if self._low else 1.0 + swing
         self.rps = min(max(rps, LEAST_RPS), self._most_rps)
         self._sent.changed(now, self.rps, low=self._low)
 
@@ -576,19 +454,18 @@ class AdaptiveRate:
         self._surprise, self._unsure = surprise, unsure
         self._missing = 0.0
         self._stepped_at = self._throttled_at = now
-        self._stand_back.started(now)
+        self._volley.started(now, max(self._limit_rps, LEAST_RPS))
 
     def _track(self, sent_at: float, now: float, *, throttled: bool) -> None:
-        if self._stand_back.under_way:
-            self._stand_back.saw(throttled=throttled, sent_at=sent_at, now=now, full_rps=self._limit_rps)
-            return
-        if throttled and self._in_doubt() and self._stand_back.begin(now, self._limit_rps):
+        if self._volley.saw(throttled=throttled, sent_at=sent_at, now=now, rps=self._limit_rps):
             return
         sent_rps, low = self._sent.at(sent_at)
         aim = self._aim
         expected = max(aim, 1.0 - 1.06 * self._limit_rps / sent_rps, self._unsure)
         self._unsure *= self.SURER
         alone = self._calm >= 8
+        if throttled and alone and self._in_doubt():
+            self._ask_at_once(now)
         self._calm = 0 if throttled else self._calm + 1
         # One that follows on another is the limit's, unless we are far below all that it was.
         if expected == aim and self._surprise < 0.05 and (alone or not throttled or self._slow):
@@ -628,10 +505,18 @@ class AdaptiveRate:
     def _in_doubt(self) -> bool:
         """Whether some throttles may be chance, and nothing else is going on."""
         settled = self._surprise < 0.05 and not self._slow and self._limit_rps < self.SETTLED * self._proven_rps
-        return settled and self._chance.share > _Chance.SUSPICIOUS
+        return settled and self._chance.suspected > Chance.SUSPICIOUS
 
-    def _most_chance(self, now: float) -> float:
-        return self._stand_back.most_chance(now, self._limit_rps)
+    def _ask_at_once(self, now: float) -> None:
+        most = self._most_rps - self._limit_rps  # or the user's own maximum would be exceeded for a second
+        if self._volley.begin(now, self._limit_rps, self._trip, most=most):
+            self._schedule.hasten(now)
+
+    def _chance_share(self) -> float:
+        """The share of requests that are throttled by chance, as far as is known."""
+        if self._trip > Volley.LONGEST_TRIP_SECONDS:
+            return self._chance.suspected
+        return self._volley.chance * self._chance.all
 
     def _go_up_if_due(self, now: float) -> None:
         rps = self._limit_rps
@@ -673,7 +558,7 @@ class AdaptiveRate:
     def _lower_ceiling(self, sent_rps: float, now: float) -> None:
         """One throttle out of nowhere: the limit, as likely as throttles of that kind are the limit's."""
         if self._ceiling_rps > sent_rps:
-            own, chance = self._own_share(), min(self._chance.low, self._most_chance(now))
+            own, chance = self._own_share(), min(self._chance.low, self._chance_share())
             self._ceiling_rps += own / (own + chance) * (sent_rps - self._ceiling_rps)
 
     def _own_share(self) -> float:

@@ -237,7 +237,7 @@ def test_whatever_is_answered_the_rate_stays_between_its_bounds(
         assert LEAST_RPS <= rate.rps <= max(most, LEAST_RPS)
 
 
-@pytest.mark.parametrize(("limit", "burst", "seeds", "part"), [(20, 20, 24, 0.66), (100, 50, 4, 0.55)])
+@pytest.mark.parametrize(("limit", "burst", "seeds", "part"), [(20, 20, 24, 0.7), (100, 50, 4, 0.6)])
 def test_three_on_one_key_use_it_all_and_the_last_to_come_gets_a_share(
     limit: float, burst: float, seeds: int, part: float
 ) -> None:
@@ -258,14 +258,14 @@ def test_others_throttles_are_not_taken_for_chance() -> None:
         World(20, 20).run(clients, seed, 182.0)
         throttled = sum(within(client.throttled, 60.0, 180.0) for client in clients)
         shares.append(throttled / (throttled + sum(within(client.accepted, 60.0, 180.0) for client in clients)))
-    assert math.fsum(shares) / len(shares) <= 0.033
+    assert math.fsum(shares) / len(shares) <= 0.028
 
 
-@pytest.mark.parametrize("limit", [12, 14, 20])
-def test_chance_is_still_known_after_it_was_looked_for(limit: float) -> None:
+@pytest.mark.parametrize("limit", [5, 8, 10, 14, 20])
+def test_a_slow_limit_is_used_though_two_in_a_hundred_are_throttled_by_chance(limit: float) -> None:
     world = World(limit, 20, random_share=0.02)
     uses = [ran(world, 180.0, seed=seed)[0].rps(60.0, 178.0) / limit for seed in range(8)]
-    assert math.fsum(uses) / len(uses) >= 0.82
+    assert math.fsum(uses) / len(uses) >= 0.88
 
 
 @pytest.mark.parametrize(("limit", "round_trip"), [(2, 0.06), (2, 1.5), (3, 2.0), (3, 3.0)])
