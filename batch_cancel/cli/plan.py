@@ -62,7 +62,12 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
     asked_for, output = settings_wherever(ctx), output_from(ctx)
     source = asked_for.source
     read_from = (ctx.params["sweep_file"], source.path if isinstance(source, ManifestSource) else None)
-    check_out_file("--plan-out", path, read_from=[Path(name) for name in read_from if name is not None])
+    check_out_file(
+        "--plan-out",
+        path,
+        read_from=[Path(name) for name in read_from if name is not None],
+        run_directory=output.directory,
+    )
     replaced = " (it replaces the one that was there)" if path.exists() else ""
     settings, only_for_review = replace(asked_for, dry_run=True), asked_for.dry_run_only
     if settings.until_clear:

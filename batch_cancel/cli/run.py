@@ -98,8 +98,9 @@ def run(ctx: click.Context, /, **_: object) -> None:
     The runs come from a manifest, from discovery, or from what SWEEP.yaml names. With --dry-run it ends after the
     decision and makes read calls only.
     """
-    with _failure_counted(ctx.params["emf"]):
-        settings, output = settings_wherever(ctx), output_from(ctx)
+    output = output_from(ctx)  # before any failure is counted: what refuses a place for that must not write there
+    with _failure_counted(output.emf):
+        settings = settings_wherever(ctx)
     with _failure_counted(output.emf, settings.name):
         _check_consent(settings)
     sweep_id = new_sweep_id()

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from batch_cancel.cli.out_file import check_no_ledger
+from batch_cancel.cli.out_file import check_out_file
 from batch_cancel.core.errors import UsageError
 from batch_cancel.core.selection import Protection, Selection
 from batch_cancel.core.wording import did_you_mean
@@ -251,15 +251,18 @@ def output_from(ctx: click.Context) -> Output:
     """How a command with ``sweep_options`` or ``resume_options`` is to look.
 
     Raises:
-        UsageError: ``--quiet`` with ``--verbose``; metrics that would be written into a ledger.
+        UsageError: ``--quiet`` with ``--verbose``; metrics that cannot be written, or not without harm.
     """
     given = Given(ctx)
-    if emf := ctx.params.get("emf"):
-        check_no_ledger("--emf", Path(emf))
+    out = ctx.params.get("out") or ctx.params.get("run_dir")
+    directory = Path(out) if out else None
+    emf = ctx.params.get("emf")
+    if emf is not None and emf != "-":
+        read_from = [Path(ctx.params[name]) for name in ("sweep_file", "manifest", "plan_file") if ctx.params.get(name)]
+        check_out_file("--emf", Path(emf), read_from=read_from, run_directory=directory)
     louder = given.nearer("quiet", "verbose", "--quiet and --verbose exclude each other: give one of them")
-    out = ctx.params.get("out")
     return Output(
-        directory=Path(out) if out else None,
+        directory=directory,
         form=given["output"],
         progress=not given["no_progress"] and louder != "quiet",
         quiet=louder == "quiet",

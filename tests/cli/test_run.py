@@ -241,7 +241,10 @@ def test_a_closed_standard_input_is_no_manifest(endpoint: Endpoint) -> None:
         (["plan", "--discover", "--plan-out", "no/such/place.json"], "no such directory"),
         (["plan", "good.yaml", "--plan-out", "./good.yaml"], "it would be overwritten"),
         (["plan", "--manifest", "empty.csv", "--plan-out", "empty.csv"], "it would be overwritten"),
+        (["plan", "--discover", "--out", "out", "--plan-out", "out/report.json"], "a report goes there"),
         (["run", "--discover", "--yes", "--emf", "old/ledger.db"], "is not written over"),
+        (["run", "--discover", "--yes", "--emf", "no/such/place.log"], "no such directory"),
+        (["run", "--discover", "--yes", "--out", "out", "--emf", "out/report.csv"], "a report goes there"),
     ],
 )
 def test_bad_input_ends_with_two_and_a_sentence_and_calls_nothing(
@@ -267,6 +270,28 @@ def test_bad_input_ends_with_two_and_a_sentence_and_calls_nothing(
     assert "batch-cancel resume" not in told.err  # of a directory that is taken back
     assert not endpoint.world.log
     assert not (endpoint.folder / "batch-cancel-runs").exists()
+
+
+def test_where_metrics_would_do_harm_nothing_is_written_not_even_the_metric_of_that_failure(endpoint: Endpoint) -> None:
+    sweep_file, runs, old = (endpoint.folder / name for name in ("sweep.yaml", "runs.csv", "old/ledger.db"))
+    sweep_file.write_text("version: 1\nsource: discovery\n", encoding="utf-8")
+    runs.write_text(csv_of(endpoint.active()), encoding="utf-8")
+    assert endpoint.command("run", "--discover", "--dry-run", "--out", "old").returncode == 0
+    before = [path.read_bytes() for path in (sweep_file, runs, old)]
+    called = len(endpoint.world.log)
+    for sweep in (
+        ["run", "sweep.yaml", "--yes", "--emf", "sweep.yaml"],
+        ["run", "--manifest", "runs.csv", "--yes", "--emf", "./runs.csv"],
+        ["run", "--discover", "--yes", "--emf", "old/ledger.db"],
+        ["resume", "old", "--emf", "old/report.json"],
+    ):
+        refused = endpoint.command(*sweep)
+        assert refused.returncode == 2 and "--emf" in refused.stderr, sweep
+    assert [path.read_bytes() for path in (sweep_file, runs, old)] == before
+    assert len(endpoint.world.log) == called
+    # Beside the reports there is room for them, in a directory that is not there yet.
+    done = endpoint.command("run", "--discover", "--dry-run", "--out", "new", "--emf", "new/metrics.log")
+    assert done.returncode == 0 and (endpoint.folder / "new" / "metrics.log").read_text(encoding="utf-8")
 
 
 def test_a_directory_with_a_ledger_is_refused(endpoint: Endpoint) -> None:
