@@ -678,6 +678,33 @@ def test_a_manifest_names_accounts_and_regions() -> None:
     assert (result.exit_code, play.active()) == (0, 0)
 
 
+def test_a_role_that_lets_nobody_in_denies_no_listed_run_and_is_knocked_at_no_further() -> None:
+    fleet = FleetSettings(accounts=ACCOUNTS[:2], transforms=2, runs=40)
+    targets = (TargetSettings(accounts=ACCOUNTS[:2], role_name="BatchCancel", regions=("us-east-1",)),)
+    for closed, exit_code in ((ACCOUNTS[1:2], 1), (ACCOUNTS[:2], 4)):
+        play = Play(world(fleet=fleet, access=AccessSettings(untrusting_accounts=closed)))
+        # Fewer than a streak of denials: of one run that is denied, nobody could say that all are.
+        rows = [
+            (account, f"{account},{run.transform_id},{run.task_run_id}")
+            for account, _, run in play.world.runs()
+            if run.status(play.now()).active
+        ]
+        some = [row for account in ACCOUNTS[:2] for row in [row for of, row in rows if of == account][:3]]
+        path = play.directory.parent / "runs.csv"
+        path.write_text("\n".join(["account_id,transform_id,task_run_id", *some]), encoding="utf-8")
+        result = play.sweep(settings(source=ManifestSource(path=str(path)), targets=targets))
+        assert (result.exit_code, play.calls()) == (exit_code, 6 - 3 * len(closed))
+        assert play.outcomes()[Outcome.NOT_ATTEMPTED] == 3 * len(closed)
+        assert {(row.attempts, row.error_code) for row in play.rows() if row.outcome is Outcome.NOT_ATTEMPTED} == {
+            (0, None)
+        }
+        reader = play.reader()
+        troubles = {row.target.account_id: row.error_message for row in reader.targets() if not row.complete}
+        reader.close()
+        assert troubles.keys() == set(closed)
+        assert all(str(message).startswith("AssumeRole: ") for message in troubles.values())
+
+
 def test_a_manifest_for_another_account_than_ours_is_refused() -> None:
     play = Play()
     path = play.directory.parent / "runs.csv"

@@ -185,3 +185,8 @@ class CallFailed(Exception):
     def ambiguous(self) -> bool:
         """Whether the service may have done what was asked although it did not say so."""
         return self.kind is ErrorKind.TRANSIENT and self.reached
+
+    @property
+    def kept_out(self) -> bool:
+        """Whether whoever calls was refused, and not this call: by the credentials, or the role that leads to them."""
+        return self.kind is ErrorKind.CREDENTIALS or (self.kind is ErrorKind.ACCESS and not self.reached)

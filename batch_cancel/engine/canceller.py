@@ -238,7 +238,7 @@ class Canceller:
         run.request_id = failure.request_id
         if failure.kind is ErrorKind.THROTTLE:
             run.throttled += 1
-        elif failure.kind is not ErrorKind.CREDENTIALS:
+        elif not failure.kept_out:
             run.attempts += 1
             if failure.reached:
                 self._requested(run, sent_at)
@@ -287,6 +287,11 @@ class Canceller:
 
     def _refused(self, run: ClaimedRun, failure: CallFailed) -> None:
         self._let_go(run)
+        if failure.kept_out:  # by the role, as all others will be: nothing has left, and this is the target's trouble
+            self._line.give_up(StopCause.CREDENTIALS, failure.code, f"{failure.operation}: {failure.message}")
+            run.error_code, run.error_message, run.request_id = None, None, None
+            self._ledger.unclaim(run)
+            return
         run.error_code, run.error_message = failure.code, failure.message
         self._count_denied(failure)
         if failure.kind is ErrorKind.ACCESS and not run.tainted:

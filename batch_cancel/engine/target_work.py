@@ -268,7 +268,7 @@ class TargetWork:
                 self.all_asked.set()
                 self._verifier.no_more()
             if (denied := self._verifier.denied) is not None:  # the requests have gone out: nobody was kept out
-                self.on_trouble(denied.code, f"no run could be read again: {denied.operation}: {denied.message}")
+                self.on_trouble(denied.code, f"{denied.operation}: no run could be read again: {denied.message}")
         except CallFailed as failure:
             self._failed(failure)
             self.stop.request(StopCause.CREDENTIALS)  # no client, no request
