@@ -645,6 +645,36 @@ def test_a_resume_with_another_accounts_credentials_is_refused() -> None:
     assert play.calls() == asked
 
 
+def test_a_resume_goes_on_where_it_is_let_in_and_leaves_alone_what_is_closed_meanwhile() -> None:
+    fleet = FleetSettings(accounts=ACCOUNTS, transforms=3, runs=90)
+    play = Play(world(fleet=fleet))
+    targets = (TargetSettings(accounts=ACCOUNTS, role_name="BatchCancel", regions=("us-east-1",)),)
+    chosen = settings(targets=targets, retry=Retry(deadline_seconds=3.0), rate=Rate(rps=2.0))
+    assert play.sweep(chosen).exit_code == 5
+    asked = play.calls()
+    go_on = replace(chosen, retry=Retry(), rate=Rate(rps=50.0))
+
+    def close(*accounts: str) -> None:
+        play.world.settings = replace(play.world.settings, access=AccessSettings(untrusting_accounts=accounts))
+        for access in tuple(play.service._keys):
+            play.service.forget(access)
+
+    close(*ACCOUNTS)
+    with pytest.raises(AccessStopped, match="nothing was called"):
+        play.resume(go_on)
+    assert play.calls() == asked
+    close(ACCOUNTS[1])
+    assert play.resume(go_on).exit_code == 1
+    left = {account for account, _, run in play.world.runs() if run.status(play.now()).active}
+    assert left == {ACCOUNTS[1]}
+    reader = play.reader()
+    troubles = {row.target.account_id: row.error_message or "" for row in reader.targets() if not row.complete}
+    reader.close()
+    assert list(troubles) == [ACCOUNTS[1]] and troubles[ACCOUNTS[1]].startswith("AssumeRole: who we are there")
+    close()
+    assert (play.resume(go_on).exit_code, play.active()) == (0, 0)
+
+
 # Many targets
 
 

@@ -8,7 +8,15 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from batch_cancel.core.errors import AccessStopped, CallFailed, ErrorKind, Guardrail, GuardrailRefused, LedgerError
+from batch_cancel.core.errors import (
+    ENTERING,
+    AccessStopped,
+    CallFailed,
+    ErrorKind,
+    Guardrail,
+    GuardrailRefused,
+    LedgerError,
+)
 from batch_cancel.core.events import OnEvent, Warned
 from batch_cancel.core.task_run import Access, Identity, Target
 from batch_cancel.engine.identities import AT_ONCE, Identities
@@ -97,10 +105,7 @@ class Accounts:
             with self._stop.interruptible():
                 identity = await self._identities.of(work.target)
         except CallFailed as failure:
-            # Whatever the cause: whose account it is decides, so that nobody is let in who cannot be told.
-            why = f"who we are there could not be found out: {failure.message}"
-            work.on_trouble(failure.code, why, ErrorKind.ACCESS)
-            work.stop.request(StopCause.CREDENTIALS)
+            self._keep_out(work, failure)
             return
         if work.target.account_id is not None and identity.account_id != work.target.account_id:
             raise GuardrailRefused(
@@ -116,28 +121,42 @@ class Accounts:
             )
 
     async def check_same(self, works: Sequence[TargetWork]) -> None:
-        """A sweep that goes on does so in the accounts in which it began.
+        """A sweep that goes on does so in the accounts in which it began; where that cannot be told it does not.
 
         Raises:
-            AccessStopped: it cannot be told.
+            AccessStopped: it cannot be told of any.
             LedgerError: the credentials are of another account.
         """
         rows = {row.id: row for row in self._ledger.reader.targets()}
         known = [work for work in works if rows[work.target_id].identity_arn is not None]
+        closed: list[tuple[TargetWork, CallFailed]] = []
         for work in known:
             try:
                 with self._stop.interruptible():
                     identity = await self._identities.of(work.target)
             except CallFailed as failure:
-                raise AccessStopped(
-                    f"{work.target}: {failure.code}: {failure.message}; nothing was called"
-                ) from failure
+                closed.append((work, failure))
+                if len(closed) == len(works):
+                    raise AccessStopped(
+                        f"{work.target}: {failure.code}: {failure.message}; nothing was called"
+                    ) from failure
+                continue
             before = rows[work.target_id].target.account_id
             if identity.account_id != before:
                 raise LedgerError(
                     f"this sweep is of account {before}, and the credentials are of account {identity.account_id}:"
                     " use the credentials of that account"
                 )
+        for work, refused in closed:  # not before it is known that the others are who they were
+            self._keep_out(work, refused)
+
+    def _keep_out(self, work: TargetWork, failure: CallFailed) -> None:
+        """Whose account it is decides, so that nobody is let in who cannot be told, whatever the cause."""
+        why = f"who we are there could not be found out: {failure.message}"
+        if failure.operation == ENTERING:  # then it is the role that has to be mended, and the report says how
+            why = f"{ENTERING}: {why}"
+        work.on_trouble(failure.code, why, ErrorKind.ACCESS)
+        work.stop.request(StopCause.CREDENTIALS)
 
     async def identify(self, works: Sequence[TargetWork], *, after_seconds: float) -> None:
         """Begin to find out for the report who we are; it may fail without harm.
