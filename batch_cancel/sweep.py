@@ -138,12 +138,16 @@ class Sweep:
 
         Raises:
             LedgerError: the manifest was never read to its end, or the ledger belongs to another account.
+            GuardrailRefused: nothing had been asked for yet, and the plan has expired meanwhile.
             UsageError: nobody consented, and nobody can be asked.
             RecordLost: the ledger cannot be written; what is in it is true.
         """
         facts = self._ledger.reader.facts()
         if self._listed and not facts.get("found"):
             raise LedgerError("the list of runs had not been read to its end, and nothing was called: start anew")
+        source = self._settings.source
+        if isinstance(source, PlanSource) and not (facts.get("decided") or self._settings.dry_run):
+            plan_of(source).check_fresh(self._now())  # it was when it was applied, and nothing came of that by now
         left = set(self._ledger.reader.outcomes()) & (NOT_STOPPED | {Outcome.STOPPING})
         if self._cleared and facts.get("finished_at") is not None and not left:
             await self._ledger.set_facts(exit_code=0, stop_cause=None)  # it had another if a delivery had failed

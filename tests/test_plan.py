@@ -18,7 +18,7 @@ from batch_cancel.ledger import LEDGER_NAME
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.plan import Plan, digest_of, read_plan, write_plan
-from batch_cancel.settings import Consent, Guardrails, TargetSettings
+from batch_cancel.settings import Consent, Guardrails, Rate, Retry, TargetSettings
 from batch_cancel.simulator.settings import Behaviour, FleetSettings, WorldSettings
 from tests.sweeps import Play, settings
 
@@ -240,6 +240,28 @@ def test_a_plan_expires(tmp_path: Path) -> None:
     plan.check_fresh(made + timedelta(hours=23))
     with pytest.raises(GuardrailRefused, match="expired"):
         plan.check_fresh(made + timedelta(hours=24))
+
+
+def test_a_plan_that_expires_before_anything_was_decided_by_it_is_not_resumed(tmp_path: Path) -> None:
+    for decided in (False, True):
+        play = Play()
+        plan = planned(play, tmp_path / f"{decided}.json")
+        # What is read first takes longer than a second here, and what is asked for then longer than ten.
+        deadline = 10.0 if decided else 0.5
+        cut = replace(
+            plan.settings, consent=Consent(yes=True), rate=Rate(rps=2.0), retry=Retry(deadline_seconds=deadline)
+        )
+        assert play.sweep(cut).exit_code == 5
+        assert bool(play.facts().get("decided")) is decided
+        play.clock += 24 * 3600.0
+        called, go_on = len(play.world.log), replace(cut, rate=Rate(rps=50.0), retry=Retry())
+        if decided:  # begun in time, it is gone on with
+            assert play.resume(go_on).exit_code == 0
+            continue
+        with pytest.raises(GuardrailRefused, match="expired"):
+            play.resume(go_on)
+        assert len(play.world.log) == called
+        assert set(play.outcomes()) == {Outcome.NOT_ATTEMPTED}
 
 
 def test_a_plan_of_another_account_is_refused(tmp_path: Path) -> None:
