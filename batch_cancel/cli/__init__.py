@@ -103,7 +103,7 @@ def main() -> None:
         say_failure(error, str(error), error.exit_code)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # whoever read our output has had enough of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _forget_stdout()
         sys.exit(1)
     except Exception as error:  # our own mistake: never a traceback for a user at three in the morning
         if os.environ.get("BATCH_CANCEL_DEBUG"):
@@ -112,5 +112,11 @@ def main() -> None:
         told += " (set BATCH_CANCEL_DEBUG=1 for the traceback, and report it)"
         if isinstance(error, OSError) and error.errno in NO_ROOM and error.filename is None:
             told = f"standard output cannot be written: {error.strerror}"
+            _forget_stdout()
         say_failure(error, told, 1)
         sys.exit(1)
+
+
+def _forget_stdout() -> None:
+    """What is left in the buffer goes nowhere: the interpreter would stumble over it at the very end, with code 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

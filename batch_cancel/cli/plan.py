@@ -90,6 +90,7 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
             expires_after=expires_after or EXPIRES_AFTER,
             only_for_review=only_for_review,
         )
+        all_read = all(row.complete for row in reader.targets())
     except RecordLost as lost:
         end_otherwise(execution, lost.exit_code)
         raise
@@ -97,7 +98,7 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
         reader.close()
     if output.quiet:
         sys.exit(code)
-    incomplete = "; some listing failed: it does not name everything" if code else ""
+    incomplete = "" if all_read else "; not everything could be read: it may not name all of them"
     then = f"review it, then: batch-cancel apply {shlex.quote(str(path))}"
     if only_for_review:
         then = "it can be reviewed, and not applied: its sweep file says dry_run: true"

@@ -48,6 +48,8 @@ def report(run_dir: Path, form: str | None, out: str | None) -> None:
         if out is not None and out != "-":
             click.echo(str(files.write_report(document, chosen, run_dir, Path(out))))
             return
+        if sys.stdout is None:  # it was closed: nobody reads it
+            return
         # UTF-8 whatever the terminal's encoding is, as in the files.
         text = io.TextIOWrapper(sys.stdout.buffer, "utf-8", "backslashreplace", newline="")
         try:

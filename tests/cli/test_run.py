@@ -30,7 +30,7 @@ from batch_cancel.cli.settings_from import Output
 from batch_cancel.manifest import ManifestRow, read_manifest
 from batch_cancel.settings import ManifestSource
 from batch_cancel.simulator.latency import always
-from batch_cancel.simulator.settings import Behaviour, FleetSettings, Limit, WorldSettings
+from batch_cancel.simulator.settings import Behaviour, Fault, FaultKind, FleetSettings, Limit, WorldSettings
 from batch_cancel.version import __version__
 from tests.endpoints import Endpoint, csv_of, report_of, served
 from tests.sweeps import settings
@@ -434,10 +434,28 @@ def test_a_profile_that_is_not_there_ends_with_four_and_is_not_said_of_every_row
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
 @pytest.mark.parametrize("command", ["schema", "iam-policy", "--help"])
 def test_a_full_disk_below_standard_output_is_no_mistake_of_ours(endpoint: Endpoint, command: str) -> None:
+    # Buffered, as everywhere but in containers: what could not be written is tried once more at the very end.
     with Path("/dev/full").open("w") as full:
-        done = endpoint.run(command, stdout=full)
+        done = endpoint.run(command, stdout=full, env={"PYTHONUNBUFFERED": ""})
     says = "batch-cancel: error: standard output cannot be written: No space left on device\n"
     assert (done.returncode, done.stderr) == (1, says)
+
+
+def test_a_report_for_a_standard_output_that_is_closed_is_no_mistake_of_ours(endpoint: Endpoint) -> None:
+    assert endpoint.command("run", "--discover", "--dry-run", "--out", "out").returncode == 0
+    done = endpoint.run("report", "out", "--format", "json", preexec_fn=lambda: os.close(1))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_plan_is_said_to_lack_runs_only_where_something_could_not_be_read(endpoint: Endpoint) -> None:
+    runs = endpoint.folder / "runs.csv"
+    runs.write_text(csv_of([*endpoint.active(), ("tfm-gone", "tr-gone")]), encoding="utf-8", newline="")
+    plan = ("plan", "--manifest", "runs.csv", "--plan-out", "plan.json", "--max-attempts", "1")
+    done = endpoint.command(*plan, "--out", "whole")
+    assert done.returncode == 1 and " to cancel; review it" in done.stderr  # one is not found: that is known
+    endpoint.world.change_faults([Fault(FaultKind.INTERNAL, operations=("GetMLTaskRun", "GetMLTaskRuns"))])
+    done = endpoint.command(*plan, "--out", "unread")
+    assert done.returncode == 1 and "not everything could be read" in done.stderr.splitlines()[-1]
 
 
 def test_a_full_disk_below_another_file_is_not_said_of_standard_output(endpoint: Endpoint) -> None:
