@@ -7,10 +7,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from batch_cancel.core.outcome import words_of
 from batch_cancel.delivery.change import Mark
 from batch_cancel.report.advice import next_steps
 from batch_cancel.report.document import Document
-from batch_cancel.report.story import MEANING, came_back_in_words, came_back_title, headline, troubles
+from batch_cancel.report.story import came_back_in_words, came_back_title, headline, meaning, troubles
 
 SCHEMA = "batch-cancel/notification/1"
 SUBJECT_CHARACTERS = 99
@@ -105,7 +106,9 @@ def _text(
     document: Document, directory: Path, reports: str | None, before: Mark | None, faults: Sequence[str]
 ) -> list[str]:
     lines = [headline(document).text, ""]
-    lines += [f"{count:,} {outcome}: {MEANING[outcome]}" for outcome, count in document.outcomes.items()]
+    lines += [
+        f"{count:,} {words_of(outcome)}: {meaning(document, outcome)}" for outcome, count in document.outcomes.items()
+    ]
     told = list(troubles(document))
     if told:
         lines += ["", "What went wrong"]
@@ -116,7 +119,7 @@ def _text(
     if back := came_back_in_words(document):
         lines += ["", came_back_title(document), f"  {back}"]
     if before is not None:
-        counts = ", ".join(f"{count:,} {outcome}" for outcome, count in before.outcomes.items()) or "no runs"
+        counts = ", ".join(f"{count:,} {words_of(name)}" for name, count in before.outcomes.items()) or "no runs"
         lines += ["", f"The sweep before ({before.sweep_id}): {counts}."]
     # Whoever reads this has the copies, and not always the machine.
     here = Path(str(document.facts.get("sweep_id"))) if reports else directory
