@@ -21,8 +21,9 @@ from typing import IO, Any
 from batch_cancel.core.errors import InputError, Problem, RecordLost, UsageError
 from batch_cancel.core.private_file import private
 from batch_cancel.core.task_run import Target
+from batch_cancel.engine.ending import explain_closed_regions
 from batch_cancel.engine.intake import Places
-from batch_cancel.engine.targets import Refusal, refusals, resolve
+from batch_cancel.engine.targets import resolve
 from batch_cancel.glue.api import Service
 from batch_cancel.glue.outbox import S3Place
 from batch_cancel.ledger import LEDGER_NAME
@@ -185,15 +186,11 @@ async def _tell_regions_from_credentials(directory: Path) -> None:
     try:
         rows = ledger.reader.targets()
         answered = ledger.reader.targets_that_answered()
-        codes = {row.target: row.error_code for row in rows if row.error_code}
         # Who was denied inside was let in: what the credentials may do is another question than whether they are taken.
         let_in = [
             row.target for row in rows if row.id in answered or (is_of_access(row.error_code) and not is_of_role(row))
         ]
-        why = refusals(codes, let_in)
-        for row in rows:
-            if why.get(row.target) is Refusal.REGION_UNAVAILABLE:
-                ledger.explain_target_error(row.id, Refusal.REGION_UNAVAILABLE.value)
+        explain_closed_regions(ledger, rows, let_in)
     finally:
         await ledger.close()
 

@@ -479,19 +479,16 @@ class Sweep:
         reader = self._ledger.reader
         if not reader.count("pending") and not reader.count("asked"):
             return
-        works = [
-            work
-            for work in self._works
-            if work.stop.cause is None
-            and (reader.count("pending", work.target_id) or reader.count("asked", work.target_id))
-        ]
         self._to_cancel = self._to_cancel or reader.count_runs() - reader.count("excluded")
         self._tell(PhaseBegan(Phase.CANCEL, reader.count("pending")))
         self._tell(PhaseBegan(Phase.VERIFY, reader.count("asked")))
+        works = []
         for work in self._works:
             self._tell_to_ask(work)
-            if work not in works:
+            if work.stop.cause is not None:
                 await work.tell_if_given_up()
+            elif reader.count("pending", work.target_id) or reader.count("asked", work.target_id):
+                works.append(work)
         async with task_group() as group:
             for work in works:
                 work.prepare()

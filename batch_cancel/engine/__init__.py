@@ -1,1 +1,1 @@
-"""What moves: discovery, cancelling, verifying, and the ledger they write to."""
+"""What moves: targets found and entered, their runs discovered, cancelled and verified."""
