@@ -1,7 +1,6 @@
-"""What the AWS libraries raise, told in our terms: the error table of GLUE.md in code.
+"""What the AWS libraries raise, told in our terms: an answer by its code (``core.error_codes``), the rest by its class.
 
-Codes are from the Glue API reference's common errors and from botocore's retry tables; the transport rows were measured
-through aiobotocore 2.25.1.
+The transport rows were measured through aiobotocore 2.25.1.
 """
 
 import re
@@ -11,62 +10,8 @@ from typing import Any
 import aiohttp
 from botocore import exceptions
 
+from batch_cancel.core.error_codes import kind_of
 from batch_cancel.core.errors import CallFailed, ErrorKind
-
-KIND_BY_CODE: dict[str, ErrorKind] = {
-    **dict.fromkeys(
-        (
-            "Throttling",
-            "ThrottlingException",
-            "ThrottledException",
-            "RequestThrottled",
-            "RequestThrottledException",
-            "TooManyRequestsException",
-            "RequestLimitExceeded",
-            "ProvisionedThroughputExceededException",
-            "BandwidthLimitExceeded",
-            "LimitExceededException",
-            "SlowDown",
-            "PriorRequestNotComplete",
-            "TransactionInProgressException",
-            "EC2ThrottledException",
-            "429",
-        ),
-        ErrorKind.THROTTLE,
-    ),
-    **dict.fromkeys(
-        (
-            "OperationTimeoutException",  # HTTP 400: botocore never retries it
-            "InternalServiceException",
-            "InternalFailure",
-            "RequestTimeout",
-            "RequestTimeoutException",
-            "ServiceUnavailable",
-        ),
-        ErrorKind.TRANSIENT,
-    ),
-    **dict.fromkeys(
-        (
-            "ExpiredTokenException",
-            "ExpiredToken",
-            "RequestExpired",
-            "UnrecognizedClientException",
-            "InvalidClientTokenId",
-            "InvalidSignatureException",
-            "SignatureDoesNotMatch",
-            "IncompleteSignature",
-            "MissingAuthenticationToken",
-            "MissingAuthenticationTokenException",
-        ),
-        ErrorKind.CREDENTIALS,
-    ),
-    **dict.fromkeys(
-        ("AccessDenied", "AccessDeniedException", "NotAuthorized", "OptInRequired", "403"), ErrorKind.ACCESS
-    ),
-    "EntityNotFoundException": ErrorKind.NOT_FOUND,
-    "InvalidInputException": ErrorKind.INVALID,
-    "ValidationException": ErrorKind.INVALID,
-}
 
 NO_CREDENTIALS = (
     exceptions.NoCredentialsError,
@@ -139,18 +84,6 @@ def unsigned(operation: str, error: Exception) -> CallFailed:
         reached=False,
         retry_after_seconds=failure.retry_after_seconds,
     )
-
-
-def kind_of(code: str, http_status: int | None) -> ErrorKind:
-    """What an error answer means, by its code first and its HTTP status second."""
-    kind = KIND_BY_CODE.get(code)
-    if kind is not None:
-        return kind
-    if http_status == 429:
-        return ErrorKind.THROTTLE
-    if http_status is not None and http_status >= 500:
-        return ErrorKind.TRANSIENT
-    return ErrorKind.OTHER
 
 
 def _from_answer(operation: str, error: exceptions.ClientError) -> CallFailed:

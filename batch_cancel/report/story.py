@@ -7,7 +7,8 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from batch_cancel.core.errors import ENTERING, REGION_NOT_ENABLED, Guardrail
+from batch_cancel.core.error_codes import KIND_BY_CODE
+from batch_cancel.core.errors import ENTERING, REGION_NOT_ENABLED, ErrorKind, Guardrail
 from batch_cancel.core.outcome import Outcome, words_of
 from batch_cancel.ledger.reader import TargetRow
 from batch_cancel.report.document import Document
@@ -54,21 +55,18 @@ _CAUSES = {
     "guardrail": "a guardrail refused",
 }
 
-# The words for ErrorKind.ACCESS and CREDENTIALS: a ledger keeps codes, and the table of them is in the room that
-# loads the AWS libraries.
-_ACCESS_CODES = frozenset({"AccessDenied", "AccessDeniedException", "NotAuthorized", "403"})
-_CREDENTIAL_CODES = frozenset(
+_NO_CREDENTIALS = frozenset(
     {
-        *("ExpiredTokenException", "ExpiredToken", "RequestExpired", "UnrecognizedClientException"),
-        *("InvalidClientTokenId", "InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature"),
-        *("MissingAuthenticationToken", "MissingAuthenticationTokenException", "NoCredentialsError"),
-        *("PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError", "SSOTokenLoadError"),
-        *("UnauthorizedSSOTokenError", "ProfileNotFound"),
+        *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError"),
+        *("SSOTokenLoadError", "UnauthorizedSSOTokenError", "ProfileNotFound"),
     }
 )
+"""The words of the AWS libraries for credentials that are not there, or could not be had."""
+_REGION_CODE = "OptInRequired"
+"""The code of access that is denied because the region is not enabled."""
 
 UNREACHED = frozenset({"EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError"})
-"""The words of the AWS libraries for an endpoint that there was no talking to."""
+"""Their words for an endpoint that there was no talking to."""
 NOT_TRUSTED = frozenset({"SSLError"})
 """Their word for one that there was no talking to in private: mostly its certificate, or a proxy's in its place."""
 
@@ -152,17 +150,17 @@ def not_confirmed(document: Document) -> bool:
 
 def is_of_access(code: str | None) -> bool:
     """Whether an error code says that a permission is missing."""
-    return code in _ACCESS_CODES
+    return code is not None and code != _REGION_CODE and KIND_BY_CODE.get(code) is ErrorKind.ACCESS
 
 
 def is_of_credentials(code: str | None) -> bool:
     """Whether an error code says that the credentials are missing, expired or wrong."""
-    return code in _CREDENTIAL_CODES
+    return code is not None and (code in _NO_CREDENTIALS or KIND_BY_CODE.get(code) is ErrorKind.CREDENTIALS)
 
 
 def is_of_region(row: TargetRow) -> bool:
     """Whether a target's region is not enabled, which is no matter of credentials, whatever its code says."""
-    return row.error_code == "OptInRequired" or (row.error_message or "").startswith(REGION_NOT_ENABLED)
+    return row.error_code == _REGION_CODE or (row.error_message or "").startswith(REGION_NOT_ENABLED)
 
 
 def is_of_role(row: TargetRow) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
+from batch_cancel.core.error_codes import kind_of
 from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.task_run import Access, Identity, Status, Target, TaskRun, Transform
 from batch_cancel.glue.api import Account, CancelAnswer, GlueApi, GlueReader, Organization, Page
@@ -22,31 +23,6 @@ from batch_cancel.simulator.world import KEY_PREFIX, Answer, Delivery, World
 PAGE_SIZE = 1000
 READ_SECONDS = 25.0
 """The real client's read time-out: so long it waits for an answer that never comes."""
-
-KIND_BY_CODE = {
-    "Throttling": ErrorKind.THROTTLE,
-    "ThrottlingException": ErrorKind.THROTTLE,
-    "TooManyRequestsException": ErrorKind.THROTTLE,
-    "LimitExceededException": ErrorKind.THROTTLE,
-    "RequestLimitExceeded": ErrorKind.THROTTLE,
-    "SlowDown": ErrorKind.THROTTLE,
-    "429": ErrorKind.THROTTLE,
-    "OperationTimeoutException": ErrorKind.TRANSIENT,
-    "InternalServiceException": ErrorKind.TRANSIENT,
-    "InternalFailure": ErrorKind.TRANSIENT,
-    "503": ErrorKind.TRANSIENT,
-    "ExpiredToken": ErrorKind.CREDENTIALS,
-    "ExpiredTokenException": ErrorKind.CREDENTIALS,
-    "InvalidClientTokenId": ErrorKind.CREDENTIALS,
-    "UnrecognizedClientException": ErrorKind.CREDENTIALS,
-    "AccessDenied": ErrorKind.ACCESS,
-    "AccessDeniedException": ErrorKind.ACCESS,
-    "EntityNotFoundException": ErrorKind.NOT_FOUND,
-    "InvalidInputException": ErrorKind.INVALID,
-    "ValidationException": ErrorKind.INVALID,
-}
-"""The codes that a world sends, by the table of :mod:`batch_cancel.glue.aws_errors` (which loads the AWS libraries, and
-so is held against this one by a test only)."""
 
 _TRANSPORT = {
     Delivery.REFUSED: ("EndpointConnectionError", False),
@@ -312,7 +288,7 @@ def _fields(operation: str, answer: Answer) -> dict[str, Any]:
 
 def _refuse(operation: str, request_id: str, refused: Refused) -> NoReturn:
     raise CallFailed(
-        KIND_BY_CODE.get(refused.code, ErrorKind.OTHER),
+        kind_of(refused.code, refused.http_status),
         operation,
         refused.code,
         refused.message,

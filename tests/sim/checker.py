@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from batch_cancel.core.error_codes import KIND_BY_CODE
 from batch_cancel.core.errors import ErrorKind
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Status
 from batch_cancel.ledger.reader import RunRow
 from batch_cancel.settings import DiscoverySource
 from batch_cancel.simulator.fleet import Run
-from batch_cancel.simulator.memory import KIND_BY_CODE
 from tests.sim.histories import History
 from tests.sim.lives import EPOCH, _account
 from tests.sim.story import (

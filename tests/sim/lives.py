@@ -17,6 +17,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from batch_cancel.core.error_codes import kind_of
 from batch_cancel.core.errors import BatchCancelError, LedgerError
 from batch_cancel.core.events import Event, OutcomeReached, Stopping, SweepStarted
 from batch_cancel.core.task_run import Access, Target
@@ -26,7 +27,7 @@ from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.report.document import Document
 from batch_cancel.settings import Consent, ManifestSource, Settings
-from batch_cancel.simulator.memory import KIND_BY_CODE, READ_SECONDS, SimulatedService, _fields
+from batch_cancel.simulator.memory import READ_SECONDS, SimulatedService, _fields
 from batch_cancel.simulator.requests import Parameters
 from batch_cancel.simulator.settings import FaultKind
 from batch_cancel.simulator.world import Answer, Delivery, World
@@ -205,8 +206,7 @@ def _heard(operation: str, answer: Answer) -> str:
         case Delivery.REFUSED:
             return NOT_SENT
         case Delivery.WHOLE if answer.refused is not None:
-            kind = KIND_BY_CODE.get(answer.refused.code)
-            said = kind.value if kind else "other"
+            said = kind_of(answer.refused.code, answer.refused.http_status).value
             return AMBIGUOUS if said == "transient" else said
         case Delivery.WHOLE if answer.body:
             return ACCEPTED

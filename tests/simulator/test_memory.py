@@ -12,7 +12,6 @@ import pytest
 
 from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.task_run import Access, Identity, Status, Target
-from batch_cancel.glue import aws_errors
 from batch_cancel.glue.api import CancelAnswer, GlueApi, Service
 from batch_cancel.simulator import memory
 from batch_cancel.simulator.latency import always, between, long_tailed
@@ -140,11 +139,6 @@ def test_a_200_that_is_none_has_no_fields_and_a_reading_of_it_fails(kind: FaultK
             assert caught.value.ambiguous
 
     with_glue(world, story)
-
-
-def test_codes_mean_what_the_error_table_says_they_mean() -> None:
-    for code, kind in memory.KIND_BY_CODE.items():
-        assert aws_errors.kind_of(code, int(code) if code.isdigit() else None) is kind
 
 
 def test_a_throttle_passes_on_when_to_come_again() -> None:
