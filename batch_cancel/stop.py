@@ -19,8 +19,6 @@ class StopCause(StrEnum):
     GUARDRAIL = "guardrail"
     NO_PROGRESS = "no_progress"
     """A target that accepted nothing for two minutes; the report says so at the target."""
-    RECORD_LOST = "record_lost"
-    """The ledger cannot be written; the error itself ends the sweep."""
 
 
 class Stopped(Exception):

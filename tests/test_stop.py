@@ -158,7 +158,7 @@ def test_a_group_raises_the_trouble_and_not_the_stops_that_follow_from_it() -> N
             async with task_group() as group:
                 group.create_task(waits_under(stop))
                 await settle()
-                stop.request(StopCause.RECORD_LOST)
+                stop.request(StopCause.CREDENTIALS)
                 group.create_task(_raises(RecordLost("disk full")))
 
     asyncio.run(story())

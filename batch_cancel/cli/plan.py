@@ -13,10 +13,11 @@ from batch_cancel.cli.grouped import GroupedCommand
 from batch_cancel.cli.options import Value, apply_options, plan_options, sweep_options
 from batch_cancel.cli.out_file import check_out_file
 from batch_cancel.cli.progress.log import Level
-from batch_cancel.cli.run import RUNS_DIRECTORY, Execution, end_otherwise, execute, new_sweep_id, tell
+from batch_cancel.cli.run import RUNS_DIRECTORY, Execution, end_otherwise, execute, tell
 from batch_cancel.cli.settings_from import output_from, restore_endpoints, settings_of_plan
 from batch_cancel.cli.settings_in_s3 import settings_wherever
 from batch_cancel.core.errors import RecordLost, UsageError
+from batch_cancel.execution import new_sweep_id
 from batch_cancel.ledger import LEDGER_NAME
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.ledger.reader import LedgerReader

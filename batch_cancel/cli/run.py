@@ -18,7 +18,7 @@ from batch_cancel.cli import sample
 from batch_cancel.cli.consent import consent
 from batch_cancel.cli.grouped import GroupedCommand
 from batch_cancel.cli.options import Value, resume_options, sweep_options
-from batch_cancel.cli.progress import Progress, progress
+from batch_cancel.cli.progress import Progress
 from batch_cancel.cli.progress.log import Level, Record, as_json
 from batch_cancel.cli.settings_from import Output, output_from, renewed, restore_endpoints
 from batch_cancel.cli.settings_in_s3 import settings_wherever
@@ -45,8 +45,6 @@ from batch_cancel.s3_inputs import fetch, folder_for, is_in_s3
 from batch_cancel.settings import ManifestSource, Settings, from_json
 from batch_cancel.stop import Stop, StopCause
 from batch_cancel.sweep import Ask
-
-__all__ = ["RUNS_DIRECTORY", "Execution", "execute", "new_sweep_id", "resume", "run", "tell"]
 
 RUNS_DIRECTORY = Path("batch-cancel-runs")
 
@@ -178,17 +176,8 @@ def _failure_counted(emf: str | None, name: str | None = None) -> Iterator[None]
         raise
 
 
-def execute(
-    execution: Execution,
-    open_ledger: Callable[[Path], Ledger],
-    *,
-    resumed: bool,
-    service: Service | None = None,
-) -> int:
+def execute(execution: Execution, open_ledger: Callable[[Path], Ledger], *, resumed: bool) -> int:
     """Carry a sweep out, write and deliver its reports and say how it went; the exit code.
-
-    Args:
-        service: instead of AWS.
 
     Raises:
         BatchCancelError: it could not even begin, or its record could not be kept.
@@ -197,8 +186,7 @@ def execute(
     list_here = nullcontext() if resumed else _list_here(execution)  # it stands in the ledger, or is no more wanted
     with _failure_counted(execution.output.emf, settings.name), list_here:
         # Its libraries take half a second, in which a signal may come: a sweep that is new leaves nothing.
-        if not resumed:
-            service = service or aws(settings, sweep_id)
+        service = None if resumed else aws(settings, sweep_id)
         farewell = f"left at once; `batch-cancel report {_quoted(execution)}` writes the reports"
         with held_signals(farewell=farewell) as came:
             service = service or aws(settings, sweep_id)
@@ -227,7 +215,7 @@ async def _carry_out(
         stop.request(StopCause.INTERRUPTED)
 
     farewell = f"left at once; `batch-cancel resume {_quoted(execution)}` mends it"
-    view = progress(
+    view = Progress(
         sys.stderr,
         quiet=output.quiet,
         verbose=output.verbose,

@@ -126,8 +126,8 @@ class Verifier:
 
     def take_up(self) -> None:
         """Look at what an earlier process left asked."""
-        for group in self._ledger.reader.asked_groups(self._target_id):
-            self.asked(group.transform_id, accepted=False)
+        for transform_id in self._ledger.reader.asked_transforms(self._target_id):
+            self.asked(transform_id, accepted=False)
 
     def no_more(self) -> None:
         """No further run will be asked."""

@@ -89,7 +89,6 @@ class PendingRun:
     id: int
     transform_id: str
     task_run_id: str
-    status_before: str | None
     wire_calls: int
     requested_at: datetime | None
     clock_offset: float | None
@@ -116,14 +115,6 @@ class AskedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedGroup:
-    """The open runs of one transform."""
-
-    transform_id: str
-    runs: int
-
-
-@dataclass(frozen=True, slots=True)
 class RejectedRow:
     """A manifest row that was left out."""
 
@@ -138,7 +129,6 @@ class PendingGroup:
 
     Attributes:
         oldest_started_on: None where no start is known.
-        started_seconds: the sum of the starts of those ``started_runs`` that have one, in seconds since the epoch.
         task_types: those that are known, in alphabetical order.
         used_runs: how many have a time of use that is known: ExecutionTime where Glue tells one, else from their start.
         used_seconds: those times added up, each start counted until ``now`` and not beyond the transform's time-out;
@@ -149,8 +139,6 @@ class PendingGroup:
     transform: Transform
     runs: int
     oldest_started_on: datetime | None
-    started_runs: int
-    started_seconds: float
     task_types: tuple[str, ...]
     used_runs: int = 0
     used_seconds: float = 0.0
@@ -282,7 +270,6 @@ class LedgerReader:
                 id=row["id"],
                 transform_id=row["transform_id"],
                 task_run_id=row["task_run_id"],
-                status_before=row["status_before"],
                 wire_calls=row["wire_calls"],
                 requested_at=_moment(row["requested_at"]),
                 clock_offset=row["clock_offset"],
@@ -293,13 +280,12 @@ class LedgerReader:
             for row in rows
         ]
 
-    def asked_groups(self, target_id: int) -> list[AskedGroup]:
-        """The transforms of a target that have open runs."""
+    def asked_transforms(self, target_id: int) -> list[str]:
+        """The transforms of a target that have open runs, by their ids."""
         rows = self._connection.execute(
-            "SELECT transform_id, count(*) FROM runs WHERE state = 'asked' AND target_id = ? GROUP BY transform_id",
-            (target_id,),
+            "SELECT DISTINCT transform_id FROM runs WHERE state = 'asked' AND target_id = ?", (target_id,)
         )
-        return [AskedGroup(row[0], row[1]) for row in rows]
+        return [row[0] for row in rows]
 
     def asked(self, target_id: int, transform_id: str, *, after_id: int = 0, limit: int = 1000) -> list[AskedRun]:
         """Open runs of one transform, in the order of ids."""
@@ -338,8 +324,7 @@ class LedgerReader:
         rows = self._connection.execute(
             "SELECT t.account_id, t.region, t.profile, t.role_arn, t.external_id, r.transform_id, m.name,"  # noqa: S608  # constant
             " m.max_capacity, m.worker_type, m.number_of_workers, m.timeout_minutes, m.glue_version,"
-            " count(*) AS runs, min(r.started_on) AS oldest, count(r.started_on) AS started_runs,"
-            " total(r.started_on) AS started_seconds, group_concat(DISTINCT r.task_type) AS task_types,"
+            " count(*) AS runs, min(r.started_on) AS oldest, group_concat(DISTINCT r.task_type) AS task_types,"
             f" count({USED_SECONDS}) AS used_runs, total({USED_SECONDS}) AS used_seconds"
             " FROM runs r JOIN targets t ON t.id = r.target_id"
             " LEFT JOIN transforms m ON m.target_id = r.target_id AND m.transform_id = r.transform_id"
@@ -363,8 +348,6 @@ class LedgerReader:
                 ),
                 runs=row["runs"],
                 oldest_started_on=_moment(row["oldest"]),
-                started_runs=row["started_runs"],
-                started_seconds=row["started_seconds"],
                 task_types=tuple(sorted(row["task_types"].split(","))) if row["task_types"] else (),
                 used_runs=row["used_runs"],
                 used_seconds=row["used_seconds"],
@@ -436,14 +419,6 @@ class LedgerReader:
         rows = self._connection.execute(f"SELECT {VERDICT} AS verdict, count(*) FROM runs r GROUP BY verdict")  # noqa: S608  # constant
         counts = {Outcome(row[0]): int(row[1]) for row in rows}
         return {outcome: counts[outcome] for outcome in Outcome if outcome in counts}
-
-    def outcomes_of_target(self, target_id: int) -> dict[Outcome, int]:
-        """How many runs of one target have each outcome."""
-        rows = self._connection.execute(
-            f"SELECT {VERDICT} AS verdict, count(*) FROM runs r WHERE r.target_id = ? GROUP BY verdict",  # noqa: S608  # constant
-            (target_id,),
-        )
-        return {Outcome(row[0]): int(row[1]) for row in rows}
 
     def calls(self) -> Iterator[CallCount]:
         """Every count of calls, oldest first."""

@@ -36,14 +36,12 @@ class LedgerWriter:
         *,
         path: Path | None = None,
         offload: Offload | None = None,
-        on_failure: Callable[[RecordLost], None] = lambda _: None,
     ) -> None:
         self._connection = connection
         self._path = path
         self._file = None if path is None else path.stat()
         self._executor = None if offload else ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._offload = offload or self._in_thread
-        self._on_failure = on_failure
         self._batch: list[Statement] = []
         self._waiters: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -51,7 +49,7 @@ class LedgerWriter:
         self.failure: RecordLost | None = None
 
     def post(self, sql: str, *parameters: object) -> None:
-        """Write soon; failure shows in the next call and through ``on_failure``."""
+        """Write soon; failure shows in the next call."""
         self._raise_if_lost()
         self._batch.append((sql, parameters))
         if self._flushing is None and self._timer is None:
@@ -148,7 +146,6 @@ class LedgerWriter:
             if not waiter.done():
                 waiter.set_exception(self.failure)
         self._waiters = []
-        self._on_failure(self.failure)
 
     async def _in_thread(self, function: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._executor, function)

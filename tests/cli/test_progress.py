@@ -840,10 +840,10 @@ def test_progress_costs_the_first_request_nothing() -> None:
 
 KILLED = """
 import os, signal, sys
-from batch_cancel.cli.progress import progress
+from batch_cancel.cli.progress import Progress
 from batch_cancel.core.events import CallAnswered, Phase, PhaseBegan
 from batch_cancel.core.task_run import Target
-with progress(sys.stderr) as on_event:
+with Progress(sys.stderr) as on_event:
     on_event(PhaseBegan(Phase.CANCEL, 10))
     on_event(CallAnswered(Target("eu-west-1"), "CancelMLTaskRun", None, 0.1))
     sys.stdin.readline()

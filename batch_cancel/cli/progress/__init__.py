@@ -1,5 +1,5 @@
 """Progress on standard error, drawn from the sweep's events."""
 
-from batch_cancel.cli.progress.progress import Progress, progress
+from batch_cancel.cli.progress.progress import Progress
 
-__all__ = ["Progress", "progress"]
+__all__ = ["Progress"]

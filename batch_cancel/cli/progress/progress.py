@@ -49,7 +49,6 @@ class Progress:
         verbose: each call, retry, acceptance and outcome too, with times.
         no_progress: no live view, no line every few seconds, none for each phase.
         log_format: ``json`` writes one object a line: ts, level, event, fields.
-        keep_last: leave the last live view standing at the end.
         threaded: False leaves it to the caller to call :meth:`tick`.
     """
 
@@ -62,7 +61,6 @@ class Progress:
         no_progress: bool = False,
         log_format: Literal["text", "json"] = "text",
         no_color: bool = False,
-        keep_last: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         threaded: bool = True,
@@ -84,7 +82,6 @@ class Progress:
         self._lines = shown and not self._live
         self._on_terminal = smart and not self._json
         self._colour = wants_colour(stream, no_color=no_color)
-        self._keep_last = keep_last
         self._view: View | None = None
         self._waiting: deque[str] = deque()
         self._dropped = 0
@@ -248,32 +245,5 @@ class Progress:
 
     def _finish(self) -> None:
         self._status.update(self._clock())
-        if self._live and self._view is not None and self._keep_last and self._outlet.in_foreground():
-            size = self._outlet.size()
-            self._frame.draw(self._view.lines(size.columns, size.lines), size.columns, self._taken())
-            self._frame.leave()
-            return
         self._frame.erase()
         self._write_waiting()
-
-
-def progress(
-    stream: TextIO | None,
-    *,
-    quiet: bool = False,
-    verbose: bool = False,
-    no_progress: bool = False,
-    log_format: Literal["text", "json"] = "text",
-    no_color: bool = False,
-    keep_last: bool = False,
-) -> Progress:
-    """Make the progress that the options ask for; a sweep's ``on_event`` is what a ``with`` over it gives."""
-    return Progress(
-        stream,
-        quiet=quiet,
-        verbose=verbose,
-        no_progress=no_progress,
-        log_format=log_format,
-        no_color=no_color,
-        keep_last=keep_last,
-    )
