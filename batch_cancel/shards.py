@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from batch_cancel.core.errors import InputError, Problem, RecordLost, UsageError
+from batch_cancel.core.moment import rfc3339
 from batch_cancel.core.private_file import private
 from batch_cancel.core.task_run import Target
 from batch_cancel.engine.ending import explain_closed_regions
@@ -92,7 +93,7 @@ class Sharding:
         told = {
             "schema": SCHEMA,
             "sweep_id": self.sweep_id,
-            "cut_at": _text(self.cut_at),
+            "cut_at": rfc3339(self.cut_at),
             "settings": to_json(self.settings),
             "shards": shards,
             "failed": [asdict(gap) for gap in self.failed],
@@ -165,8 +166,8 @@ async def merge_parts(parts: Sequence[Path], found: Collection[str | None], dire
             "name": settings.name,
             "reason": settings.reason,
             "tool_version": __version__,
-            "started_at": _text(expected.cut_at),
-            "finished_at": _text(datetime.now(UTC)),
+            "started_at": rfc3339(expected.cut_at),
+            "finished_at": rfc3339(datetime.now(UTC)),
             "exit_code": 0,
             "source": {"kind": settings.source.kind},
         },
@@ -197,10 +198,6 @@ async def _tell_regions_from_credentials(directory: Path) -> None:
 
 def _is_ledger(part: Path) -> bool:
     return (part / LEDGER_NAME).is_file() or (part.is_file() and part.suffix.lower() != ".json")
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def check_caps(settings: Settings, *, per_shard: bool) -> None:

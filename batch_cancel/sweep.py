@@ -9,7 +9,7 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,7 +21,6 @@ from batch_cancel.core.errors import (
     UsageError,
 )
 from batch_cancel.core.events import (
-    Event,
     ManifestRead,
     OnEvent,
     Phase,
@@ -35,6 +34,7 @@ from batch_cancel.core.events import (
     ToAsk,
     Warned,
 )
+from batch_cancel.core.moment import rfc3339
 from batch_cancel.core.outcome import NOT_STOPPED, Outcome
 from batch_cancel.core.selection import max_percent_refusal, max_runs_refusal
 from batch_cancel.core.task_run import Target
@@ -106,7 +106,7 @@ class Sweep:
         self._sweep_id = sweep_id
         self._pacers = pacers
         self._now = now
-        self._on_event = on_event
+        self._tell = on_event
         self._ask = ask
         self._stop = stop
         self._interrupted_code = interrupted_code
@@ -173,7 +173,7 @@ class Sweep:
 
     async def _unfinish(self) -> None:
         """It goes on: how it ended before is no longer how it ends."""
-        resumed_at = [*(self._ledger.reader.facts().get("resumed_at") or ()), _text(self._now())]
+        resumed_at = [*(self._ledger.reader.facts().get("resumed_at") or ()), rfc3339(self._now())]
         ended = dict.fromkeys(("finished_at", "stop_cause", "exit_code", "refusal", "refused_by"))
         await self._ledger.set_facts(resumed_at=resumed_at, **ended)
 
@@ -286,7 +286,7 @@ class Sweep:
             name=settings.name,
             reason=settings.reason,
             mode="dry-run" if settings.dry_run else "cancel",
-            started_at=_text(self._now()),
+            started_at=rfc3339(self._now()),
             finished_at=None,
             stop_cause=None,
             exit_code=None,
@@ -377,7 +377,7 @@ class Sweep:
 
     # Finding
 
-    def _add_work(self, target_id: int, target: Target) -> TargetWork:
+    def _add_work(self, target_id: int, target: Target) -> None:
         stop = Stop(self._stop)
         work = TargetWork(target_id, target, self._around, stop)
         service, dry_run = self._service, self._settings.dry_run
@@ -398,7 +398,6 @@ class Sweep:
             jitter=self._jitter,
         )
         self._works.append(work)
-        return work
 
     def _unlisted(self) -> list[TargetWork]:
         """The targets whose listing has not ended well yet: all of them, unless an earlier process was here."""
@@ -597,8 +596,8 @@ class Sweep:
             interrupted_code=self._interrupted_code,
         )
         await self._ledger.set_facts(
-            finished_at=_text(self._now()),
-            stop_cause=_told_cause(come_to.stop_cause),
+            finished_at=rfc3339(self._now()),
+            stop_cause=come_to.stop_cause,
             exit_code=come_to.exit_code,
         )
         return come_to
@@ -636,17 +635,3 @@ class Sweep:
             if self._cancelling.cause is None:
                 self._tell(Stopping(str(StopCause.MAX_ERRORS)))
             self._cancelling.request(StopCause.MAX_ERRORS)
-
-    def _tell(self, event: Event) -> None:
-        self._on_event(event)
-
-
-def _told_cause(cause: StopCause | None) -> str | None:
-    return None if cause is None else str(cause)
-
-
-def _text(moment: datetime) -> str:
-    """RFC 3339 in UTC with Z, to the millisecond."""
-    return (moment - (moment.utcoffset() or timedelta())).strftime(
-        "%Y-%m-%dT%H:%M:%S."
-    ) + f"{moment.microsecond // 1000:03}Z"

@@ -18,21 +18,10 @@ from typing import TextIO
 
 import click
 
-from batch_cancel.cli.wording import (
-    ago,
-    cells,
-    columns_of,
-    counted,
-    fit,
-    fit_id,
-    is_terminal,
-    padded,
-    printable,
-    rows_of,
-    wants_colour,
-)
+from batch_cancel.cli.wording import ago, cells, columns_of, fit, fit_id, is_terminal, padded, rows_of, wants_colour
 from batch_cancel.core.cost import Tally, dpu, money
 from batch_cancel.core.selection import Protection
+from batch_cancel.core.wording import counted, printable
 from batch_cancel.ledger.reader import LedgerReader, PendingGroup
 from batch_cancel.settings import Cost
 

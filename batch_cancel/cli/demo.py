@@ -20,8 +20,9 @@ import click
 
 from batch_cancel.cli.options import ScenarioName, Value
 from batch_cancel.cli.signals import exit_code_of
-from batch_cancel.cli.wording import columns_of, counted, paragraphs
+from batch_cancel.cli.wording import columns_of, paragraphs
 from batch_cancel.core.errors import BatchCancelError, UsageError
+from batch_cancel.core.wording import counted
 
 DIRECTORY = Path("batch-cancel-demo")
 PATIENCE_SECONDS = 10

@@ -13,8 +13,9 @@ from typing import Any
 import click
 
 from batch_cancel.cli.options import Value
-from batch_cancel.cli.wording import cells, counted, is_terminal, padded, printable
+from batch_cancel.cli.wording import cells, is_terminal, padded
 from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.wording import counted, printable
 from batch_cancel.report.diff import Change, Comparison, RunChange, Sweep, TransformChange, TransformKey
 
 MOST_SHOWN = 100

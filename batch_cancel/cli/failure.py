@@ -26,7 +26,7 @@ def _say(error: Exception, message: str, exit_code: int) -> None:
     elif isinstance(error, click.ClickException):
         error.show()
     else:
-        from batch_cancel.cli.wording import printable  # noqa: PLC0415  # --help does without
+        from batch_cancel.core.wording import printable  # noqa: PLC0415  # --help does without
 
         for line in message.splitlines() or [""]:
             click.echo(f"batch-cancel: error: {printable(line)}", err=True)

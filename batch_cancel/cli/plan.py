@@ -17,6 +17,7 @@ from batch_cancel.cli.run import RUNS_DIRECTORY, Execution, end_otherwise, execu
 from batch_cancel.cli.settings_from import output_from, restore_endpoints, settings_of_plan
 from batch_cancel.cli.settings_in_s3 import settings_wherever
 from batch_cancel.core.errors import RecordLost, UsageError
+from batch_cancel.core.wording import counted
 from batch_cancel.execution import new_sweep_id
 from batch_cancel.ledger import LEDGER_NAME
 from batch_cancel.ledger.ledger import Ledger
@@ -105,7 +106,7 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
         then = "it can be reviewed, and not applied: its sweep file says dry_run: true"
     elif not count:
         then = "there is nothing to apply"
-    names = f"{path} names {count:,} run{'' if count == 1 else 's'} to cancel"
+    names = f"{path} names {counted(count, 'run')} to cancel"
     tell(output, f"{names}{incomplete}{replaced}; {then}", Level.WARNING if incomplete else Level.INFO)
     sys.exit(code)
 

@@ -23,9 +23,10 @@ from batch_cancel.cli.progress.log import Level, Record, as_json
 from batch_cancel.cli.settings_from import Output, output_from, renewed, restore_endpoints
 from batch_cancel.cli.settings_in_s3 import settings_wherever
 from batch_cancel.cli.signals import exit_code_of, handle_signals, held_signals, say
-from batch_cancel.cli.wording import is_terminal, printable
+from batch_cancel.cli.wording import is_terminal
 from batch_cancel.core.errors import BatchCancelError, UsageError
 from batch_cancel.core.private_file import private
+from batch_cancel.core.wording import printable
 from batch_cancel.engine.ending import Result
 from batch_cancel.execution import (
     Finished,

@@ -18,7 +18,7 @@ from batch_cancel.cli.signals import SIGNALS, say
 from batch_cancel.cli.wording import columns_of, paragraphs
 from batch_cancel.core.duration import parse_duration
 from batch_cancel.core.errors import UsageError
-from batch_cancel.core.wording import did_you_mean, quoted
+from batch_cancel.core.wording import counted, did_you_mean, quoted
 from batch_cancel.glue.regions import partitions
 from batch_cancel.simulator.settings import (
     OPERATIONS,
@@ -190,8 +190,8 @@ def _greeting(world: "World", url: str, play: "Scenario") -> str:
     return (
         f"{story}"
         f"Simulated Glue, STS and Organizations at {url}\n"
-        f"{_count(len(fleet.accounts), 'account')} x {_count(len(fleet.regions), 'region')}, "
-        f"{_count(sum(1 for _ in world.transforms()), 'transform')}, {_count(len(runs), 'task run')}, "
+        f"{counted(len(fleet.accounts), 'account')} x {counted(len(fleet.regions), 'region')}, "
+        f"{counted(sum(1 for _ in world.transforms()), 'transform')}, {counted(len(runs), 'task run')}, "
         f"{active:,} of them active.\nCtrl-C ends it.\n\n"
         f"In another terminal:\n\n"
         f"  export AWS_ENDPOINT_URL={url}\n"
@@ -227,10 +227,6 @@ def _looking_first(command: str) -> str:
     if words[:2] != ["batch-cancel", "run"] or "--dry-run" in words:
         return ""
     return f"  {shlex.join([*(word for word in words if word not in _OF_CANCELLING), '--dry-run'])}\n"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 # -- flags to settings ------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """``validate`` and ``schema``: what is wrong with a file, and what a sweep file may hold. Neither calls anything."""
 
-import itertools
 import json
 import shlex
 import sys
@@ -15,8 +14,8 @@ import click
 from batch_cancel.cli import sample
 from batch_cancel.cli.grouped import GroupedOption
 from batch_cancel.cli.options import Value
-from batch_cancel.cli.wording import counted
 from batch_cancel.core.errors import GuardrailRefused, InputError, Problem
+from batch_cancel.core.wording import counted, one_line
 from batch_cancel.glue.outbox import SCHEME
 from batch_cancel.manifest import ManifestRow, name_of, read_manifest
 from batch_cancel.manifest.read import comes_from_a_pipe
@@ -239,7 +238,7 @@ def _examine_manifest(file: str, chosen: ManifestFormat | None) -> Finding:
         finding.says += f", {least}{finding.repeated:,} of a run that stands there before ({once})"
     for names, word in ((finding.accounts, "account"), (finding.regions, "region")):
         if names:
-            finding.says += f", {len(names)} {word}{'' if len(names) == 1 else 's'}"
+            finding.says += f", {counted(len(names), word)}"
     finding.says += "".join(f"; {remark.removeprefix(f'{file}: ')}" for remark in remarks)
     return finding
 
@@ -287,15 +286,15 @@ def _is_yaml_manifest(file: str) -> bool:
 
 
 def _print_text(finding: Finding) -> bool:
-    name = _printable(name_of(finding.file))
+    name = one_line(name_of(finding.file))
     if not finding.problem_count:
-        click.echo(f"{name}: {finding.kind} is fine: {_printable(finding.says)}")
+        click.echo(f"{name}: {finding.kind} is fine: {one_line(finding.says)}")
     for problem in finding.problems:
-        click.echo(_printable(str(problem)))
+        click.echo(one_line(str(problem)))
     if finding.problem_count > MOST_SHOWN:
         click.echo(f"{name}: and {finding.problem_count - MOST_SHOWN:,} faults more")
     for note in finding.notes:
-        click.echo(_printable(str(note)))
+        click.echo(one_line(str(note)))
     if finding.note_count > MOST_SHOWN:
         click.echo(f"{name}: and {finding.note_count - MOST_SHOWN:,} rows more with other labels")
     return finding.problem_count > 0
@@ -324,14 +323,3 @@ def _as_json(finding: Finding) -> dict[str, Any]:
         "repeated_rows": finding.repeated,
         "notes": [{"line": note.line, "message": note.message} for note in finding.notes],
     }
-
-
-def _printable(text: str) -> str:
-    return "".join(_pieces(text))
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """Names of files and of columns come from outside: nothing in them may move the cursor or break the output."""
-    for printable, characters in itertools.groupby(text, str.isprintable):
-        piece = "".join(characters)
-        yield piece if printable else piece.encode("unicode_escape", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""How a terminal is spoken to: text from outside made harmless, numbers and times as people read them."""
+"""How a terminal is spoken to: what fits into how many columns, times and rates as people read them."""
 
 import os
 import textwrap
@@ -7,22 +7,9 @@ from datetime import timedelta
 from typing import TextIO
 
 from batch_cancel.core.duration import format_duration
+from batch_cancel.core.wording import printable
 
 _WIDEST = 100
-
-
-def printable(text: str) -> str:
-    r"""Text from outside on one line, harmless: controls, line ends, bidi marks and lone surrogates as ``\x1b``.
-
-    A backslash is doubled, so that what was escaped cannot be mistaken for what was written.
-    """
-    if text.isprintable() and "\\" not in text:
-        return text
-    return "".join(c if c.isprintable() and c != "\\" else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape", "backslashreplace").decode()
 
 
 def cause(code: str, message: str) -> str:
@@ -72,11 +59,6 @@ def padded(text: str, width: int, *, right: bool = False) -> str:
     """Text filled with spaces to so many columns; ``right`` puts them before it."""
     blanks = " " * max(0, width - cells(text))
     return blanks + text if right else text + blanks
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """``1 run``, ``3,000 runs``."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def ago(age: timedelta) -> str:

@@ -1,4 +1,4 @@
-"""How a message quotes what others wrote, and what it takes them to have meant."""
+"""How a message shows what others wrote, what it takes them to have meant, and how it counts."""
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher, get_close_matches
@@ -13,13 +13,33 @@ _MOST_MEANT = 3
 def quoted(text: str) -> str:
     """Foreign text inside a sentence: in quotes, cut, and without a character that could move a terminal's cursor."""
     cut_text = text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
-    return "'" + "".join(c if c.isprintable() and c != "\\" else _escaped(c) for c in cut_text) + "'"
+    return f"'{printable(cut_text)}'"
+
+
+def printable(text: str) -> str:
+    r"""Text from outside on one line, harmless: controls, line ends, bidi marks and lone surrogates as ``\x1b``.
+
+    A backslash is doubled, so that what was escaped cannot be mistaken for what was written.
+    """
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(c if c.isprintable() and c != "\\" else _escaped(c) for c in text)
+
+
+def one_line(text: str) -> str:
+    """The same, but for backslashes: for text that is to be read, or a command that is to be typed, as it stands."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
 def cut(text: str) -> str:
     """A line of a file to be shown beside its fault: cut, and encodable whatever bytes it was made of."""
     cut_text = text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
     return cut_text.encode("utf-8", "backslashreplace").decode()
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """``1 run``, ``3,000 runs``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

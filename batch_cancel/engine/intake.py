@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from batch_cancel.core.errors import AccessStopped, CallFailed, InputError, Problem, UsageError
 from batch_cancel.core.events import ManifestRead, OnEvent
 from batch_cancel.core.task_run import Access, Target, TaskRun
+from batch_cancel.core.wording import counted
 from batch_cancel.glue.regions import partition_of
 from batch_cancel.ledger.ledger import Ledger, NewRun
 from batch_cancel.manifest import ManifestRow
@@ -231,4 +232,4 @@ async def _write(ledger: Ledger, batches: dict[int, list[NewRun]]) -> None:
 
 
 def _more(source: str, count: int) -> list[Problem]:
-    return [Problem(source, f"and {count:,} row{'' if count == 1 else 's'} more")] if count > 0 else []
+    return [Problem(source, f"and {counted(count, 'row')} more")] if count > 0 else []

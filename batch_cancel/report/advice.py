@@ -7,13 +7,13 @@ from pathlib import Path
 
 from batch_cancel.core.errors import Guardrail
 from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.wording import counted
 from batch_cancel.ledger.reader import TargetRow
 from batch_cancel.report.document import Document
 from batch_cancel.report.story import (
     NOT_TRUSTED,
     UNREACHED,
     codes,
-    counted,
     discovers,
     is_of_access,
     is_of_credentials,

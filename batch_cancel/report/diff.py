@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TextIO
 
 from batch_cancel.core.errors import LedgerError, UsageError
+from batch_cancel.core.moment import moment_of, rfc3339
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.selection import ACTIVE_STATUSES
 from batch_cancel.core.task_run import Status
@@ -181,7 +182,7 @@ class Sweep:
         except (sqlite3.Error, ValueError) as error:
             self._connection.close()
             raise LedgerError(f"{path} cannot be read: {error}") from error
-        self.started_at = _moment(self.facts.get("started_at"))
+        self.started_at = moment_of(self.facts.get("started_at"))
         self.selection = _selection(self.facts)
 
     def close(self) -> None:
@@ -480,12 +481,12 @@ def _as_json(run: RunChange) -> dict[str, Any]:
         "transform_name": run.transform_name,
         "task_run_id": key.task_run_id,
         "task_type": latest.task_type,
-        "started_on": _rfc3339(latest.started_on),
+        "started_on": rfc3339(latest.started_on),
         "status": latest.status,
         "outcome": str(latest.outcome),
         "sweeps": run.sweeps,
-        "first_seen_at": _rfc3339(run.first_seen_at),
-        "last_seen_at": _rfc3339(run.last_seen_at),
+        "first_seen_at": rfc3339(run.first_seen_at),
+        "last_seen_at": rfc3339(run.last_seen_at),
         "reason": run.reason,
     }
 
@@ -497,17 +498,3 @@ def _selection(facts: Mapping[str, Any]) -> dict[str, Any]:
         return dict(settings["selection"])
     except (KeyError, TypeError, ValueError):
         return {}
-
-
-def _moment(text: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _rfc3339(moment: datetime | None) -> str | None:
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -8,10 +8,11 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TextIO
 
 from batch_cancel.core.cost import Tally, at_most_dpu_hours, estimated_dpu_hours, money
+from batch_cancel.core.moment import moment_of, rfc3339
 from batch_cancel.core.outcome import ACCEPTED, Outcome
 from batch_cancel.core.selection import Protection
 from batch_cancel.core.task_run import Status, Transform
@@ -148,7 +149,7 @@ class Document:
         self.active_again = self.started_meanwhile = 0
         self.in_doubt = reader.in_doubt() if self.facts.get("finished_at") is None else 0
         self._transforms: dict[tuple[int, str], tuple[Transform, float | None]] = {}
-        self._as_of = _moment(self.facts.get("finished_at")) or reader.last_call()
+        self._as_of = moment_of(self.facts.get("finished_at")) or reader.last_call()
         self._survey()
 
     @property
@@ -355,7 +356,7 @@ class Document:
         """One pass over all runs for everything that is summed up."""
         causes: dict[tuple[int, Outcome, str | None], Cause] = {}
         to_stop = array("d")
-        resumed_at = [moment for text in self.facts.get("resumed_at") or () if (moment := _moment(text))]
+        resumed_at = [moment for text in self.facts.get("resumed_at") or () if (moment := moment_of(text))]
         for row in self.reader.runs():
             estimated, at_most = self._cost(row)
             parts = [self.whole, self.by_target[row.target_id]]
@@ -430,13 +431,6 @@ def explains(outcome: str, error_message: str | None) -> bool:
     return outcome not in ACCEPTED or (error_message or "").startswith(READING)
 
 
-def rfc3339(moment: datetime | None) -> str | None:
-    """A moment as the report writes it: UTC, with milliseconds and Z."""
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-
-
 def _stopped_after(row: RunRow) -> float | None:
     if row.outcome is not Outcome.STOPPED or row.confirmed_at is None or row.requested_at is None:
         return None
@@ -456,16 +450,6 @@ def _settings(facts: Mapping[str, Any]) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         return {}
     return settings if isinstance(settings, dict) else {}
-
-
-def _moment(text: object) -> datetime | None:
-    if not isinstance(text, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _rounded(dpu_hours: float | None) -> float | None:

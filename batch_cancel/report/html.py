@@ -20,6 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from batch_cancel.core.outcome import ACCEPTED, Outcome, words_of
+from batch_cancel.core.wording import counted
 from batch_cancel.report import charts
 from batch_cancel.report.advice import next_steps
 from batch_cancel.report.csv import FORMULA_STARTS
@@ -30,7 +31,6 @@ from batch_cancel.report.story import (
     calls_in_words,
     came_back_in_words,
     came_back_title,
-    counted,
     facts_in_words,
     headline,
     how_it_came_back,

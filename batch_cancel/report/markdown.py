@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from batch_cancel.core.outcome import Outcome, words_of
+from batch_cancel.core.wording import one_line
 from batch_cancel.report.advice import next_steps
 from batch_cancel.report.document import TROUBLE, Document, explains
 from batch_cancel.report.story import (
@@ -103,7 +104,7 @@ class _Page:
         for step in steps:
             self.line("", escaped(step.text))
             if step.command is not None:
-                command = _printable(step.command)
+                command = one_line(step.command)
                 fence = "`" * max(3, 1 + max((len(ticks) for ticks in re.findall("`+", command)), default=0))
                 self.line("", f"{fence}sh", command, fence)
 
@@ -225,7 +226,7 @@ def foreign(text: str) -> str:
     """
     if not text:
         return ""
-    cut = _printable(text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…")
+    cut = one_line(text if len(text) <= _LONGEST_CELL else text[: _LONGEST_CELL - 1] + "…")
     if "|" in cut:
         return f"<code>{escaped(cut)}</code>"
     fence = "`" * (1 + max((len(ticks) for ticks in re.findall("`+", cut)), default=0))
@@ -236,13 +237,8 @@ def foreign(text: str) -> str:
 
 def escaped(text: str) -> str:
     """Text in which nothing is taken for Markdown or HTML: every character that could be is a character reference."""
-    return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", _printable(text))
+    return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", one_line(text))
 
 
 def _number(number: float | None) -> str:
     return "" if number is None else f"{number:,.1f}" if isinstance(number, float) else f"{number:,}"
-
-
-def _printable(text: str) -> str:
-    """One line, without controls or marks that turn text round."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

@@ -10,6 +10,7 @@ from typing import Any
 from batch_cancel.core.error_codes import KIND_BY_CODE
 from batch_cancel.core.errors import ENTERING, REGION_NOT_ENABLED, ErrorKind, Guardrail
 from batch_cancel.core.outcome import Outcome, words_of
+from batch_cancel.core.wording import counted
 from batch_cancel.ledger.reader import TargetRow
 from batch_cancel.report.document import Document
 
@@ -434,11 +435,6 @@ def place(document: Document, target_id: int) -> str:
 def runs(count: int) -> str:
     """``1 run``, ``3,000 runs``."""
     return counted(count, "run")
-
-
-def counted(count: int, noun: str) -> str:
-    """``1 target``, ``200 targets``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def sentence(text: str) -> str:

@@ -8,13 +8,13 @@ from itertools import islice
 from pathlib import Path
 
 from batch_cancel.core.outcome import NOT_STOPPED, Outcome, words_of
+from batch_cancel.core.wording import counted, one_line
 from batch_cancel.ledger.reader import LedgerReader, PendingGroup
 from batch_cancel.report.advice import next_steps
 from batch_cancel.report.document import Document
 from batch_cancel.report.story import (
     came_back_in_words,
     came_back_title,
-    counted,
     facts_in_words,
     headline,
     how_it_came_back,
@@ -60,16 +60,16 @@ def _width() -> int:
 
 
 def _lines(document: Document, directory: Path, reports: Sequence[Path], width: int) -> Iterator[str]:
-    yield from _wrapped(_printable(headline(document).text), width)
+    yield from _wrapped(one_line(headline(document).text), width)
     yield from _outcomes(document, width)
     yield from _headed("What went wrong", _troubles(document), width)
     yield from _headed("Not seen stopped", _not_stopped(document), width)
     yield from _would_cancel(document, width)
     yield from _left_alone(document, width)
     yield from _headed(came_back_title(document), _came_back(document), width)
-    yield from _headed("In figures", (_printable(words) for words in facts_in_words(document)), width)
+    yield from _headed("In figures", (one_line(words) for words in facts_in_words(document)), width)
     yield from _headed("Next", _steps(document, directory), width)
-    yield from _headed("Reports", (_printable(str(path)) for path in reports), None)
+    yield from _headed("Reports", (one_line(str(path)) for path in reports), None)
 
 
 def _outcomes(document: Document, width: int) -> Iterator[str]:
@@ -100,7 +100,7 @@ def _would_cancel(document: Document, width: int) -> Iterator[str]:
         return
     yield from ("", "What would be cancelled")
     groups = document.reader.pending_groups(dry_run=True)
-    rows = [(group.runs, _printable(_group(group))) for group in islice(groups, MOST_GROUPS)]
+    rows = [(group.runs, one_line(_group(group))) for group in islice(groups, MOST_GROUPS)]
     yield from _counts(rows, width)
     if more := [group.runs for group in groups]:
         yield f"  and {counted(len(more), 'transform')} more with {runs(sum(more))}"
@@ -118,11 +118,11 @@ def _left_alone(document: Document, width: int) -> Iterator[str]:
     rules, idle = document.left_alone, sparing_none_in_words(document)
     if rules or idle:
         yield from ("", "Left alone")
-    yield from _counts([(count, _printable(_cut(rule))) for rule, count in rules[:MOST_RULES]], width)
+    yield from _counts([(count, one_line(_cut(rule))) for rule, count in rules[:MOST_RULES]], width)
     if more := rules[MOST_RULES:]:
         yield f"  and {runs(sum(count for _, count in more))} by {counted(len(more), 'other rule')}"
     if idle:
-        yield from _wrapped(_printable(idle), width, "  ", "    ")
+        yield from _wrapped(one_line(idle), width, "  ", "    ")
 
 
 def _counts(rows: Sequence[tuple[int, str]], width: int) -> Iterator[str]:
@@ -140,8 +140,8 @@ def _troubles(document: Document) -> Iterator[str]:
         if number >= MOST_TROUBLES:
             more += 1
             continue
-        detail = f" ({_printable(_cut(trouble.detail))})" if trouble.detail else ""
-        yield f"{_printable(trouble.place)}: {trouble.what}{detail}"
+        detail = f" ({one_line(_cut(trouble.detail))})" if trouble.detail else ""
+        yield f"{one_line(trouble.place)}: {trouble.what}{detail}"
     if more:
         yield f"and {more:,} more; the reports have them all"
 
@@ -156,7 +156,7 @@ def _not_stopped(document: Document) -> Iterator[str]:
         transform = run["transform_name"] or run["transform_id"]
         status = f", {run['status_after']} when last read" if run["status_after"] else ""
         outcome = words_of(run["outcome"])
-        yield _printable(f"{_id(run['task_run_id'])} of {_id(transform)} in {where}: {outcome}{status}")
+        yield one_line(f"{_id(run['task_run_id'])} of {_id(transform)} in {where}: {outcome}{status}")
     more = sum(document.whole.outcomes[outcome] for outcome in of_interest) - MOST_NAMED
     if more > 0:
         yield f"and {more:,} more; the reports have them all"
@@ -172,7 +172,7 @@ def _came_back(document: Document) -> Iterator[str]:
         outcome = words_of(run["outcome"])
         transform = run["transform_name"] or run["transform_id"]
         told = f"sweep {run['sweep_number']}, {how_it_came_back(run)}, now {outcome}"
-        yield _printable(f"{_id(run['task_run_id'])} of {_id(transform)} in {where}: {told}")
+        yield one_line(f"{_id(run['task_run_id'])} of {_id(transform)} in {where}: {told}")
     more = document.active_again + document.started_meanwhile - MOST_CAME_BACK
     if more > 0:
         yield f"and {more:,} more; the reports have them all"
@@ -182,7 +182,7 @@ def _steps(document: Document, directory: Path) -> Iterator[str]:
     for step in next_steps(document, directory):
         yield step.text
         if step.command is not None:
-            yield "  " + _printable(step.command)
+            yield "  " + one_line(step.command)
 
 
 def _wrapped(line: str, width: int, first: str = "", others: str = "") -> Iterator[str]:
@@ -203,8 +203,3 @@ def _id(text: str) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_DETAIL else text[: _LONGEST_DETAIL - 1] + "…"
-
-
-def _printable(text: str) -> str:
-    """Text from outside on one line, with nothing in it that could move a terminal's cursor or turn its text round."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)

@@ -441,7 +441,7 @@ def test_without_any_part_there_is_a_report_all_the_same(tmp_path: Path) -> None
     assert result.exit_code == 0, result.output
     told = report(tmp_path / "nothing")
     assert (told["complete"], told["mode"], told["name"], told["runs"]) == (True, "dry-run", "nightly", [])
-    assert told["started_at"] == "2026-11-24T03:00:00Z"
+    assert told["started_at"] == "2026-11-24T03:00:00.000Z"
     (tmp_path / "lost.json").write_text(sharding(Part(ACCOUNTS[0], "us-east-1", {})).written())
     result = run("--sharding", tmp_path / "lost.json", "--out", tmp_path / "lost", "--report", "json")
     assert result.exit_code == 1, result.output

@@ -1,9 +1,11 @@
 """Foreign text in our sentences."""
 
-from hypothesis import given
+import unicodedata
+
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch_cancel.core.wording import cut, did_you_mean, quoted
+from batch_cancel.core.wording import counted, cut, did_you_mean, one_line, printable, quoted
 
 
 def test_a_near_word_is_offered() -> None:
@@ -28,3 +30,36 @@ def test_whatever_is_quoted_is_short_printable_and_can_be_written(text: str) -> 
     assert quoted(text).isprintable()
     assert len(quoted(text)) <= 62 * 10
     assert len(cut(text).encode().decode()) <= 200 * 10
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(exclude_categories=())))
+def test_whatever_comes_from_outside_is_one_harmless_line_and_can_be_told_from_any_other(text: str) -> None:
+    shown = printable(text)
+    assert shown.isprintable()
+    assert not any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp") for character in shown)
+    shown.encode()  # a lone surrogate could not be written
+    assert shown.encode("latin-1", "backslashreplace").decode("unicode_escape").encode("utf-16", "surrogatepass") == (
+        text.encode("utf-16", "surrogatepass")
+    )
+
+
+def test_plain_text_is_shown_as_it_is() -> None:
+    assert printable("tfm-1 dédupe 名寄せ 🚀") == "tfm-1 dédupe 名寄せ 🚀"
+    assert printable("a\x1b[2J\u202e\\x1b") == r"a\x1b[2J\u202e\\x1b"
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(exclude_categories=())))
+def test_one_line_is_harmless_too_and_leaves_backslashes_as_they_are(text: str) -> None:
+    assert one_line(text).isprintable()
+    assert one_line(text).count("\\") >= text.count("\\")
+    assert one_line(r"C:\x") == r"C:\x"
+
+
+def test_numbers_of_things() -> None:
+    assert [counted(1, "run"), counted(3000, "run"), counted(2, "retry", "retries")] == [
+        "1 run",
+        "3,000 runs",
+        "2 retries",
+    ]

@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Any
 
 from batch_cancel.cli.progress.status import Status
-from batch_cancel.cli.wording import cause, counted, printable, rate, took
+from batch_cancel.cli.wording import cause, rate, took
 from batch_cancel.core.events import (
     Accepted,
     CallAnswered,
@@ -32,8 +32,10 @@ from batch_cancel.core.events import (
     TargetRecovered,
     Warned,
 )
+from batch_cancel.core.moment import rfc3339
 from batch_cancel.core.outcome import NOT_STOPPED, Outcome, words_of
 from batch_cancel.core.task_run import Target
+from batch_cancel.core.wording import counted, printable
 
 NAMED_TARGETS = 4
 """So many targets are named when they are connected to; more are counted."""
@@ -302,7 +304,7 @@ def as_text(record: Record, at: datetime | None) -> str:
 def as_json(record: Record, at: datetime) -> str:
     """A line for a log collector; ASCII, so that nothing in it is more than text."""
     document = {
-        "ts": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "ts": rfc3339(at),
         "level": record.level.name.lower(),
         "event": record.event,
         "fields": record.fields,

@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 from batch_cancel.cli.progress.counters import WINDOW_SECONDS, Counters, Place, Speed
-from batch_cancel.cli.wording import clock, counted, printable, rate
+from batch_cancel.cli.wording import clock, rate
 from batch_cancel.core.duration import format_duration
 from batch_cancel.core.events import Phase
 from batch_cancel.core.outcome import ERRORS, NOT_STOPPED, Outcome, words_of
+from batch_cancel.core.wording import counted, printable
 
 TITLES = {
     None: "Starting",

@@ -4,8 +4,9 @@ from typing import Any
 
 from batch_cancel.cli.progress.status import Status
 from batch_cancel.cli.progress.terminal import Line
-from batch_cancel.cli.wording import cause, clock, printable
+from batch_cancel.cli.wording import cause, clock
 from batch_cancel.core.outcome import NOT_STOPPED, Outcome, words_of
+from batch_cancel.core.wording import printable
 
 LABEL = 11
 BAR_FROM, WIDE_FROM = 60, 120
