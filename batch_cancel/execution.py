@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from batch_cancel.core.errors import AccessStopped, BatchCancelError, InputError, LedgerError, RecordLost, UsageError
+from batch_cancel.core.errors import AccessStopped, BatchCancelError, LedgerError, RecordLost, UsageError
 from batch_cancel.core.events import OnEvent
 from batch_cancel.engine.ending import Result
 from batch_cancel.glue.api import Service
@@ -59,11 +59,8 @@ def facts_to_go_on_with(directory: Path) -> dict[str, Any]:
     Raises:
         LedgerError: the directory holds no such sweep.
     """
-    reader = Ledger.look(directory)
-    try:
+    with contextlib.closing(Ledger.look(directory)) as reader:
         facts = reader.facts()
-    finally:
-        reader.close()
     if facts.get("merged"):
         raise LedgerError(f"{directory} is a merged report: resume its parts")
     if "settings" not in facts:
@@ -116,7 +113,7 @@ async def carry_out(
     )
     try:
         result = await (sweep.resume() if resumed else sweep.run())
-    except (UsageError, InputError, AccessStopped):
+    except (UsageError, AccessStopped):
         await (ledger.close() if resumed else _taken_back(ledger))
         raise
     except BaseException:

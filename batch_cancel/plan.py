@@ -18,10 +18,10 @@ from typing import Any
 from batch_cancel.core.errors import Guardrail, GuardrailRefused, InputError, Problem, RecordLost, UsageError
 from batch_cancel.core.moment import rfc3339
 from batch_cancel.core.outcome import Outcome
-from batch_cancel.core.private_file import private
 from batch_cancel.core.task_run import Access, Target, TaskRun
 from batch_cancel.glue.learned import state_file
 from batch_cancel.ledger.reader import LedgerReader
+from batch_cancel.private_file import private
 from batch_cancel.report.document import Document
 from batch_cancel.settings import PlanSource, Settings, from_json
 

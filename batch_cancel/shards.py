@@ -20,7 +20,6 @@ from typing import IO, Any
 
 from batch_cancel.core.errors import InputError, Problem, RecordLost, UsageError
 from batch_cancel.core.moment import rfc3339
-from batch_cancel.core.private_file import private
 from batch_cancel.core.task_run import Target
 from batch_cancel.engine.ending import explain_closed_regions
 from batch_cancel.engine.intake import Places
@@ -31,6 +30,7 @@ from batch_cancel.ledger import LEDGER_NAME
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.ledger.reader import RejectedRow
 from batch_cancel.manifest import ManifestRow, read_manifest
+from batch_cancel.private_file import private
 from batch_cancel.report.merge import Absent, Besides, merge
 from batch_cancel.report.story import is_of_access, is_of_role
 from batch_cancel.settings import ManifestSource, Settings, from_json, to_json

@@ -3,11 +3,12 @@
 import asyncio
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import click
 
-from batch_cancel.cli.options import Value, _report_formats
+from batch_cancel.cli.options import Value, report_formats
 from batch_cancel.core.errors import InputError, LedgerError, Problem, UsageError
 from batch_cancel.settings import ReportFormat
 
@@ -33,7 +34,7 @@ report.json alone, which has no capacities to estimate costs from.
 @click.option(
     "--report",
     "formats",
-    type=Value("LIST", _report_formats),
+    type=Value("LIST", report_formats),
     default=tuple(ReportFormat),
     help="Of json,csv,md,html (default: all).",
 )
@@ -66,16 +67,13 @@ def merge(
                 click.echo(f"batch-cancel: warning: {part}, merged too, is no part of this sharding", err=True)
         code = asyncio.run(merge_parts(parts, set(found.values()), out, expected))
     reports = write_reports(out, formats)
-    reader = Ledger.look(out)
-    try:
+    with closing(Ledger.look(out)) as reader:
         if output == "json":
             say(json.dumps(summary(reader), indent=2, ensure_ascii=False) + "\n")
         else:
             from batch_cancel.report.text import text_summary  # noqa: PLC0415  # as above
 
             say(text_summary(reader, out, reports))
-    finally:
-        reader.close()
     sys.exit(code)
 
 

@@ -115,7 +115,8 @@ def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
     return read
 
 
-def _report_formats(text: str) -> tuple[ReportFormat, ...]:
+def report_formats(text: str) -> tuple[ReportFormat, ...]:
+    """A list of formats with commas between, each once."""
     return tuple(dict.fromkeys(parse_report_format(part.strip()) for part in text.split(",")))
 
 
@@ -309,7 +310,7 @@ _OUTPUT = [
     _option(
         "output",
         "--report",
-        type=Value("LIST", _report_formats, _offer_reports),
+        type=Value("LIST", report_formats, _offer_reports),
         help="Of json,csv,md,html (default: all).",
     ),
     _option("output", "--reason", type=TEXT, help="Why; stands in the reports."),

@@ -3,6 +3,7 @@
 import shlex
 import sys
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -83,21 +84,19 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
         sys.exit(code)
     from batch_cancel.plan import EXPIRES_AFTER, write_plan  # noqa: PLC0415  # with the reports, after the calls
 
-    reader = LedgerReader(directory / LEDGER_NAME)
     try:
-        count = write_plan(
-            reader,
-            path,
-            now=datetime.now(UTC),
-            expires_after=expires_after or EXPIRES_AFTER,
-            only_for_review=only_for_review,
-        )
-        all_read = all(row.complete for row in reader.targets())
+        with closing(LedgerReader(directory / LEDGER_NAME)) as reader:
+            count = write_plan(
+                reader,
+                path,
+                now=datetime.now(UTC),
+                expires_after=expires_after or EXPIRES_AFTER,
+                only_for_review=only_for_review,
+            )
+            all_read = all(row.complete for row in reader.targets())
     except RecordLost as lost:
         end_otherwise(execution, lost.exit_code)
         raise
-    finally:
-        reader.close()
     if output.quiet:
         sys.exit(code)
     incomplete = "" if all_read else "; not everything could be read: it may not name all of them"

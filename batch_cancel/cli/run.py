@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,6 @@ from batch_cancel.cli.settings_in_s3 import settings_wherever
 from batch_cancel.cli.signals import exit_code_of, handle_signals, held_signals, say
 from batch_cancel.cli.wording import is_terminal
 from batch_cancel.core.errors import BatchCancelError, UsageError
-from batch_cancel.core.private_file import private
 from batch_cancel.core.wording import printable
 from batch_cancel.engine.ending import Result
 from batch_cancel.execution import (
@@ -40,8 +39,10 @@ from batch_cancel.execution import (
     tell_of_failure,
 )
 from batch_cancel.glue.api import Service
+from batch_cancel.ledger import LEDGER_NAME
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.manifest.read import comes_from_a_pipe, copy_manifest
+from batch_cancel.private_file import private
 from batch_cancel.s3_inputs import fetch, folder_for, is_in_s3
 from batch_cancel.settings import ManifestSource, Settings, from_json
 from batch_cancel.stop import Stop, StopCause
@@ -266,14 +267,11 @@ def _conclude(execution: Execution, result: Result, came: Sequence[int], *, fare
 
     directory, output = execution.directory, execution.output
     finished = asyncio.run(_finish(execution, result, came, farewell))
-    reader = LedgerReader(directory / "ledger.db")
-    try:
+    with closing(LedgerReader(directory / LEDGER_NAME)) as reader:
         if output.form == "json":
             text = json.dumps(summary(reader), indent=2, ensure_ascii=False) + "\n"
         else:
             text = text_summary(reader, directory, finished.reports)
-    finally:
-        reader.close()
     try:
         say(text)
     except BatchCancelError as error:  # a full disk: the reports have the result, and the code that this ends with

@@ -11,9 +11,9 @@ import click
 
 from batch_cancel.cli.options import Value
 from batch_cancel.core.errors import CallFailed, LedgerError, RecordLost, UsageError
-from batch_cancel.core.private_file import private
 from batch_cancel.core.wording import counted, printable
 from batch_cancel.glue.outbox import S3Place
+from batch_cancel.private_file import private
 from batch_cancel.settings import Consent, Endpoint, ManifestSource, Settings
 from batch_cancel.values import check_s3
 

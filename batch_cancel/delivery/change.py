@@ -10,8 +10,6 @@ it outlives containers), else in the user's state directory.
 
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +18,7 @@ from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.glue.learned import state_file
 from batch_cancel.glue.outbox import Outbox, S3Place
+from batch_cancel.private_file import replacing
 from batch_cancel.report.document import Document
 
 SCHEMA = "batch-cancel/last/1"
@@ -143,10 +142,8 @@ def _read(path: Path) -> bytes | None:
 def _write(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".last-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).replace(path)
+        with replacing(path) as new:
+            new.write_bytes(data)
     except OSError as error:
         raise _local(error) from error
 

@@ -9,9 +9,8 @@ import base64
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +21,7 @@ from botocore.exceptions import HTTPClientError
 from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.glue.aws_errors import translate
 from batch_cancel.glue.outbox import NOT_ENCRYPTED, S3Place
+from batch_cancel.private_file import replacing
 from batch_cancel.version import __version__
 
 PART_BYTES = 16 << 20
@@ -136,7 +136,7 @@ class AwsOutbox:
             if answer is None:
                 return False
             body = answer["Body"]
-            with _replacing(path) as file:
+            with replacing(path) as new, new.open("wb") as file:
                 async with body:
                     async for chunk in body.iter_chunks(CHUNK_BYTES):
                         file.write(chunk)
@@ -178,19 +178,6 @@ class AwsOutbox:
             verify=self._verify,
             config=self._config,
         )
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file beside ``path`` that takes its place at the end, or goes if anything fails."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 async def _put_parts(

@@ -6,11 +6,12 @@ limits anew.
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+
+from batch_cancel.private_file import replacing
 
 STALE_SECONDS = 7 * 86400.0
 MOST_ENTRIES = 5_000
@@ -68,12 +69,5 @@ class LearnedRates:
 
     def _write(self, text: str) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # mkstemp makes it 0600; replacing is atomic, so whoever reads meanwhile sees one whole file or the other.
-        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=".rates-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(name).replace(self._path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacing(self._path) as new:
+            new.write_text(text, encoding="utf-8")

@@ -6,7 +6,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from contextlib import closing
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -77,9 +78,6 @@ class _Left:
     targets: int
     runs: int
     to_see_end: int
-
-    def told(self) -> dict[str, int]:
-        return {"targets": self.targets, "runs": self.runs, "to_see_end": self.to_see_end}
 
 
 class _Invocation:
@@ -215,7 +213,7 @@ class _Invocation:
         """The event that goes on with what is left; None where nothing is, or nothing would come of it."""
         if result.stop_cause is not StopCause.DEADLINE or (until is not None and datetime.now(UTC) >= until):
             return None
-        idle = self._event.get("idle", 0) + 1 if self._event.get("left") == left.told() else 0
+        idle = self._event.get("idle", 0) + 1 if self._event.get("left") == asdict(left) else 0
         if idle >= MOST_IDLE:
             _log("warning", f"{MOST_IDLE} invocations in a row got nothing done: there is no next event")
             return None
@@ -225,7 +223,7 @@ class _Invocation:
             "ledger": str(place_of_sweep(self._prefix, self._sweep_id).below(LEDGER_NAME)),
             "invocation": self._event.get("invocation", 1) + 1,
             "until": until.isoformat() if until else None,
-            "left": left.told(),
+            "left": asdict(left),
             "idle": idle,
         }
 
@@ -247,7 +245,7 @@ class _Invocation:
             "totals": summary["totals"],
             "targets": len(summary["targets"]),
             "incomplete_targets": sum(not target["complete"] for target in summary["targets"]),
-            "left": left.told(),
+            "left": asdict(left),
             "reports": f"{finished.place}/" if finished.place else None,
             "ledger": str(finished.place.below(LEDGER_NAME)) if finished.place else None,
             "delivery_faults": list(finished.faults),
@@ -446,11 +444,8 @@ def _taken_up(fetched: Path, run_dir: Path, sweep_id: str) -> Settings | None:
     """
     run_dir.mkdir(mode=0o700)
     fetched.replace(run_dir / LEDGER_NAME)
-    reader = Ledger.look(run_dir)
-    try:
+    with closing(Ledger.look(run_dir)) as reader:
         facts = reader.facts()
-    finally:
-        reader.close()
     if facts.get("sweep_id", sweep_id) != sweep_id:
         raise UsageError(f"the ledger is of sweep {facts['sweep_id']}, not of {sweep_id}")
     if "settings" in facts and (facts["source"]["kind"] == "discovery" or facts.get("found")):
@@ -482,11 +477,8 @@ def _check_same(asked: Settings, known: Settings, sweep_id: str) -> None:
 
 def _is_over(run_dir: Path) -> Result | None:
     """How a sweep ended of which nothing is left for another invocation: its event has come once more."""
-    reader = Ledger.look(run_dir)
-    try:
+    with closing(Ledger.look(run_dir)) as reader:
         facts = reader.facts()
-    finally:
-        reader.close()
     cause = facts.get("stop_cause")
     if facts.get("finished_at") is None or facts.get("exit_code") is None or cause == StopCause.DEADLINE:
         return None
@@ -494,12 +486,9 @@ def _is_over(run_dir: Path) -> Result | None:
 
 
 def _left(run_dir: Path) -> _Left:
-    reader = Ledger.look(run_dir)
-    try:
+    with closing(Ledger.look(run_dir)) as reader:
         targets = sum(not row.listed for row in reader.targets())
         return _Left(targets, reader.count("pending") + reader.count("claimed"), reader.count("asked"))
-    finally:
-        reader.close()
 
 
 def _write_json(path: Path, value: object) -> None:

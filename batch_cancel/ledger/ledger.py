@@ -233,8 +233,8 @@ class Ledger:
         """Take back a ledger in which nothing has happened yet, so that the same directory can be used again."""
         self.reader.close()
         self._connection.close()
-        for name in (LEDGER_NAME, f"{LEDGER_NAME}-wal", f"{LEDGER_NAME}-shm", LOCK_NAME):
-            (self.directory / name).unlink(missing_ok=True)
+        schema.remove(self.directory / LEDGER_NAME)
+        (self.directory / LOCK_NAME).unlink(missing_ok=True)
         os.close(self._lock)
         for folder in self.made:
             if any(folder.iterdir()):

@@ -17,8 +17,7 @@ from batch_cancel.ledger import LEDGER_NAME, schema
 from batch_cancel.manifest.json_text import JsonText
 from batch_cancel.manifest.read import os_fault
 from batch_cancel.manifest.rows import NotText
-
-REPORT_SCHEMA = "batch-cancel/report/1"
+from batch_cancel.report.document import SCHEMA
 
 _LISTS = frozenset({"targets", "rejected", "runs"})
 """What makes a report whole: ``--output json`` prints one without its runs."""
@@ -102,8 +101,8 @@ class _Report:
                 case _:
                     self._facts[key] = _plain(text.value())
             text.comma_or("}")
-        if self._facts.get("schema") != REPORT_SCHEMA:
-            raise InputError([Problem(self._source, f"is not a report.json ({REPORT_SCHEMA}) of batch-cancel")])
+        if self._facts.get("schema") != SCHEMA:
+            raise InputError([Problem(self._source, f"is not a report.json ({SCHEMA}) of batch-cancel")])
         if missing := _LISTS - lists:
             raise InputError([Problem(self._source, f"has no list of {min(missing)}: it is no whole report.json")])
         self._add_calls()

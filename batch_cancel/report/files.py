@@ -3,20 +3,18 @@
 import os
 import shlex
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, assert_never
 
 from batch_cancel.core.errors import LedgerError, RecordLost
-from batch_cancel.ledger import schema
+from batch_cancel.ledger import LEDGER_NAME, schema
 from batch_cancel.ledger.ledger import in_use
 from batch_cancel.ledger.reader import LedgerReader
+from batch_cancel.private_file import replacing
 from batch_cancel.report.document import Document
 from batch_cancel.settings import ReportFormat
-
-LEDGER_NAME = "ledger.db"
 
 
 def write_reports(directory: Path, formats: Iterable[ReportFormat]) -> list[Path]:
@@ -39,7 +37,7 @@ def write_report(document: Document, form: ReportFormat, directory: Path, path: 
         RecordLost: it cannot be written; what stood there still does.
     """
     try:
-        with _replacing(path.resolve() if path.is_file() else path) as out:
+        with _written_to(path.resolve() if path.is_file() else path) as out:
             render(document, form, directory, out)
     except OSError as error:
         raise RecordLost(
@@ -96,20 +94,18 @@ def opened(directory: Path) -> Iterator[Document]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    """A new file beside ``path`` that takes its place at the end, or goes if anything fails."""
+def _written_to(path: Path) -> Iterator[TextIO]:
+    """A stream to a file that takes the place of ``path`` at the end, or to ``path`` itself where that is no file."""
     if path.exists() and not path.is_file():
-        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
+        with _open(path) as out:
             yield out
         return
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)  # mode 0600
-    try:
-        # Names and messages may hold lone surrogates (a byte of the command line): escaped rather than lost.
-        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as new, _open(new) as out:
+        yield out
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _open(path: Path) -> TextIO:
+    """Names and messages may hold lone surrogates (a byte of the command line): they are escaped rather than lost."""
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")

@@ -10,6 +10,7 @@ import sqlite3
 import tempfile
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -205,15 +206,12 @@ def sweep_id_of(part: Path) -> str | None:
 
 def _sweep_id_in(ledger: Path) -> str | None:
     schema.check(ledger)
-    reader = LedgerReader(ledger)
-    try:
+    with closing(LedgerReader(ledger)) as reader:
         return reader.facts().get("sweep_id")
-    finally:
-        reader.close()
 
 
 def _merge(parts: Sequence[Path], path: Path, folder: Path, sweep_id: str, besides: Besides | None) -> int:
-    whole = sqlite3.connect(f"{path.resolve().as_uri()}", uri=True, isolation_level=None)
+    whole = sqlite3.connect(path.resolve().as_uri(), uri=True, isolation_level=None)
     try:
         whole.row_factory = sqlite3.Row
         for function in (sighted, stays, verdict):

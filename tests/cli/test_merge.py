@@ -24,7 +24,7 @@ from batch_cancel.core.outcome import Outcome
 from batch_cancel.ledger import LEDGER_NAME
 from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.ledger.reader import RejectedRow
-from batch_cancel.report.as_ledger import REPORT_SCHEMA
+from batch_cancel.report.document import SCHEMA as REPORT_SCHEMA
 from batch_cancel.report.files import opened, write_reports
 from batch_cancel.report.merge import STRENGTH, exit_code_of_all, merge, sweep_id_of
 from batch_cancel.report.story import troubles

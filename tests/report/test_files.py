@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from batch_cancel.cli.out_file import LEDGER_FILES
 from batch_cancel.cli.report import report
 from batch_cancel.core.errors import BatchCancelError, LedgerError, RecordLost, UsageError
 from batch_cancel.ledger.ledger import Ledger
@@ -200,10 +199,3 @@ def test_json_needs_no_template_library(run_dir: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, str(run_dir)], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-
-
-def test_the_ledger_has_one_name() -> None:
-    from batch_cancel.ledger import LEDGER_NAME
-
-    assert files.LEDGER_NAME == LEDGER_NAME
-    assert LEDGER_NAME in LEDGER_FILES
