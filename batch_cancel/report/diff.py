@@ -274,7 +274,6 @@ class Comparison:
     def __init__(self, directories: Sequence[Path]) -> None:
         if len(directories) < 2:
             raise UsageError("a comparison needs two run directories or more, the oldest first")
-        self._open = ExitStack()
         with ExitStack() as opening:
             self.sweeps: list[Sweep] = []
             for directory in directories:
@@ -282,12 +281,12 @@ class Comparison:
                 opening.callback(sweep.close)
                 self.sweeps.append(sweep)
             _check_order(self.sweeps)
+            self.cautions = list(self._cautions())
+            self.totals: Counter[Change] = Counter(dict.fromkeys(Change, 0))
+            self.transforms: dict[TransformKey, TransformChange] = {}
+            for run in self.changes():
+                self._count(run)
             self._open = opening.pop_all()
-        self.cautions = list(self._cautions())
-        self.totals: Counter[Change] = Counter(dict.fromkeys(Change, 0))
-        self.transforms: dict[TransformKey, TransformChange] = {}
-        for run in self.changes():
-            self._count(run)
 
     def __enter__(self) -> Self:
         return self

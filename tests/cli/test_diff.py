@@ -19,6 +19,7 @@ from batch_cancel.core.selection import Selection
 from batch_cancel.core.task_run import Access, Status, Target, TaskRun, Transform
 from batch_cancel.ledger import LEDGER_NAME
 from batch_cancel.ledger.ledger import Ledger, NewRun
+from batch_cancel.report.diff import Comparison
 from batch_cancel.settings import DiscoverySource, ManifestSource, Settings, to_json
 
 ODD = ["\u202egnp.exe", "a\tb", "'; DROP", "\\x1b[31m", "😀" * 200, "ä b", '"q"']
@@ -452,3 +453,14 @@ def test_a_directory_without_a_ledger_and_one_that_is_damaged_are_named(sweeps: 
     (damaged / LEDGER_NAME).write_bytes(b"SQLite format 3\x00" + b"\x07" * 5000)
     with pytest.raises(LedgerError, match="damaged"):
         invoke(first, damaged)
+
+
+def test_a_comparison_that_cannot_be_made_leaves_no_ledger_open(
+    sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [sweeps.add(Listing()), sweeps.add(Listing())]
+    monkeypatch.setattr("batch_cancel.report.diff.RUNS", "SELECT * FROM no_such_table")
+    with pytest.raises(LedgerError, match="cannot be read") as raised:
+        Comparison(made)
+    still_open = {str(each.resolve()) for each in Path("/proc/self/fd").iterdir()}
+    assert not {str(directory / LEDGER_NAME) for directory in made} & still_open, raised
