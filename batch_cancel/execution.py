@@ -8,7 +8,7 @@ import contextlib
 import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -153,67 +153,96 @@ async def finish(
     Raises:
         RecordLost: a report cannot be written.
     """
-    from batch_cancel.delivery.deliver import deliver, wanted  # noqa: PLC0415  # not before the first call
-
     try:
         reports = _write_reports(directory, settings, shown)
     except RecordLost as lost:
         await _amend_what_can_be(directory, settings, lost.exit_code, shown)
         await tell_of_failure(settings, sweep_id, lost, outbox=outbox)
         raise
+    ending = _Ending(
+        directory=directory,
+        settings=settings,
+        reports=reports,
+        sweep_id=sweep_id,
+        outbox=outbox or (lambda: aws_outbox(settings, sweep_id)),
+        shown=shown,
+        stop=stop,
+        interrupted_code=interrupted_code,
+        seconds=delivery_seconds,
+        exit_code=exit_code,
+    )
+    await ending.deliver(reports, notify=notify, stop=stop, seconds=delivery_seconds)
+    await ending.amend_if_not_well()
+    if emf is not None and (fault := _emit(directory, emf)):
+        ending.faults.append(fault)
+        await ending.amend_if_not_well()
+    return Finished(ending.exit_code, tuple(reports), ending.place, tuple(ending.faults))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Ending:
+    """Reports on their way to where they are wanted, and the exit code that they and their copies say.
+
+    Attributes:
+        copied: the reports that S3 has copies of; ``place`` is None as soon as it lacks one.
+    """
+
+    directory: Path
+    settings: Settings
+    reports: Sequence[Path]
+    sweep_id: str
+    outbox: MakeOutbox
+    shown: Path | None
+    stop: Stop | None
+    interrupted_code: Callable[[], int]
+    seconds: float
+    exit_code: int
     place: S3Place | None = None
     copied: tuple[Path, ...] = ()
-    faults: list[str] = []
+    faults: list[str] = field(default_factory=list)
 
-    async def deliver_all(*, files: Sequence[Path], notify: bool, stop: Stop | None, seconds: float) -> None:
-        nonlocal place, copied
-        if wanted(settings):
-            way = outbox() if outbox else aws_outbox(settings, sweep_id)
-            delivered = await deliver(
-                directory,
-                settings,
-                files,
-                way,
-                sweep_id=sweep_id,
-                exit_code=exit_code,
-                notify=notify,
-                stop=stop,
-                seconds=seconds,
-            )
-            place, copied = delivered.place, delivered.copied
-            faults.extend(fault for fault in delivered.faults if fault not in faults)
+    async def deliver(self, files: Sequence[Path], *, notify: bool, stop: Stop | None, seconds: float) -> None:
+        """Upload these files and the ledger, and notify, as the settings say."""
+        from batch_cancel.delivery.deliver import deliver, wanted  # noqa: PLC0415  # not before the first call
 
-    async def copy_again(*, interrupted: bool) -> None:
-        """What S3 has: a copy that it lacks is not made now."""
-        nonlocal place
-        whole = place is not None
-        there = [path for path in reports if path in copied]
-        last_word = min(LAST_WORD_SECONDS, delivery_seconds)
-        await deliver_all(
-            files=there,
-            notify=False,
-            stop=_last_stop(last_word, answered=whole) if interrupted else stop,
-            seconds=delivery_seconds if whole and not interrupted else last_word,
+        if not wanted(self.settings):
+            return
+        delivered = await deliver(
+            self.directory,
+            self.settings,
+            files,
+            self.outbox(),
+            sweep_id=self.sweep_id,
+            exit_code=self.exit_code,
+            notify=notify,
+            stop=stop,
+            seconds=seconds,
         )
-        place = place if whole else None
+        self.place, self.copied = delivered.place, delivered.copied
+        self.faults.extend(fault for fault in delivered.faults if fault not in self.faults)
 
-    async def amend_if_not_well() -> None:
-        """Reports and their copies say the code that the process ends with."""
-        nonlocal exit_code
-        interrupted = bool(faults) and stop is not None and stop.cause is not None
-        code = interrupted_code() if interrupted else exit_code or (1 if faults else 0)
-        if code != exit_code:
-            exit_code = code
-            await amend(directory, settings, exit_code, shown)
-            if copied:
-                await copy_again(interrupted=interrupted)
+    async def amend_if_not_well(self) -> None:
+        """Let reports and their copies say the code that the process ends with."""
+        interrupted = bool(self.faults) and self.stop is not None and self.stop.cause is not None
+        code = self.interrupted_code() if interrupted else self.exit_code or (1 if self.faults else 0)
+        if code == self.exit_code:
+            return
+        self.exit_code = code
+        await amend(self.directory, self.settings, code, self.shown)
+        if self.copied:
+            await self._copy_again(interrupted=interrupted)
 
-    await deliver_all(files=reports, notify=notify, stop=stop, seconds=delivery_seconds)
-    await amend_if_not_well()
-    if emf is not None and (fault := _emit(directory, emf)):
-        faults.append(fault)
-        await amend_if_not_well()
-    return Finished(exit_code, tuple(reports), place, tuple(faults))
+    async def _copy_again(self, *, interrupted: bool) -> None:
+        """What S3 has: a copy that it lacks is not made now."""
+        whole = self.place is not None
+        last_word = min(LAST_WORD_SECONDS, self.seconds)
+        await self.deliver(
+            [path for path in self.reports if path in self.copied],
+            notify=False,
+            stop=_last_stop(last_word, answered=whole) if interrupted else self.stop,
+            seconds=self.seconds if whole and not interrupted else last_word,
+        )
+        self.place = self.place if whole else None
 
 
 def _last_stop(seconds: float, *, answered: bool) -> Stop | None:
