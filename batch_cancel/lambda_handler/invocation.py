@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,6 @@ from batch_cancel.core.errors import (
     BatchCancelError,
     CallFailed,
     ErrorKind,
-    InputError,
     SweepInUse,
     UsageError,
 )
@@ -31,15 +29,13 @@ from batch_cancel.glue.outbox import S3Place, SharedOutbox
 from batch_cancel.lambda_handler import lock as locks
 from batch_cancel.lambda_handler.event import checked
 from batch_cancel.lambda_handler.outbox import LambdaOutbox
+from batch_cancel.lambda_handler.settings_of_event import settings_of
 from batch_cancel.ledger import LEDGER_NAME
 from batch_cancel.ledger.ledger import Ledger
-from batch_cancel.s3_inputs import beside, is_in_s3
-from batch_cancel.settings import Consent, DiscoverySource, ManifestSource, ReportFormat, Settings, Source, from_json
+from batch_cancel.settings import DiscoverySource, ManifestSource, Settings, from_json
 from batch_cancel.stop import Stop, StopCause, task_group
 
 SCHEMA = "batch-cancel/lambda/1"
-REPORTS_VARIABLE = "BATCH_CANCEL_REPORTS"
-"""The S3 prefix of reports where the sweep names none."""
 RESERVE_SECONDS = 60.0
 RESERVE_SHARE = 0.25
 """So much of the time, at most, is kept for ending."""
@@ -91,7 +87,11 @@ class _Invocation:
         self._prefix = ""
 
     async def answer(self) -> dict[str, Any]:
-        settings = await self._settings()
+        try:
+            settings = await settings_of(self._event, self._work, self._way)
+        except CallFailed as failure:
+            raise _stopped(failure) from failure
+        self._prefix = settings.report.s3 or ""
         try:
             match self._event.get("action", "sweep"):
                 case "shard":
@@ -252,61 +252,6 @@ class _Invocation:
             "next_event": next_event,
         }
 
-    # The settings of an event
-
-    async def _settings(self) -> Settings:
-        from batch_cancel.sweep_file import load_sweep_file  # noqa: PLC0415  # brings pydantic
-
-        sweep, shard = self._event["sweep"], self._event.get("shard") or {}
-        path = self._work / "sweep.yaml"
-        if isinstance(sweep, str):
-            try:
-                there = await self._way().get_file(S3Place.of(sweep), path)
-            except CallFailed as failure:
-                raise _stopped(failure) from failure
-            if not there:
-                raise UsageError(f"there is no sweep file {sweep}")
-        else:
-            _write_json(path, sweep)
-        try:
-            settings = load_sweep_file(str(path)).settings
-            if "targets" in shard:
-                part = self._work / "shard.yaml"
-                _write_json(part, {"targets": shard["targets"]})
-                settings = replace(settings, targets=load_sweep_file(str(part)).settings.targets)
-        except InputError as error:
-            named = sweep if isinstance(sweep, str) else "the event's sweep"
-            raise InputError([replace(problem, source=named) for problem in error.problems]) from None
-        consent = Consent(yes=bool(self._event.get("yes")), confirm_count=self._event.get("confirm_count"))
-        if settings.dry_run and (consent.yes or consent.confirm_count is not None):
-            raise UsageError("the sweep says dry_run: true, so that nothing is cancelled: the event cannot consent")
-        settings = replace(
-            settings,
-            consent=consent,
-            dry_run=settings.dry_run or bool(self._event.get("dry_run")),
-            reason=self._event.get("reason", settings.reason),
-            source=self._source(settings),
-            report=replace(settings.report, s3=_prefix(settings)),
-        )
-        if shard:  # the whole is reported, and told of, once it is merged
-            settings = replace(settings, report=replace(settings.report, formats=(ReportFormat.JSON,)), notify=None)
-        self._prefix = _prefix(settings)
-        if not (
-            settings.dry_run or consent.yes or consent.confirm_count is not None or self._event.get("action") == "merge"
-        ):
-            raise UsageError('consent is missing: the event needs "yes": true, "confirm_count": N or "dry_run": true')
-        return settings
-
-    def _source(self, settings: Settings) -> Source:
-        """A list by its place in S3, wherever this invocation puts it."""
-        sweep, shard = self._event["sweep"], (self._event.get("shard") or {}).get("manifest")
-        if shard is not None:
-            return ManifestSource(path=str(S3Place.of(shard)))
-        if not isinstance(settings.source, ManifestSource):
-            return settings.source
-        sweep_file = S3Place.of(sweep) if isinstance(sweep, str) else None
-        return replace(settings.source, path=_uri(settings.source.path, self._work, sweep_file))
-
     async def _manifest(self, settings: Settings) -> Path | None:
         """The list on this machine; None where the runs are to be discovered."""
         if not isinstance(settings.source, ManifestSource):
@@ -416,26 +361,6 @@ def _new_folder(path: Path) -> Path:
     return path
 
 
-def _prefix(settings: Settings) -> str:
-    prefix = settings.report.s3 or os.environ.get(REPORTS_VARIABLE)
-    if not prefix:
-        raise UsageError(
-            "a function leaves nothing behind but what is in S3: name a prefix under report.s3, or in"
-            f" {REPORTS_VARIABLE}"
-        )
-    return prefix
-
-
-def _uri(path: str, work: Path, sweep_file: S3Place | None) -> str:
-    """Where in S3 a list stands that a sweep file names: beside the sweep file where it is a relative path."""
-    if is_in_s3(path):
-        return path
-    relative = path.removeprefix(f"{work}/")
-    if sweep_file is None or relative == path:
-        raise UsageError(f"source.manifest: a function reads lists from S3 alone: write s3://bucket/{Path(path).name}")
-    return beside(sweep_file, relative)
-
-
 def _taken_up(fetched: Path, run_dir: Path, sweep_id: str) -> Settings | None:
     """Put a ledger in the run directory and tell its settings; None where its list was not read to the end.
 
@@ -491,16 +416,10 @@ def _left(run_dir: Path) -> _Left:
         return _Left(targets, reader.count("pending") + reader.count("claimed"), reader.count("asked"))
 
 
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
-
-
 def _stopped(failure: CallFailed) -> BatchCancelError:
     sentence = f"{failure.operation}: {failure.code}: {failure.message}"
-    return AccessStopped(sentence) if failure.kind in _ACCESS else BatchCancelError(sentence)
-
-
-_ACCESS = (ErrorKind.ACCESS, ErrorKind.CREDENTIALS)
+    access = failure.kind in (ErrorKind.ACCESS, ErrorKind.CREDENTIALS)
+    return AccessStopped(sentence) if access else BatchCancelError(sentence)
 
 
 def _to_stdout(lines: Sequence[str]) -> None:
