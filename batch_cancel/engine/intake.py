@@ -56,45 +56,48 @@ class Places:
         """
         found = self._known.get(place)
         if found is None:
-            found = self._known[place] = self._find(*place)
+            try:
+                found = self._find(*place)
+            except UsageError as fault:
+                found = str(fault)
+            self._known[place] = found
         return found
 
-    def _find(self, account_id: str | None, region: str | None) -> Target | str:
+    def _find(self, account_id: str | None, region: str | None) -> Target:
         ways_in = [entry for entry in self._settings if _leads_to(entry, account_id)]
         if ways_in and region is not None:
             ways_in = [entry for entry in ways_in if _covers(entry, region)]
             if not ways_in:
-                return f"region {region} is not among the sweep's regions"
+                raise UsageError(f"region {region} is not among the sweep's regions")
         if len(ways_in) != 1:
-            return _which_account(account_id, ways_in, self._settings)
+            raise UsageError(_which_account(account_id, ways_in, self._settings))
         entry = ways_in[0]
         if entry.role_name and account_id is None:
             if entry.accounts is None or len(entry.accounts) != 1:
-                return "names no account_id, and the sweep has several accounts"
+                raise UsageError("names no account_id, and the sweep has several accounts")
             account_id = entry.accounts[0]
         if region is None:
-            found = self._region(entry)
-            if isinstance(found, UsageError):
-                return str(found)
-            region = found
+            region = self._region(entry)
         if entry.role_name:
             role_arn = f"arn:{partition_of(region)}:iam::{account_id}:role/{entry.role_name}"
             return Target(region, account_id, Access(entry.profile, role_arn, entry.external_id))
         known = entry.role_arn.split(":")[4] if entry.role_arn else account_id
         return Target(region, known, Access(entry.profile, entry.role_arn, entry.external_id))
 
-    def _region(self, entry: TargetSettings) -> str | UsageError:
+    def _region(self, entry: TargetSettings) -> str:
         if isinstance(entry.regions, tuple) and len(entry.regions) == 1:
             return entry.regions[0]
         if entry.regions is not None:
-            return UsageError("names no region, and the sweep has several")
+            raise UsageError("names no region, and the sweep has several")
         try:
             configured = self._default_region(Access(entry.profile))
         except CallFailed as failure:  # not the row's fault, and the same for every other
             raise AccessStopped(f"{failure.code}: {failure.message}; nothing was called") from failure
-        return configured or UsageError(
-            "names no region: add a region column, or give --region or AWS_DEFAULT_REGION for rows without one"
-        )
+        if not configured:
+            raise UsageError(
+                "names no region: add a region column, or give --region or AWS_DEFAULT_REGION for rows without one"
+            )
+        return configured
 
 
 def _leads_to(entry: TargetSettings, account_id: str | None) -> bool:
