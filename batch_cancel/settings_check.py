@@ -41,6 +41,7 @@ from batch_cancel.values import (
     parse_task_type,
     percent,
     positive,
+    way_in_fault,
 )
 
 T = TypeVar("T")
@@ -124,15 +125,14 @@ def _check_target(name: str, target: TargetSettings) -> None:
             raise UsageError(f"{name}.regions: all stands alone: it is every region")
     else:
         _each(f"{name}.regions", target.regions, check_region)
-    several = target.accounts is not None or target.organization_units is not None
-    if several and target.role_name is None:
-        raise UsageError(f"{name}: accounts need role_name, the role to assume in each of them")
-    if target.role_name is not None and not several:
-        raise UsageError(f"{name}: role_name needs accounts (for one role use role_arn)")
-    if target.role_name is not None and target.role_arn is not None:
-        raise UsageError(f"{name}: role_arn and role_name exclude each other")
-    if target.external_id is not None and target.role_name is None and target.role_arn is None:
-        raise UsageError(f"{name}: external_id needs role_arn or role_name")
+    fault = way_in_fault(
+        role_arn=target.role_arn,
+        role_name=target.role_name,
+        external_id=target.external_id,
+        several=target.accounts is not None or target.organization_units is not None,
+    )
+    if fault:
+        raise UsageError(f"{name}: {fault}")
 
 
 def _check_selection(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from batch_cancel.core.task_run import Status, TaskType
 from batch_cancel.core.wording import did_you_mean, quoted
 from batch_cancel.glue.regions import check_region
 from batch_cancel.manifest.rows import account_fault, id_fault
-from batch_cancel.settings import MaxErrors, ReportFormat
+from batch_cancel.settings import ManifestFormat, MaxErrors, ReportFormat
 
 MOST_CONCURRENT = 10_000
 MOST_ATTEMPTS = 100
@@ -19,6 +19,11 @@ OCCASIONS = ("failure", "change", "always")
 DURATION_PATTERN = r"^(?=.)([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$"
 
 __all__ = ["check_region"]  # a value like the others, whose knowledge lives elsewhere
+
+
+def check_region_or_all(text: str) -> str:
+    """A region's name, or ``all``."""
+    return text if text == "all" else check_region(text)
 
 
 def check_text(text: str) -> str:
@@ -61,6 +66,19 @@ def check_external_id(text: str) -> str:
     if not re.fullmatch(r"[\w+=,.@:/-]{2,1224}", text, re.ASCII):
         raise UsageError(f"{quoted(text)} is not an external id (2 to 1,224 letters, digits and +=,.@:/-)")
     return text
+
+
+def way_in_fault(*, role_arn: str | None, role_name: str | None, external_id: str | None, several: bool) -> str | None:
+    """What of a target's way in does not go together, or None; ``several``: it names accounts or units."""
+    if several and role_name is None:
+        return "accounts need role_name, the role to assume in each of them"
+    if role_name is not None and not several:
+        return "role_name needs accounts (for one role use role_arn)"
+    if role_name is not None and role_arn is not None:
+        return "role_arn and role_name exclude each other"
+    if external_id is not None and role_name is None and role_arn is None:
+        return "external_id needs role_arn or role_name"
+    return None
 
 
 def check_url(text: str) -> str:
@@ -122,6 +140,13 @@ def parse_report_format(text: str) -> ReportFormat:
     if text not in tuple(ReportFormat):
         raise UsageError(_unknown("report format", text, ReportFormat))
     return ReportFormat(text)
+
+
+def parse_manifest_format(text: str) -> ManifestFormat:
+    """A manifest's format."""
+    if text not in tuple(ManifestFormat):
+        raise UsageError(_unknown("word", text, ManifestFormat))
+    return ManifestFormat(text)
 
 
 def parse_occasion(text: str) -> str:

@@ -24,7 +24,7 @@ from batch_cancel.values import (
     check_account,
     check_external_id,
     check_id,
-    check_region,
+    check_region_or_all,
     check_role_arn,
     check_role_name,
     check_text,
@@ -97,10 +97,6 @@ def _offer_reports(incomplete: str) -> Iterable[str]:
     return [before + comma + kind for kind in ReportFormat if kind not in before.split(",")]
 
 
-def _region(text: str) -> str:
-    return text if text == "all" else check_region(text)
-
-
 def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) <= 18):
@@ -162,7 +158,7 @@ _SCOPE = [
     _option(
         "scope",
         "--region",
-        type=Value("REGION", _region, offer_regions),
+        type=Value("REGION", check_region_or_all, offer_regions),
         multiple=True,
         help="Repeatable; all: the whole partition.",
     ),

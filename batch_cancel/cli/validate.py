@@ -88,7 +88,8 @@ def validate(files: tuple[str, ...], manifest_format: str | None, output: str) -
     if output == "json":
         wrong = _print_json(list(findings))
     else:
-        wrong = [_print_text(finding) for finding in findings].count(True) > 0
+        told = [_print_text(finding) for finding in findings]
+        wrong = any(told)
     if wrong:
         sys.exit(2)
 

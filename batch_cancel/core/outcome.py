@@ -134,9 +134,9 @@ def verdict(evidence: Evidence, reading: Reading, *, patience_over: bool) -> Out
             return _ended(evidence, reading, accepted=accepted)
         if accepted:
             return Outcome.STUCK_STOPPING if patience_over else None
-        if reading.status is Status.STOPPING:  # somebody else's request: ours was refused
-            return _refused_and_running(evidence) if patience_over else None
-        return _refused_and_running(evidence)
+        if reading.status is Status.STOPPING and not patience_over:  # somebody else's request: ours was refused
+            return None
+        return _by_refusal(evidence, Outcome.FAILED)
     if reading is Unread.MISSING and not evidence.accepted:
         return Outcome.NOT_FOUND
     return _unread(evidence, missing=reading is Unread.MISSING) if patience_over else None
@@ -148,24 +148,20 @@ def _ended(evidence: Evidence, run: TaskRun, *, accepted: bool) -> Outcome:
     return Outcome.STOPPED if run.status is Status.STOPPED else Outcome.FINISHED_FIRST
 
 
-def _refused_and_running(evidence: Evidence) -> Outcome:
-    if evidence.refusal is ErrorKind.INVALID:
-        return Outcome.INVALID
-    if evidence.refusal is ErrorKind.ACCESS:
-        return Outcome.DENIED
-    return Outcome.FAILED
-
-
 def _unread(evidence: Evidence, *, missing: bool) -> Outcome:
     if evidence.accepted:  # a run that was accepted and then vanished is not "not seen ended": nobody can say
         return Outcome.UNKNOWN if missing else Outcome.STUCK_STOPPING
-    if evidence.tainted:
-        return Outcome.UNKNOWN
-    if evidence.refusal is ErrorKind.INVALID:
-        return Outcome.INVALID
-    if evidence.refusal is ErrorKind.ACCESS:
-        return Outcome.DENIED
-    return Outcome.UNKNOWN
+    return Outcome.UNKNOWN if evidence.tainted else _by_refusal(evidence, Outcome.UNKNOWN)
+
+
+def _by_refusal(evidence: Evidence, otherwise: Outcome) -> Outcome:
+    match evidence.refusal:
+        case ErrorKind.INVALID:
+            return Outcome.INVALID
+        case ErrorKind.ACCESS:
+            return Outcome.DENIED
+        case _:
+            return otherwise
 
 
 def cut_short(evidence: Evidence) -> Outcome:

@@ -85,13 +85,7 @@ class Examination:
         """Whether these rules can leave any listed run alone, or its state has to be told."""
         rules = (selection.transform_ids, selection.transform_names, selection.tags)
         protecting = (protection.transforms, protection.transform_ids, protection.transform_names, protection.tags)
-        return (
-            dry_run
-            or counted
-            or selection.needs_run
-            or any(rule is not None for rule in rules)
-            or any(bool(p) for p in protecting)
-        )
+        return dry_run or counted or selection.needs_run or any(rule is not None for rule in rules) or any(protecting)
 
     async def run(self) -> Examined:
         """Decide about every pending run.

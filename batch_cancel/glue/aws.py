@@ -194,22 +194,21 @@ class Aws:
 
     @asynccontextmanager
     async def _client(self, service: str, access: Access, region: str) -> AsyncIterator[Any]:
-        try:
-            async with self._one_at_a_time:
-                context = self._session(access).client(
-                    service,
-                    region_name=region,
-                    endpoint_url=self._endpoint_url,
-                    verify=self._verify,
-                    config=self._config,
-                )
-                client = await context.__aenter__()
-        except Exception as error:
-            raise translate("CreateClient", error) from error
-        try:
+        async with AsyncExitStack() as stack:
+            try:
+                async with self._one_at_a_time:
+                    client = await stack.enter_async_context(
+                        self._session(access).client(
+                            service,
+                            region_name=region,
+                            endpoint_url=self._endpoint_url,
+                            verify=self._verify,
+                            config=self._config,
+                        )
+                    )
+            except Exception as error:
+                raise translate("CreateClient", error) from error
             yield client
-        finally:
-            await context.__aexit__(None, None, None)
 
     def _session(self, access: Access) -> aioboto3.Session:
         session = self._sessions.get(access)

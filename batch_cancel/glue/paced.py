@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -290,7 +290,7 @@ class Tries:
     stop: Stop
     throttles: int = 0
     failures: int = 0
-    generation: int = field(default=0)
+    generation: int = 0
     last: CallFailed | None = None
     least_seconds: float = 0.0
     place: float = 0.0

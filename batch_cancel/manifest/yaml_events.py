@@ -11,6 +11,7 @@ from typing import BinaryIO, NoReturn
 import yaml
 from yaml.events import (
     AliasEvent,
+    DocumentStartEvent,
     Event,
     MappingEndEvent,
     MappingStartEvent,
@@ -18,6 +19,7 @@ from yaml.events import (
     ScalarEvent,
     SequenceEndEvent,
     SequenceStartEvent,
+    StreamStartEvent,
 )
 
 from batch_cancel.core.wording import quoted
@@ -132,6 +134,19 @@ class YamlEvents:
         elif isinstance(event, MappingEndEvent | SequenceEndEvent):
             self._depth -= 1
         return event
+
+    def root(self) -> NodeEvent | None:
+        """The event with which what the document holds begins; None where the file is empty."""
+        while not isinstance(event := self.next(), NodeEvent):
+            if not isinstance(event, StreamStartEvent | DocumentStartEvent):
+                return None
+        return event
+
+    def end(self, what: str) -> None:
+        """Step over the document's end, and refuse a second one; ``what`` is what the file is: ``a manifest``."""
+        self.next()
+        if isinstance(event := self.next(), DocumentStartEvent):
+            self.fail(event, f"a second document begins here: {what} is one")
 
     def fail(self, event: Event, message: str) -> NoReturn:
         """Refuse the file because of this event."""

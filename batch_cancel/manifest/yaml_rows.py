@@ -4,15 +4,12 @@ from collections.abc import Iterator
 from typing import BinaryIO, cast
 
 from yaml.events import (
-    DocumentStartEvent,
     Event,
     MappingEndEvent,
     MappingStartEvent,
-    NodeEvent,
     ScalarEvent,
     SequenceEndEvent,
     SequenceStartEvent,
-    StreamStartEvent,
 )
 
 from batch_cancel.core.errors import Problem
@@ -40,21 +37,17 @@ def read_yaml(stream: BinaryIO, source: str) -> Iterator[ManifestRow | Problem]:
         InputError: the text is not YAML, or holds what no manifest may.
     """
     events = YamlEvents(stream, source)
-    while not isinstance(event := events.next(), NodeEvent):
-        if not isinstance(event, StreamStartEvent | DocumentStartEvent):
-            raise unreadable(source, f"the file is empty: {_FORMS}")
-    match event:
+    root = events.root()
+    match root:
         case SequenceStartEvent():
             yield from _rows(events)
         case MappingStartEvent():
-            yield from _rows_in_mapping(events, event)
-        case _ if isinstance(event, ScalarEvent) and is_null(event):
-            raise unreadable(source, f"the file is empty: {_FORMS}")
+            yield from _rows_in_mapping(events, root)
+        case ScalarEvent() if not is_null(root):
+            events.fail(root, f"neither a list nor a mapping: {_FORMS}")
         case _:
-            events.fail(event, f"neither a list nor a mapping: {_FORMS}")
-    events.next()  # the document's end
-    if isinstance(event := events.next(), DocumentStartEvent):
-        events.fail(event, "a second document begins here: a manifest is one")
+            raise unreadable(source, f"the file is empty: {_FORMS}")
+    events.end("a manifest")
 
 
 def looks_like_rows(stream: BinaryIO, source: str) -> bool:
@@ -64,11 +57,9 @@ def looks_like_rows(stream: BinaryIO, source: str) -> bool:
         InputError: the text is not YAML from its beginning.
     """
     events = YamlEvents(stream, source)
-    while not isinstance(event := events.next(), NodeEvent):
-        if not isinstance(event, StreamStartEvent | DocumentStartEvent):
-            return False
-    if not isinstance(event, MappingStartEvent):
-        return isinstance(event, SequenceStartEvent)
+    root = events.root()
+    if not isinstance(root, MappingStartEvent):
+        return isinstance(root, SequenceStartEvent)
     key = events.next()
     return isinstance(key, ScalarEvent) and key.value in KEYS
 

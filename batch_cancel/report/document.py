@@ -209,6 +209,10 @@ class Document:
         """How many runs have each outcome, trouble first; only those that occur."""
         return {outcome: self.whole.outcomes[outcome] for outcome in TROUBLE_FIRST if self.whole.outcomes[outcome]}
 
+    def stopped_within(self, percent: int) -> float:
+        """The seconds that the quickest ``percent`` (below 100) of the stopped runs took at most; there are some."""
+        return self.seconds_to_stop[len(self.seconds_to_stop) * percent // 100]
+
     def summary(self) -> dict[str, Any]:
         """``report.json`` without its ``runs``: what ``--output json`` prints."""
         return self._head() | {"rejected": list(self.rejected())}

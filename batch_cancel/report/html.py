@@ -286,9 +286,8 @@ def _tiles(document: Document) -> Iterator[Tile]:
             yield Tile(f"{left:,} known", "are, or may be, running", note, "bad")
         else:
             yield Tile(number(left), "are, or may be, running", kind="bad" if left else "")
-    seconds = document.seconds_to_stop
-    if seconds:
-        yield Tile(lasting(seconds[len(seconds) // 2]), "median time to stop")
+    if document.seconds_to_stop:
+        yield Tile(lasting(document.stopped_within(50)), "median time to stop")
     if document.selected.estimated.total is not None:
         cost = document.estimated_cost(document.selected)
         notes = [f"estimated {cost['amount']:,.2f} {cost['currency']}"] if cost else []
@@ -390,14 +389,14 @@ def _buckets(document: Document) -> tuple[list[charts.Bucket], int]:
     count = (last - first) // width + 1
     buckets = [charts.Bucket(at * width, 0.0, 0.0, 0.0) for at in range(count)]
     # The pace of all limiters together: each counts from when it was first seen until it is seen with another one.
-    limits: dict[tuple[int, str], float] = {}
+    limits: dict[int, float] = {}
     for row in document.reader.calls():
         bucket = buckets[(row.second - first) // width]
         bucket.answered += (row.calls - row.throttled - row.failed) / width
         bucket.throttled += row.throttled / width
         bucket.failed += row.failed / width
         if row.operation == "CancelMLTaskRun" and row.rps is not None:
-            limits[row.target_id, row.operation] = row.rps
+            limits[row.target_id] = row.rps
             bucket.limit = sum(limits.values())
     return buckets, first
 
@@ -406,7 +405,7 @@ def _to_stop(document: Document) -> dict[str, Any] | None:
     seconds = document.seconds_to_stop
     if not seconds:
         return None
-    half, most = seconds[len(seconds) // 2], seconds[min(len(seconds) - 1, len(seconds) * 95 // 100)]
+    half, most = document.stopped_within(50), document.stopped_within(95)
     if len(seconds) < 5 or seconds[-1] - seconds[0] < 0.1:
         texts = [lasting(value) for value in (seconds if len(seconds) < 5 else (half, seconds[-1]))]
         return {"sentence": f"{runs(len(seconds))} stopped, after {' and '.join(dict.fromkeys(texts))}.", "svg": None}

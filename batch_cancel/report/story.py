@@ -375,9 +375,8 @@ def source_in_words(document: Document) -> str | None:
 def facts_in_words(document: Document) -> Iterator[str]:
     """Time, calls and cost, each in a sentence; only what is known."""
     yield from calls_in_words(document)
-    seconds = document.seconds_to_stop
-    if seconds:
-        half, most = seconds[len(seconds) // 2], seconds[min(len(seconds) - 1, len(seconds) * 95 // 100)]
+    if document.seconds_to_stop:
+        half, most = document.stopped_within(50), document.stopped_within(95)
         within = f"half within {lasting(half)}, 95 % within {lasting(most)}"
         yield f"From request to the reading that showed STOPPED: {within}."
         if document.paused:

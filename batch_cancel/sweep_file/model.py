@@ -23,7 +23,7 @@ from batch_cancel.core.duration import parse_duration
 from batch_cancel.core.errors import UsageError
 from batch_cancel.core.selection import ACTIVE_STATUSES, ages_exclude
 from batch_cancel.core.task_run import Status, TaskType
-from batch_cancel.core.wording import did_you_mean, quoted
+from batch_cancel.core.wording import quoted
 from batch_cancel.manifest.rows import NotText
 from batch_cancel.settings import ManifestFormat, MaxErrors, ReportFormat
 from batch_cancel.values import (
@@ -35,18 +35,20 @@ from batch_cancel.values import (
     check_currency,
     check_external_id,
     check_id,
-    check_region,
+    check_region_or_all,
     check_role_arn,
     check_role_name,
     check_s3,
     check_text,
     check_topic_arn,
+    parse_manifest_format,
     parse_max_errors,
     parse_occasion,
     parse_report_format,
     parse_rps,
     parse_status,
     parse_task_type,
+    way_in_fault,
 )
 
 T = TypeVar("T")
@@ -79,24 +81,6 @@ def _regions(value: Any) -> Any:  # noqa: ANN401
     return value
 
 
-def _region(value: str) -> str:
-    return value if value == "all" else check_region(value)
-
-
-def _words(*choices: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in choices:
-            message = f"unknown word {quoted(text)}{did_you_mean(text, choices)} (choose from {', '.join(choices)})"
-            raise UsageError(message)
-        return text
-
-    return read
-
-
-def _manifest_format(text: str) -> ManifestFormat:
-    return ManifestFormat(_words(*ManifestFormat)(text))
-
-
 Version = Annotated[Literal[1], BeforeValidator(lambda value: value if type(value) is int else str(value))]
 """Python takes 1.0 and True for 1."""
 Text = Annotated[str, AfterValidator(_reads(check_text))]
@@ -105,7 +89,7 @@ Account = Annotated[
     str, AfterValidator(_reads(check_account)), WithJsonSchema({"type": "string", "pattern": "^[0-9]{12}$"})
 ]
 Regions = Annotated[
-    list[Annotated[str, AfterValidator(_reads(_region))]],
+    list[Annotated[str, AfterValidator(_reads(check_region_or_all))]],
     BeforeValidator(_regions),
     WithJsonSchema({"anyOf": [{"const": "all"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
@@ -146,7 +130,7 @@ AReportFormat = Annotated[
 ]
 AManifestFormat = Annotated[
     ManifestFormat,
-    BeforeValidator(_reads(_manifest_format)),
+    BeforeValidator(_reads(parse_manifest_format)),
     WithJsonSchema({"enum": [str(kind) for kind in ManifestFormat]}),
 ]
 AnOccasion = Annotated[
@@ -187,15 +171,14 @@ class TargetKeys(Keys):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        several = self.accounts is not None or self.organization_units is not None
-        if several and self.role_name is None:
-            raise ValueError("accounts need role_name, the role to assume in each of them")
-        if self.role_name is not None and not several:
-            raise ValueError("role_name needs accounts (for one role use role_arn)")
-        if self.role_name is not None and self.role_arn is not None:
-            raise ValueError("role_arn and role_name exclude each other")
-        if self.external_id is not None and self.role_name is None and self.role_arn is None:
-            raise ValueError("external_id needs role_arn or role_name")
+        fault = way_in_fault(
+            role_arn=self.role_arn,
+            role_name=self.role_name,
+            external_id=self.external_id,
+            several=self.accounts is not None or self.organization_units is not None,
+        )
+        if fault:
+            raise ValueError(fault)
         if self.regions and "all" in self.regions and len(self.regions) > 1:
             raise ValueError("regions are either all or a list of names")
         return self

@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from yaml.events import (
-    DocumentStartEvent,
     Event,
     MappingEndEvent,
     MappingStartEvent,
-    NodeEvent,
     ScalarEvent,
     SequenceEndEvent,
     SequenceStartEvent,
-    StreamStartEvent,
 )
 
 from batch_cancel.core.errors import Problem
@@ -83,14 +80,12 @@ def read_tree(stream: BinaryIO, source: str) -> Tree:
         InputError: it is not YAML, it is empty, or it holds aliases, tags or a second document.
     """
     events = YamlEvents(stream, source)
-    while not isinstance(event := events.next(), NodeEvent):
-        if not isinstance(event, StreamStartEvent | DocumentStartEvent):
-            raise unreadable(source, "the file is empty")
+    root = events.root()
+    if root is None:
+        raise unreadable(source, "the file is empty")
     tree = Tree(source)
-    tree.root = _value(events, event, (), tree)
-    events.next()  # the document's end
-    if isinstance(event := events.next(), DocumentStartEvent):
-        events.fail(event, "a second document begins here: a sweep file is one")
+    tree.root = _value(events, root, (), tree)
+    events.end("a sweep file")
     return tree
 
 
