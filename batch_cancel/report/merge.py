@@ -133,6 +133,10 @@ ON CONFLICT (target_id, operation, second) DO UPDATE SET calls = calls + exclude
 """
 
 
+Place = tuple[str, str]
+"""A target across ledgers: its region, and its account, or the way in where that is not known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Absent:
     """A part that should be there and is not, or a place that no part could be made for."""
@@ -217,12 +221,13 @@ def _merge(parts: Sequence[Path], path: Path, folder: Path, sweep_id: str, besid
         for function in (sighted, stays, verdict):
             whole.create_function(function.__name__, -1, function, deterministic=True)
         facts: list[dict[str, Any]] = []
+        places: dict[Place, int] = {}
         rows = 0
         ledgers = [(ledger_of(part, folder / f"{number}.db"), part) for number, part in enumerate(parts)]
         # In one order however they were given: what cannot be added up (a name, a trouble) is the first one's.
         ledgers.sort(key=lambda pair: (_sweep_id_in(pair[0]) or "", str(pair[1])))
         for ledger, part in ledgers:
-            told, count = _add(whole, ledger, part)
+            told, count = _add(whole, ledger, part, places)
             _check_facts(part, told)
             facts.append(told)
             rows += count
@@ -246,7 +251,7 @@ def _merge(parts: Sequence[Path], path: Path, folder: Path, sweep_id: str, besid
         whole.close()
 
 
-def _add(whole: sqlite3.Connection, ledger: Path, part: Path) -> tuple[dict[str, Any], int]:
+def _add(whole: sqlite3.Connection, ledger: Path, part: Path, places: dict[Place, int]) -> tuple[dict[str, Any], int]:
     """Take one ledger in that was checked; its facts, and how many runs it has."""
     try:
         whole.execute("ATTACH DATABASE ? AS part", (f"{ledger.resolve().as_uri()}?mode=ro",))
@@ -254,7 +259,7 @@ def _add(whole: sqlite3.Connection, ledger: Path, part: Path) -> tuple[dict[str,
         facts = {row["key"]: json.loads(row["value"]) for row in whole.execute("SELECT key, value FROM part.sweep")}
         whole.execute("CREATE TEMP TABLE places (part_id INTEGER PRIMARY KEY, whole_id INTEGER NOT NULL)")
         for row in whole.execute("SELECT * FROM part.targets ORDER BY id").fetchall():
-            whole.execute("INSERT INTO temp.places VALUES (?, ?)", (row["id"], _place(whole, row)))
+            whole.execute("INSERT INTO temp.places VALUES (?, ?)", (row["id"], _target(whole, row, places)))
         for statement in (MERGE_TRANSFORMS, MERGE_RUNS, MERGE_ATTEMPTS, MERGE_CALLS):
             whole.execute(statement)
         whole.execute("INSERT INTO rejected SELECT line, text, error FROM part.rejected ORDER BY rowid")
@@ -267,20 +272,18 @@ def _add(whole: sqlite3.Connection, ledger: Path, part: Path) -> tuple[dict[str,
     return facts, count
 
 
-def _place(whole: sqlite3.Connection, row: sqlite3.Row) -> int:
-    """The target of the whole that a part's target is: the same account and region, or the same way in."""
+def _target(whole: sqlite3.Connection, row: sqlite3.Row, places: dict[Place, int]) -> int:
+    """The target of the whole that a part's target is; ``places`` are those that the whole has."""
     account = row["account_id"] or _account_of(row["role_arn"])
-    same = whole.execute(
-        "SELECT * FROM targets WHERE region = ? AND coalesce(account_id, profile, '') = ?",
-        (row["region"], account or row["profile"] or ""),
-    ).fetchone()
-    if same is None:
+    place = row["region"], account or row["profile"] or ""
+    if place not in places:
         cursor = whole.execute(
             "INSERT INTO targets (account_id, region, profile, role_arn, external_id, identity_arn, listed, transforms,"
             " active_runs, error_code, error_message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (account, *row[2:12]),
         )
-        return int(cursor.lastrowid or 0)
+        places[place] = int(cursor.lastrowid or 0)
+        return places[place]
     whole.execute(
         "UPDATE targets SET listed = min(listed, ?), identity_arn = coalesce(identity_arn, ?),"
         " transforms = max(coalesce(transforms, ?), coalesce(?, transforms)),"
@@ -294,10 +297,10 @@ def _place(whole: sqlite3.Connection, row: sqlite3.Row) -> int:
             *[row["active_runs"]] * 2,
             row["error_message"],
             row["error_code"],
-            same["id"],
+            places[place],
         ),
     )
-    return int(same["id"])
+    return places[place]
 
 
 def _add_absent(whole: sqlite3.Connection, gap: Absent) -> None:
