@@ -106,7 +106,7 @@ def _let_in(document: Document) -> Iterator[Step]:
     denied = bool(document.whole.outcomes[Outcome.DENIED]) or any(
         is_of_access(code) for code in [cause.error_code for cause in document.causes]
     )
-    inside = [row for row in rows if is_of_access(row.error_code) and row not in closed and not _is_of_units(row)]
+    inside = [row for row in rows if is_of_access(row.error_code) and not is_of_role(row) and not _is_of_units(row)]
     if denied or inside:
         policy = "batch-cancel iam-policy" + (" --audit" if document.facts.get("mode") == "dry-run" else "")
         yield Step(f"Give {_identity(inside)} the rights that it was denied; the policy that it needs:", policy)

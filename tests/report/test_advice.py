@@ -11,6 +11,7 @@ from batch_cancel.core.errors import REGION_NOT_ENABLED, Guardrail
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Access, Target
 from batch_cancel.ledger.ledger import Ledger, NewRun
+from batch_cancel.ledger.reader import TargetRow
 from batch_cancel.report.advice import Step, next_steps
 from batch_cancel.report.files import opened
 from batch_cancel.report.story import headline, meaning, refusal, troubles
@@ -439,6 +440,18 @@ def test_a_role_that_lets_nobody_in_is_told_apart_from_one_that_lacks_a_right(tm
     assert "the role BatchCancel in 666666666666" in steps[0].text
     assert "the trust policy of the role BatchCancel in 444444444444" in steps[1].text
     assert steps[2].text.startswith("Then sweep again, for what runs in 444444444444/us-east-1,")
+
+
+def test_roles_of_many_accounts_are_told_apart_without_comparing_each_target_with_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compared(row: TargetRow, other: object) -> bool:
+        raise AssertionError(f"{row.target} was compared: at 17,000 targets that takes minutes")
+
+    monkeypatch.setattr(TargetRow, "__eq__", compared)
+    words = "AssumeRole: not authorized to perform: sts:AssumeRole"
+    _, _, steps = of_targets(tmp_path, *((entered(f"{number:012}"), "AccessDenied", words) for number in range(5)))
+    assert "in 5 accounts" in steps[0].text
 
 
 def test_units_that_cannot_be_looked_up_need_a_policy_of_their_own(tmp_path: Path) -> None:
