@@ -21,7 +21,7 @@ from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Access, Target, TaskRun
 from batch_cancel.glue.learned import state_file
 from batch_cancel.ledger.reader import LedgerReader
-from batch_cancel.private_file import private
+from batch_cancel.private_file import private, written_to
 from batch_cancel.report.document import Document
 from batch_cancel.settings import PlanSource, Settings, from_json
 
@@ -256,8 +256,8 @@ def write_plan(
     }
     document["digest"] = digest_of(document)
     try:
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with written_to(path) as out:
+            out.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise RecordLost(f"cannot write the plan {path}: {error.strerror or error}") from error
     return len(cancel)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from batch_cancel.core.errors import GuardrailRefused, InputError
+from batch_cancel.core.errors import GuardrailRefused, InputError, RecordLost
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.selection import Protection, Selection
 from batch_cancel.ledger import LEDGER_NAME
@@ -52,6 +52,26 @@ def test_apply_cancels_what_the_plan_names(tmp_path: Path) -> None:
     assert applied(play, plan) == 0
     assert play.outcomes() == {Outcome.STOPPED: active}
     assert play.facts()["source"]["digest"] == plan.digest
+
+
+def test_a_plan_holds_whatever_was_typed(tmp_path: Path) -> None:
+    reason = "a byte of the command line that is no UTF-8: \udcff"
+    assert planned(Play(), tmp_path / "plan.json", reason=reason).document["reason"] == reason
+
+
+def test_a_plan_that_cannot_be_written_leaves_the_one_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(_: int) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "plan.json"
+    plan = planned(Play(), path)
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(RecordLost, match="No space left on device"):
+        planned(Play(), path)
+    assert read_plan(path) == plan
+    assert not list(tmp_path.glob(".plan*"))
 
 
 def test_a_run_that_starts_after_the_plan_is_not_touched_and_one_that_ended_is_reported(tmp_path: Path) -> None:

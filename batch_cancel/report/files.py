@@ -1,6 +1,5 @@
 """Reports as files: made from a run directory's ledger, whole or not at all."""
 
-import os
 import shlex
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ from batch_cancel.core.errors import LedgerError, RecordLost
 from batch_cancel.ledger import LEDGER_NAME, schema
 from batch_cancel.ledger.ledger import in_use
 from batch_cancel.ledger.reader import LedgerReader
-from batch_cancel.private_file import replacing
+from batch_cancel.private_file import written_to
 from batch_cancel.report.document import Document
 from batch_cancel.settings import ReportFormat
 
@@ -31,13 +30,11 @@ def write_reports(directory: Path, formats: Iterable[ReportFormat]) -> list[Path
 def write_report(document: Document, form: ReportFormat, directory: Path, path: Path) -> Path:
     """Write one report, private to the user; a file that stood there is replaced in one stroke.
 
-    A link stays one, and so does what is no file: a pipe or a device is written to.
-
     Raises:
         RecordLost: it cannot be written; what stood there still does.
     """
     try:
-        with _written_to(path.resolve() if path.is_file() else path) as out:
+        with written_to(path) as out:
             render(document, form, directory, out)
     except OSError as error:
         raise RecordLost(
@@ -91,21 +88,3 @@ def opened(directory: Path) -> Iterator[Document]:
         raise LedgerError(f"{path} cannot be read: {error}") from error
     finally:
         reader.close()
-
-
-@contextmanager
-def _written_to(path: Path) -> Iterator[TextIO]:
-    """A stream to a file that takes the place of ``path`` at the end, or to ``path`` itself where that is no file."""
-    if path.exists() and not path.is_file():
-        with _open(path) as out:
-            yield out
-        return
-    with replacing(path) as new, _open(new) as out:
-        yield out
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def _open(path: Path) -> TextIO:
-    """Names and messages may hold lone surrogates (a byte of the command line): they are escaped rather than lost."""
-    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
