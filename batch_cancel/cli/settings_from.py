@@ -139,7 +139,7 @@ def settings_from(ctx: click.Context) -> Settings:
         dry_run=given["dry_run"] or base.dry_run,
     )
     settings = renewed(settings, ctx)
-    _check_whole(given, settings)
+    _check_whole(settings)
     return settings
 
 
@@ -413,7 +413,7 @@ def _exclude(given: Given, one: tuple[str, ...], other: tuple[str, ...]) -> None
     given.overrule(*(one if levels[0] < levels[1] else other))
 
 
-def _check_whole(given: Given, settings: Settings) -> None:
+def _check_whole(settings: Settings) -> None:
     if settings.until_clear:
         if isinstance(settings.source, ManifestSource):
             raise UsageError("--until-clear sweeps again and again: it needs --discover, not a manifest")

@@ -55,7 +55,6 @@ class TaskRun:
         task_type: Glue's word, kept as text so that a type of tomorrow still reaches the report.
         started_on, last_modified_on, completed_on: aware datetimes.
         execution_time_seconds: Glue's ExecutionTime.
-        error: Glue's ErrorString.
     """
 
     transform_id: str
@@ -66,7 +65,6 @@ class TaskRun:
     last_modified_on: datetime | None = None
     completed_on: datetime | None = None
     execution_time_seconds: int | None = None
-    error: str | None = None
 
     @property
     def key(self) -> TaskRunKey:

@@ -72,7 +72,6 @@ class TargetWork:
         self._around = surroundings
         self._failed_already = False
         self._failed_before = False
-        self._transforms: Transforms | None = None
         self._canceller: Canceller | None = None
         self._verifier: Verifier | None = None
 

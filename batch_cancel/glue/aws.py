@@ -553,7 +553,6 @@ def _task_run(item: Response, transform_id: str) -> TaskRun:
         last_modified_on=_moment(item.get("LastModifiedOn")),
         completed_on=_moment(item.get("CompletedOn")),
         execution_time_seconds=_whole(item.get("ExecutionTime")),
-        error=_text(item.get("ErrorString")),
     )
 
 

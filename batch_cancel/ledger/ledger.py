@@ -361,7 +361,6 @@ class Ledger:
         Args:
             run: what a reading showed of it; without a status where none was made.
         """
-        state = "pending" if outcome is None else "excluded" if outcome is Outcome.EXCLUDED else "done"
         status = str(run.status) if run.status else None
         self.writer.post(
             "UPDATE runs SET task_type = ?, started_on = ?, status_before = ?, status_after = ?, priority = ?,"
@@ -372,7 +371,7 @@ class Ledger:
             status if outcome in (Outcome.ALREADY_FINISHED, Outcome.NOT_FOUND) else None,
             priority,
             run.execution_time_seconds,
-            state,
+            _state(outcome),
             outcome,
             rule,
             run_id,
@@ -494,7 +493,6 @@ def _noted(run: ClaimedRun) -> tuple[object, ...]:
 
 def _add_run(target_id: int, new: NewRun, sweep_number: int, *, again: bool) -> Statement:
     run = new.run
-    state = "pending" if new.outcome is None else "excluded" if new.outcome is Outcome.EXCLUDED else "done"
     labels = json.dumps(dict(new.labels), ensure_ascii=False) if new.labels else None
     return ADD_RUN_AGAIN if again else ADD_RUN, (
         target_id,
@@ -508,9 +506,14 @@ def _add_run(target_id: int, new: NewRun, sweep_number: int, *, again: bool) -> 
         labels,
         new.priority,
         sweep_number,
-        state,
+        _state(new.outcome),
         new.outcome,
     )
+
+
+def _state(outcome: Outcome | None) -> str:
+    """Of a run of which no request was made."""
+    return "pending" if outcome is None else "excluded" if outcome is Outcome.EXCLUDED else "done"
 
 
 def _seconds(moment: datetime | None) -> float | None:

@@ -99,7 +99,7 @@ def _rows(events: YamlEvents) -> Iterator[ManifestRow | Problem]:
             message = "not a mapping with transform_id and task_run_id"
             yield Problem(events.source, message, line, column, cut(text) if text is not None else None)
             continue
-        entries, places = _mapping(events, event)
+        entries, places = _mapping(events)
         row = row_of(line, entries)
         if isinstance(row, Faults):
             yield _problem(events, row, places, (line, column), _shown(entries))
@@ -133,7 +133,7 @@ def _problem(events: YamlEvents, faults: Faults, places: dict[str, Place], row: 
     return faults.problem(events.source, lambda field: places.get(field or "", row), text)
 
 
-def _mapping(events: YamlEvents, start: Event) -> tuple[dict[str, object], dict[str, Place]]:
+def _mapping(events: YamlEvents) -> tuple[dict[str, object], dict[str, Place]]:
     """A row's keys with their values, and where each value stands."""
     entries: dict[str, object] = {}
     places: dict[str, Place] = {}

@@ -328,7 +328,6 @@ def _task_run(item: Mapping[str, Any]) -> TaskRun:
         last_modified_on=_time(item["LastModifiedOn"]),
         completed_on=_time(item.get("CompletedOn")),
         execution_time_seconds=item["ExecutionTime"],
-        error=item.get("ErrorString"),
     )
 
 

@@ -247,8 +247,8 @@ def answered(body: str, call: Callable[[GlueApi], Awaitable[Any]]) -> Any:  # no
 
 
 ODD_FIELDS = """{{"TransformId": "tfm-1", "TaskRunId": "tsk-1", "Status": "RUNNING", "Properties": {odd},
-    "StartedOn": {odd}, "LastModifiedOn": {odd}, "CompletedOn": {odd}, "ExecutionTime": {odd}, "ErrorString": {odd},
-    "MaxCapacity": {odd}, "Timeout": {odd}, "NumberOfWorkers": {odd}, "MaxRetries": {odd}, "Name": {odd},
+    "StartedOn": {odd}, "LastModifiedOn": {odd}, "CompletedOn": {odd}, "ExecutionTime": {odd},
+    "MaxCapacity": {odd}, "Timeout": {odd}, "NumberOfWorkers": {odd}, "Name": {odd},
     "WorkerType": {odd}, "GlueVersion": {odd}}}"""
 ODD = ["NaN", "Infinity", "-Infinity", "-1", "1e300", "1" + "0" * 400, "true", "[]", "[1]", '{"a": 1}', '"\\ud800"']
 
