@@ -145,7 +145,7 @@ class _Push:
     """So many accepted requests come before it."""
     CALM = 0.05
     """And no surprise larger than this: a limit that is just falling is not pushed."""
-    DOUBLINGS = 0.3
+    DOUBLINGS = 0.2
     """An accepted request's, at most: it goes up less steeply than a start, to cost less."""
     BEYOND = 3.5
     """So many accepted requests more than the limit of before lets through show that it was not in vain: a bucket has
@@ -216,7 +216,7 @@ class AdaptiveRate:
     """How far a probe goes above and below, beside the share that is aimed at."""
     OWN_SHARE = 0.0135
     """The share of throttles that 5/s and less aim at where none come by chance; faster callers aim lower."""
-    MOST_AIM = 0.03
+    MOST_AIM = 0.025
     """Nor is a larger share aimed at because of chance: if it was none after all, that drives others up as well."""
     MOST_CHANCE_SLOW = 0.1
     SLOW = 0.3
@@ -299,9 +299,7 @@ class AdaptiveRate:
             self._apply(now)
         slack = min(0.05, 8.0 / self.rps)
         self._idle += 0.12 * (self._schedule.late(now, slack) - self._idle)
-        if self._volley.next_follows(now):
-            return self._schedule.reserve(now, math.inf, 0.0)
-        return self._schedule.reserve(now, self.rps, slack)
+        return self._schedule.reserve(now, self._volley.pace(now, self.rps), slack)
 
     def answered(self, *, sent_at: float, now: float, feedback: Feedback) -> None:
         """See :meth:`Rate.answered`."""

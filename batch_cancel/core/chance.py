@@ -4,6 +4,8 @@ Whoever takes chance for the limit goes slower and slower for nothing. Whoever t
 aims at more throttles, they at more again, and whoever has least would stay there.
 """
 
+import math
+
 
 class Chance:
     """The share of requests that are throttled, as it was seen, and how much of it looks like chance.
@@ -53,12 +55,12 @@ class Volley:
     """
 
     REQUESTS = 3
-    """An empty bucket holds less than one token, and until the answer is here it gets hardly more than another."""
+    """An empty bucket holds less than one token, and until they arrive it gets hardly more than another."""
     MORE = 0.5
-    """For each request that is under way at this rate: the bucket gets as many until the answer is here, of which the
-    requests that are under way leave some."""
+    """For each request that is under way at this rate: the bucket gets as many tokens until then, and what is under way
+    does not use up all of them."""
     CHANCE_IN = 8
-    """In so many requests one throttle may be chance, too."""
+    """Of so many answers one throttle may be chance, too."""
     LONGEST_TRIP_SECONDS = 0.4
     """When the answer takes longer, it tells of a bucket of long ago: what looks like chance is taken for it then."""
     FIRST_AFTER = 75
@@ -73,7 +75,7 @@ class Volley:
     """Chance below this part of all throttles is none: the volleys cost more than it does."""
 
     def __init__(self) -> None:
-        self._requests = self._left = 0
+        self._requests = self._left = self._missing = 0
         self._under_way = False
         self._began_at = self._sent_until = self._heard_until = 0.0
         self._seen = self._hits = 0
@@ -96,7 +98,7 @@ class Volley:
         requests = self.REQUESTS + int(self.MORE * rps * trip)
         if self._under_way or now < self._next_at or requests > most or trip > self.LONGEST_TRIP_SECONDS:
             return False
-        self._requests = self._left = requests
+        self._requests = self._left = self._missing = requests
         self._under_way = True
         self._began_at = now
         self._sent_until = now + max(0.25 / rps, 0.01)  # who has less to send just now proves nothing
@@ -104,25 +106,34 @@ class Volley:
         self._seen = self._hits = 0
         return True
 
-    def next_follows(self, now: float) -> bool:
-        """Whether after the request that leaves now another one leaves at once."""
-        self._left = max(self._left - 1, 0) if now <= self._sent_until else 0
-        return self._left > 0
+    def pace(self, now: float, rps: float) -> float:
+        """At what rate to book the request that leaves now, in place of ``rps``.
+
+        After all but the last of a volley the next one follows at once; after that as much later as they came sooner,
+        since a service that counts by the second would miss them at the second's end.
+        """
+        if not self._left or now > self._sent_until:
+            return rps
+        self._left -= 1
+        return math.inf if self._left else rps / self._requests
 
     def saw(self, *, throttled: bool, sent_at: float, now: float, rps: float) -> bool:
         """Take in one answer; whether it was to one of a volley."""
-        if not self._under_way or sent_at < self._began_at:
+        if not self._under_way:
             return False
         if sent_at > self._sent_until:
             self._under_way = now <= self._heard_until
             return False
+        # What was under way when it began is heard as well: a service that counts by the second throttles that, too.
+        own = sent_at >= self._began_at
+        self._missing -= own
         self._seen += 1
         self._hits += throttled
-        if self._seen == self._requests:
+        if not self._missing:
             self._under_way = False
             self._volleys = self.KEPT * self._volleys + 1.0
-            self._let_through = self.KEPT * self._let_through + (self._hits <= self._requests // self.CHANCE_IN)
+            self._let_through = self.KEPT * self._let_through + (self._hits <= self._seen // self.CHANCE_IN)
             if self._volleys >= self.ENOUGH and not self.chance:
                 self._next_at = now + self._wait / rps
                 self._wait *= 3
-        return True
+        return own

@@ -1,3 +1,4 @@
+import math
 from itertools import pairwise
 
 import pytest
@@ -14,7 +15,7 @@ def sent(volley: Volley, now: float, throttled: int) -> None:
     """One volley, all of whose requests are sent and answered, so many of them by throttles."""
     assert volley.begin(now, RPS, TRIP, most=PLENTY)
     requests = 1
-    while volley.next_follows(now):
+    while volley.pace(now, RPS) == math.inf:
         requests += 1
     for number in range(requests):
         assert volley.saw(throttled=number < throttled, sent_at=now, now=now + TRIP, rps=RPS)
@@ -62,7 +63,7 @@ def test_who_has_too_little_to_send_proves_nothing() -> None:
         assert volley.begin(now, RPS, TRIP, most=PLENTY)
         assert volley.saw(throttled=False, sent_at=now, now=now + TRIP, rps=RPS)
         assert not volley.saw(throttled=False, sent_at=now + 5.0, now=now + 5.0 + TRIP, rps=RPS)
-        assert not volley.next_follows(now + 5.0)
+        assert volley.pace(now + 5.0, RPS) == RPS
     assert volley.chance == 0.0
 
 
@@ -71,6 +72,16 @@ def test_answers_to_what_left_before_or_after_it_are_none_of_its_own() -> None:
     assert volley.begin(5.0, RPS, TRIP, most=PLENTY)
     assert not volley.saw(throttled=True, sent_at=4.9, now=5.01, rps=RPS)
     assert not volley.saw(throttled=True, sent_at=5.1, now=5.16, rps=RPS)
+
+
+def test_where_what_was_under_way_is_throttled_too_it_was_no_chance() -> None:
+    volley = Volley()
+    for now in (0.0, 1.0):
+        assert volley.begin(now, RPS, TRIP, most=PLENTY)
+        assert not volley.saw(throttled=True, sent_at=now - 0.05, now=now + 0.01, rps=RPS)
+        for _ in range(Volley.REQUESTS):
+            volley.saw(throttled=False, sent_at=now, now=now + TRIP, rps=RPS)
+    assert volley.chance == 0.0
 
 
 def test_one_volley_at_a_time_and_none_of_more_than_the_user_allows() -> None:
