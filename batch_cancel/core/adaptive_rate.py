@@ -503,7 +503,7 @@ class AdaptiveRate:
     def _in_doubt(self) -> bool:
         """Whether some throttles may be chance, and nothing else is going on."""
         settled = self._surprise < 0.05 and not self._slow and self._limit_rps < self.SETTLED * self._proven_rps
-        return settled and self._chance.suspected > Chance.SUSPICIOUS
+        return settled and self._chance.low > Chance.SUSPICIOUS
 
     def _ask_at_once(self, now: float) -> None:
         most = self._most_rps - self._limit_rps  # or the user's own maximum would be exceeded for a second

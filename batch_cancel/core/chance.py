@@ -11,7 +11,7 @@ class Chance:
     """The share of requests that are throttled, as it was seen, and how much of it looks like chance.
 
     The rate swings a little above and below the limit. What the limit throttles, it throttles in the upper half; chance
-    throttles in both. That costs nothing, and only raises a suspicion: others' throttles come in both halves too.
+    throttles in both. That costs nothing, and proves nothing: others' throttles come in both halves too.
     """
 
     UNTHROTTLED = 200
@@ -20,7 +20,7 @@ class Chance:
     """Requests that are remembered, and at high rates those of MEMORY_SECONDS."""
     MEMORY_SECONDS = 3.0
     SUSPICIOUS = 0.006
-    """From this share on it is worth a few throttles to find out whose they are."""
+    """From this share of the lower half on it is worth a few throttles to find out whose they are."""
 
     def __init__(self) -> None:
         self.low = 0.0
@@ -28,7 +28,7 @@ class Chance:
         self.all = 0.0
         """The share in both halves."""
         self.suspected = 0.0
-        """What may be owed to chance: less than the lower half saw where the upper half saw more."""
+        """What looks like chance: less than the lower half saw where the upper half saw more."""
         self._high = 0.0
         self._low_seen = self._high_seen = self._all_seen = 0.0
 
