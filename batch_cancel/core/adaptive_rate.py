@@ -218,6 +218,8 @@ class AdaptiveRate:
     """The share of throttles that 5/s and less aim at where none come by chance; faster callers aim lower."""
     MOST_AIM = 0.025
     """Nor is a larger share aimed at because of chance: if it was none after all, that drives others up as well."""
+    OF_LOW = 0.8
+    """Unless this part of what the lower half sees is larger."""
     MOST_CHANCE_SLOW = 0.1
     SLOW = 0.3
     """Unless going at this part of the best rate there was did not help either: then it is not ours to mend."""
@@ -338,7 +340,9 @@ class AdaptiveRate:
             if self._slow:
                 self._aim = self._own_share() + min(self._chance.suspected, self.MOST_CHANCE_SLOW)
             else:
-                self._aim = min(self._own_share() + self._chance_share(), self.MOST_AIM)
+                own = self._own_share()
+                most = max(self.MOST_AIM - own, self.OF_LOW * self._chance.low)
+                self._aim = own + min(self._chance_share(), most)
             # Where chance throttles too, only a wider swing tells it from the limit in time.
             swing = self.SWING + self._aim + self._chance.suspected
             rps *= 1.0 - swing if self._low else 1.0 + swing
