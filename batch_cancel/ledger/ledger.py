@@ -79,7 +79,9 @@ REOPEN = (
     # Nobody could say what became of its request: it is read, and asked again if that shows that it goes on.
     """
     UPDATE runs SET state = 'pending', outcome = NULL, refusal = NULL, confirmed_at = NULL,
-        requested_at = CASE WHEN tainted THEN requested_at END,
+        tainted = max(tainted, EXISTS (SELECT 1 FROM attempts a WHERE a.run_id = runs.id AND a.class = 'accepted')),
+        requested_at = CASE WHEN tainted OR EXISTS (
+            SELECT 1 FROM attempts a WHERE a.run_id = runs.id AND a.class = 'accepted') THEN requested_at END,
         clock_offset = CASE WHEN tainted THEN clock_offset END
     WHERE accepted = 0 AND (state = 'done' AND outcome = 'unknown' OR state = 'asked' AND tainted)
     """,
