@@ -64,9 +64,9 @@ REOPEN = (
     WHERE state = 'claimed' AND EXISTS (SELECT 1 FROM attempts a WHERE a.run_id = runs.id AND a.class IS NULL)
     """,
     "UPDATE attempts SET class = 'lost' WHERE class IS NULL",
-    # An answer that was recorded, and then nothing: it may have been a yes.
+    # An answer that was recorded, and then nothing, or nothing that told what came of it: it may have been a yes.
     """
-    UPDATE runs SET tainted = 1 WHERE state = 'claimed'
+    UPDATE runs SET tainted = 1 WHERE (state = 'claimed' OR state = 'done' AND outcome = 'unknown' AND accepted = 0)
         AND EXISTS (SELECT 1 FROM attempts a WHERE a.run_id = runs.id AND a.class IN ('accepted', 'ambiguous'))
     """,
     "UPDATE runs SET state = 'pending' WHERE state = 'claimed'",
@@ -79,9 +79,7 @@ REOPEN = (
     # Nobody could say what became of its request: it is read, and asked again if that shows that it goes on.
     """
     UPDATE runs SET state = 'pending', outcome = NULL, refusal = NULL, confirmed_at = NULL,
-        tainted = max(tainted, EXISTS (SELECT 1 FROM attempts a WHERE a.run_id = runs.id AND a.class = 'accepted')),
-        requested_at = CASE WHEN tainted OR EXISTS (
-            SELECT 1 FROM attempts a WHERE a.run_id = runs.id AND a.class = 'accepted') THEN requested_at END,
+        requested_at = CASE WHEN tainted THEN requested_at END,
         clock_offset = CASE WHEN tainted THEN clock_offset END
     WHERE accepted = 0 AND (state = 'done' AND outcome = 'unknown' OR state = 'asked' AND tainted)
     """,

@@ -419,6 +419,27 @@ def test_on_resume_a_run_of_which_nobody_could_say_whether_it_was_accepted_is_pe
     asyncio.run(story())
 
 
+def test_on_resume_a_run_that_was_answered_with_a_yes_and_could_not_be_read_then_is_in_doubt(directory: Path) -> None:
+    """A service that knows it to have ended says yes as well: told as not attempted later, that would be untrue."""
+
+    async def story() -> None:
+        ledger = await new_ledger(directory, 2)
+        taken, refused = await claim(ledger)
+        for run, word in ((taken, "accepted"), (refused, "invalid")):
+            run.attempts, run.requested_at, run.clock_offset = 1, NOW, -5.0
+            ledger.answered(run, answer(word))
+            ledger.asked(run, accepted=False, refusal=None, status=None)
+            ledger.settle(run.id, Outcome.UNKNOWN, None, at=None)
+        await ledger.reopen()
+        assert [(row.id, row.tainted, row.requested_at, row.clock_offset) for row in ledger.reader.pending(1, 10)] == [
+            (taken.id, True, NOW, -5.0),
+            (refused.id, False, None, None),
+        ]
+        await ledger.close()
+
+    asyncio.run(story())
+
+
 def test_what_is_known_of_a_target_s_clock_is_kept(directory: Path) -> None:
     async def story() -> None:
         ledger = await new_ledger(directory, 1)
