@@ -894,27 +894,30 @@ alone. Before there were volleys the rate stood back by a quarter for a hundred 
 throttles p is a falling power e of its rate r, what each sees in T seconds leaves its mean rate uncertain by 1 / (e
 sqrt(p r T)). With 3 % throttled at 20/s, and a law that has to serve 5/s as well as 500, e is about 0.6: some 73, 80
 and 84 % for the least at 20, 100 and 500/s. With an oracle that told every client when it is in company, the best of
-six laws (not the same one) gave 77, 79 and 86 %. botocore's e is larger (it cuts by 30 %), and it pays with 6.5 %
+six laws (not the same one) gave 77, 79 and 86 %. The best e for 100/s at 3 % throttled at 20/s is 2 / ln 5 = 1.24: 86,
+83 and 80 %, if nothing but this noise counts; tried, powers of 0.8 and 1.1 gave 75, 80, 74 and 81, 73, 51 %, since who
+hears less follows more slowly. botocore's e is about that best one (it cuts by 30 %), and it pays for 90 % with 6.5 %
 throttled at 20/s and half of 500/s unused. A client's own part of the whole cannot be read off its probes: how much
 more is throttled in the upper half depends on what the bucket has saved, not on that part. *Sharing, without effect*
-beyond the noise of ten seeds: aims drawn towards equal parts by an instance's own rate, larger gains, a steeper law (e
-of 0.7: 75 % at 100/s), probing in step by the clock, twice the rate for a second now and then, another law once in
-company (who notices first loses). Larger cuts of which none is given back cost a third of a fixed window; no throttle
-taken for chance at all, 42 to 63 % of use at 2 % thrown at random. *Thrown at random*: in the first minute it is the
-way up after a start that chance cut short. Where a service counts by the second, its next second lets a volley through,
-so that some of its throttles pass for chance; hence what was under way counts with a volley, and what is aimed at is
-capped where the lower half does not see as much. With 5 % thrown at random that leaves 86 % of 20/s and 44 % of 100/s
-(six histories each), with 10 % a quarter and 6 %. Round trips above 0.4 s are not tested: what comes back tells of a
-bucket of long ago (53 % used at 100/s, 1.5 s, 2 %). *Growth*: steeper at every silence, it costs a point of throttles
-everywhere and fixed windows a quarter of their use. That silence above the last proven rate counts as evidence costs
-half a point of throttles where others call. *20 to 2/s*: one try for more in the span that is measured costs 0.8
-points; less steep tries cost less, and leave a late comer in company less. *Start*: a ramp that doubles in 2.5 round
-trips costs 6 % throttled on loopback; a longer memory of answers costs 20 to 2/s. *5/s, burst 100*: some 18 calls are
-under way when the burst is used up, whatever comes then. *Round trips of 1.5 s*: the ramp alone takes a tenth of the
-first minute. *Outages*: without another start, ten seconds of nothing cost ours two minutes and more from 100/s on, and
-at 5 and 20/s more than the three minutes that were looked at; CUBIC does not come back within a minute. *Down for
-good*: 35 calls are made at 0.5/s in the span that is measured, so that one throttle is 3 %; tries after 30 s, a minute,
-two cost one or two each.
+beyond the noise of ten seeds: aims drawn towards equal parts by an instance's own rate, larger gains, probing in step
+by the clock, twice the rate for a second now and then, another law once in company (who notices first loses). Larger
+cuts of which none is given back cost a third of a fixed window; no throttle taken for chance at all, 42 to 63 % of use
+at 2 % thrown at random. *Thrown at random*: in the first minute it is the way up after a start that chance cut short.
+Where a service counts by the second, its next second lets a volley through, so that some of its throttles pass for
+chance; hence what was under way counts with a volley, and what is aimed at is capped where the lower half does not see
+as much. With 5 % thrown at random that leaves 86 % of 20/s and 44 % of 100/s (six histories each), with 10 % a quarter
+and 6 %. Round trips above 0.4 s are not tested: what comes back tells of a bucket of long ago (53 % used at 100/s, 1.5
+s, 2 %). *Growth*: steeper at every silence, it costs a point of throttles everywhere and fixed windows a quarter of
+their use. That silence above the last proven rate counts as evidence costs half a point of throttles where others call.
+*5 to 2.5/s*: seven throttles bring the rate down within 3 s, one or two more of 25 calls come in the ten seconds after;
+answering a fall more sharply leaves 6.5 % there, and 75 % instead of 88 of a window of 5/s. *20 to 2/s*: one try for
+more in the span that is measured costs 0.8 points; less steep tries cost less, and leave a late comer in company less.
+*Start*: a ramp that doubles in 2.5 round trips costs 6 % throttled on loopback; a longer memory of answers costs 20 to
+2/s. *5/s, burst 100*: some 18 calls are under way when the burst is used up, whatever comes then. *Round trips of 1.5
+s*: the ramp alone takes a tenth of the first minute. *Outages*: without another start, ten seconds of nothing cost ours
+two minutes and more from 100/s on, and at 5 and 20/s more than the three minutes that were looked at; CUBIC does not
+come back within a minute. *Down for good*: 35 calls are made at 0.5/s in the span that is measured, so that one
+throttle is 3 %; tries after 30 s, a minute, two cost one or two each.
 
 """
 
