@@ -814,6 +814,35 @@ def test_until_clear_is_not_deceived_by_a_run_that_comes_back_behind_its_listing
     assert (play.sweep(settings(until_clear=True)).exit_code, play.active()) == (0, 0)
 
 
+def test_until_clear_asks_again_for_a_run_that_started_once_more_before_its_end_was_seen() -> None:
+    play = Play(world(fleet=FleetSettings(transforms=1, runs=3), behaviour=Behaviour(stopping_seconds=(0.2, 0.2))))
+
+    def started_once_more(_stop: Stop, world: World) -> None:
+        run = next(run for _, _, run in world.runs() if run.status(play.now()).active)
+
+        def look() -> None:
+            if not run.status(play.now()).ended:
+                loop.call_later(0.05, look)
+                return
+            run.cancels, run.started_at, run.running_at, run.stops_after = (), play.now(), play.now(), 30.0
+            began_at.append(play.now())
+
+        loop = asyncio.get_running_loop()
+        look()
+
+    began_at: list[float] = []
+    play.at_once = started_once_more
+    result = play.sweep(settings(until_clear=True))
+    assert (result.exit_code, play.active(), set(play.outcomes())) == (0, 0, {Outcome.STOPPED})
+    [again] = [row for row in play.rows() if row.returns]
+    [call] = [call for call in play.world.log if call.operation == "CancelMLTaskRun" and call.at > began_at[0]]
+    assert (call.task_run_id, call.at - began_at[0] < 10.0) == (again.task_run_id, True)
+    assert again.confirmed_at is not None and again.confirmed_at.timestamp() > began_at[0] + 30.0
+    counters = counted(play.events)
+    assert counters.asked == counters.to_cancel_found == len(play.rows()) + 1
+    assert counters.settled == counters.will_be_settled == len(play.rows())
+
+
 def test_a_target_that_is_given_up_holds_up_no_listing_of_another() -> None:
     regions = ("us-east-1", "us-west-2")
     denied = Fault(FaultKind.DENIED, operations=("CancelMLTaskRun",), regions=regions[:1])

@@ -139,12 +139,14 @@ class TransformsDescribed:
 class RunsFound:
     """Active runs have come into the ledger: ``to_cancel`` of them to be cancelled, ``excluded`` left alone.
 
-    Those that an earlier listing has found do not count again, unless they have to be asked for once more.
+    Those that an earlier listing has found do not count again, unless they have to be asked for once more: of these
+    ``restarted`` have started again before their end was seen, and will have one verdict for both requests.
     """
 
     target: Target
     to_cancel: int
     excluded: int
+    restarted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
+
+CUT_TO = timedelta(seconds=1)
+"""Glue's times may be cut to the second, here and not there."""
 
 
 class Status(StrEnum):
@@ -70,6 +73,10 @@ class TaskRun:
     def key(self) -> TaskRunKey:
         """The pair that names this run."""
         return TaskRunKey(self.transform_id, self.task_run_id)
+
+    def started_since(self, earlier_start: datetime) -> bool:
+        """Whether it has started once more since a start that was seen; both times are by Glue's clock."""
+        return self.started_on is not None and self.started_on > earlier_start + CUT_TO
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """One target from its listing to its last verdict; its client is open while there is something to do, and no longer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -113,14 +113,17 @@ class TargetWork:
         settings = around.settings
 
         async def found(runs: Sequence[NewRun]) -> None:
-            again = settings.until_clear
-            known = around.ledger.reader.entered(self.target_id, runs[0].run.transform_id, again=again)
-            new = [run for run in runs if run.run.task_run_id not in known]
+            again, reader, transform_id = settings.until_clear, around.ledger.reader, runs[0].run.transform_id
+            known = reader.entered(self.target_id, transform_id, again=again)
+            awaited = reader.awaited(self.target_id, transform_id) if again else {}
+            runs = [_restarted(run, awaited) for run in runs]
+            restarted = sum(run.restarted for run in runs)
+            new = [run for run in runs if run.restarted or run.run.task_run_id not in known]
             excluded = sum(run.outcome is Outcome.EXCLUDED for run in new)
             try:
                 await around.ledger.add_runs(self.target_id, runs, sweep_number=sweep_number, again=again)
             finally:  # cut short by the target's stop, they stand in the ledger all the same
-                around.on_event(RunsFound(self.target, len(new) - excluded, excluded))
+                around.on_event(RunsFound(self.target, len(new) - excluded, excluded, restarted))
             if any(run.outcome is None for run in runs):
                 on_pending(self)
 
@@ -287,6 +290,12 @@ class TargetWork:
     def _count_error(self, outcome: Outcome) -> None:
         if outcome in ERRORS:
             self._around.on_error()
+
+
+def _restarted(new: NewRun, awaited: Mapping[str, datetime | None]) -> NewRun:
+    """Note of a run whose end is waited for that it has started once more meanwhile."""
+    before = awaited.get(new.run.task_run_id)
+    return replace(new, restarted=new.outcome is None and before is not None and new.run.started_since(before))
 
 
 async def in_turn(works: Sequence[T], what: Callable[[T], Awaitable[object]], at_once: int) -> None:

@@ -290,7 +290,8 @@ class Verifier:
             return
         if failure is not None:
             self._ledger.unread(run.id, failure.code, f"{failure.operation}: {failure.message}")
-        self._ledger.settle(run.id, outcome, seen, at=None if reading is Unread.UNREADABLE else now)
+        at = None if reading is Unread.UNREADABLE else now
+        self._ledger.settle(run.id, outcome, seen, at=at, returns=run.returns)
         used = None
         if outcome is Outcome.STOPPED and seen is not None:
             used = used_seconds(seen.execution_time_seconds, started_on=seen.started_on or run.started_on, now=now)

@@ -15,7 +15,7 @@ from batch_cancel.core.errors import LedgerError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Target, TaskRun, TaskRunKey, Transform
 from batch_cancel.ledger import LEDGER_NAME, schema
-from batch_cancel.ledger.reader import MAY_RETURN, LedgerReader
+from batch_cancel.ledger.reader import AWAITED, MAY_RETURN, LedgerReader
 from batch_cancel.ledger.writer import LedgerWriter, Offload, Statement
 
 LOCK_NAME = ".lock"
@@ -33,10 +33,11 @@ ADD_RUN_AGAIN = ADD_RUN.replace(
     "DO NOTHING",
     f"""
     DO UPDATE SET state = 'pending', outcome = NULL, sweep_number = excluded.sweep_number, returns = returns + 1,
-        status_before = excluded.status_before, accepted = 0, accepted_at = NULL, refusal = NULL,
-        tainted = max(tainted, accepted, runs.outcome IN ('stopped', 'finished_first')),
+        status_before = excluded.status_before, started_on = coalesce(excluded.started_on, started_on),
+        accepted = 0, accepted_at = NULL, refusal = NULL,
+        tainted = max(tainted, accepted, coalesce(runs.outcome, '') IN ('stopped', 'finished_first')),
         status_after = NULL, confirmed_at = NULL, error_code = NULL, error_message = NULL
-    WHERE excluded.state = 'pending' AND {MAY_RETURN}
+    WHERE excluded.state = 'pending' AND ({MAY_RETURN} OR ? AND {AWAITED})
     """,
 )
 ADD_INTENT = "INSERT INTO attempts (run_id, number, intent_at) VALUES (?, ?, ?)"
@@ -55,7 +56,8 @@ UPDATE runs SET requested_at = ?, clock_offset = ?, tainted = ?, attempts = ?, t
 ASKED = NOTE.replace("SET", "SET state = 'asked', accepted = ?, accepted_at = ?, refusal = ?, status_after = ?,")
 SETTLE = """
 UPDATE runs SET state = 'done', outcome = ?, status_after = ?, confirmed_at = ?, task_type = coalesce(task_type, ?),
-    started_on = coalesce(started_on, ?), execution_time_seconds = coalesce(?, execution_time_seconds) WHERE id = ?
+    started_on = coalesce(started_on, ?), execution_time_seconds = coalesce(?, execution_time_seconds)
+    WHERE id = ? AND returns = ?
 """
 REOPEN = (
     """
@@ -130,6 +132,7 @@ class NewRun:
     Attributes:
         rule: set where selection or protection left the run alone.
         outcome: set where it is settled on entering (excluded, or a dry run's verdict).
+        restarted: it stands there already, its end is waited for, and it has started once more since.
     """
 
     run: TaskRun
@@ -137,6 +140,7 @@ class NewRun:
     outcome: Outcome | None = None
     labels: Mapping[str, str] | None = None
     priority: float = 0.0
+    restarted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,8 +348,8 @@ class Ledger:
         """Enter runs; one that is there already stays as it is.
 
         Args:
-            again: a run that has its verdict and was found active once more is pending once more; one that would not
-                stop only :data:`~batch_cancel.ledger.reader.MOST_RETURNS` times.
+            again: a run that has its verdict, or was restarted, and was found active once more is pending once more;
+                one that would not stop only :data:`~batch_cancel.ledger.reader.MOST_RETURNS` times.
         """
         await self.writer.commit(_add_run(target_id, run, sweep_number, again=again) for run in runs)
 
@@ -439,12 +443,15 @@ class Ledger:
             run_id,
         )
 
-    def settle(self, run_id: int, outcome: Outcome, reading: TaskRun | None, *, at: datetime | None) -> None:
+    def settle(
+        self, run_id: int, outcome: Outcome, reading: TaskRun | None, *, at: datetime | None, returns: int = 0
+    ) -> None:
         """Write a run's verdict.
 
         Args:
             reading: what it rests on, if the run could be read.
             at: when that reading was made; None where there was none.
+            returns: how often the run had come back when it was made: of one that came back since it says nothing.
         """
         status = str(reading.status) if reading and reading.status else None
         self.writer.post(
@@ -456,6 +463,7 @@ class Ledger:
             _seconds(reading.started_on) if reading else None,
             reading.execution_time_seconds if reading else None,
             run_id,
+            returns,
         )
 
     def count_calls(self, rows: Iterable[tuple[int, str, int, int, int, int, int, float | None]]) -> None:
@@ -494,7 +502,7 @@ def _noted(run: ClaimedRun) -> tuple[object, ...]:
 def _add_run(target_id: int, new: NewRun, sweep_number: int, *, again: bool) -> Statement:
     run = new.run
     labels = json.dumps(dict(new.labels), ensure_ascii=False) if new.labels else None
-    return ADD_RUN_AGAIN if again else ADD_RUN, (
+    entered = (
         target_id,
         run.transform_id,
         run.task_run_id,
@@ -509,6 +517,7 @@ def _add_run(target_id: int, new: NewRun, sweep_number: int, *, again: bool) -> 
         _state(new.outcome),
         new.outcome,
     )
+    return (ADD_RUN_AGAIN, (*entered, new.restarted)) if again else (ADD_RUN, entered)
 
 
 def _state(outcome: Outcome | None) -> str:

@@ -112,6 +112,7 @@ class AskedRun:
     tainted: bool
     refusal: str | None
     status_after: str | None
+    returns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,8 @@ runs.state = 'done'
     AND (runs.outcome IN ('stopped', 'finished_first', 'already_finished') OR runs.returns < {MOST_RETURNS})
 """
 """Runs that become pending once more when a listing of ``--until-clear`` finds them active after their verdict."""
+AWAITED = "runs.state = 'asked' AND runs.accepted = 1"
+"""Runs that become so when it finds that they have started once more since: their request ended another start."""
 
 USED_SECONDS = """
 CASE
@@ -249,6 +252,14 @@ class LedgerReader:
         )
         return {row[0] for row in rows}
 
+    def awaited(self, target_id: int, transform_id: str) -> dict[str, datetime | None]:
+        """Runs of a transform whose request was accepted and whose end is waited for, and when they started."""
+        rows = self._connection.execute(
+            f"SELECT task_run_id, started_on FROM runs WHERE target_id = ? AND transform_id = ? AND {AWAITED}",  # noqa: S608  # constant
+            (target_id, transform_id),
+        )
+        return {row[0]: _moment(row[1]) for row in rows}
+
     def count_runs(self) -> int:
         """How many distinct runs there are."""
         return self._one("SELECT count(*) FROM runs")
@@ -307,6 +318,7 @@ class LedgerReader:
                 tainted=bool(row["tainted"]),
                 refusal=row["refusal"],
                 status_after=row["status_after"],
+                returns=row["returns"],
             )
             for row in rows
         ]

@@ -70,7 +70,7 @@ CREATE TABLE runs (
     labels                 TEXT,  -- JSON object of the manifest's other columns
     priority               REAL NOT NULL DEFAULT 0,  -- higher is cancelled first
     sweep_number           INTEGER NOT NULL DEFAULT 1,  -- which sweep of --until-clear found it (last)
-    returns                INTEGER NOT NULL DEFAULT 0,  -- how often it was found active again after its verdict
+    returns                INTEGER NOT NULL DEFAULT 0,  -- how often it was found active again
     state                  TEXT NOT NULL CHECK (state IN ('excluded', 'pending', 'claimed', 'asked', 'done')),
     requested_at           REAL,  -- first cancel request that may have reached the service
     accepted               INTEGER NOT NULL DEFAULT 0,

@@ -125,8 +125,8 @@ class Document:
         seconds_to_stop: of every stopped run, from our request to the reading that showed it, in ascending order.
         paused: whether some of these contain a pause between two processes, in which nobody looked.
         sweeps: how many runs each sweep of ``--until-clear`` found.
-        active_again, started_meanwhile: of the runs that later sweeps found and did not leave alone, how many had
-            their verdict before, and how many were new.
+        active_again, started_meanwhile: of the runs that later sweeps found and did not leave alone, how many were
+            known before, and how many were new.
         at_work: whether the sweep's process is known to go on just now; False where nobody has looked.
         in_doubt: how many runs a process that did not end has left with a request of which nobody knows whether it
             was sent; 0 once the sweep has ended.

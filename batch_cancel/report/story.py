@@ -348,7 +348,7 @@ def came_back_in_words(document: Document) -> str | None:
     if not again + new:
         return None
     parts = [
-        f"{again:,} active again after {'its' if again == 1 else 'their'} verdict" if again else "",
+        f"{again:,} active again" if again else "",
         f"{new:,} started meanwhile" if new else "",
     ]
     return f"{runs(again + new)} found by later sweeps: {', '.join(filter(None, parts))}."

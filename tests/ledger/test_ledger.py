@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -73,12 +74,35 @@ def test_a_run_that_came_back_is_pending_again_but_not_for_ever(directory: Path)
         for returns in range(4):
             [run] = await claim(ledger)
             accept(ledger, run)
-            ledger.settle(1, Outcome.STUCK_STOPPING, a_run(1, Status.STOPPING), at=NOW)
+            ledger.settle(1, Outcome.STUCK_STOPPING, a_run(1, Status.STOPPING), at=NOW, returns=returns)
             await ledger.add_runs(1, [NewRun(a_run(1))], sweep_number=returns + 2, again=True)
             if not ledger.reader.count("pending"):
                 break
         assert returns == 2
         assert ledger.reader.outcomes() == {Outcome.STUCK_STOPPING: 1}
+        await ledger.close()
+
+    asyncio.run(story())
+
+
+def test_a_run_that_started_once_more_before_its_end_was_seen_is_pending_again(directory: Path) -> None:
+    async def story() -> None:
+        ledger = await new_ledger(directory, 3)
+        runs = await claim(ledger)
+        accept(ledger, runs[0])
+        ledger.asked(runs[1], accepted=False, refusal="invalid", status=None)
+        await ledger.writer.commit()
+        assert set(ledger.reader.awaited(1, "tfm-1")) == {"run-1"}
+        found = [NewRun(a_run(number), restarted=True) for number in (1, 2, 3)]
+        await ledger.add_runs(1, [replace(run, restarted=False) for run in found], sweep_number=2, again=True)
+        assert ledger.reader.count("pending") == 0
+        await ledger.add_runs(1, found, sweep_number=2, again=True)
+        [again] = ledger.reader.pending(1, 9)
+        assert (again.task_run_id, again.tainted) == ("run-1", True)  # it is read before anything is sent again
+        # A verdict by what was read of its earlier start comes too late.
+        ledger.settle(1, Outcome.STOPPED, a_run(1, Status.STOPPED), at=NOW, returns=0)
+        await ledger.writer.commit()
+        assert ledger.reader.count("pending") == 1
         await ledger.close()
 
     asyncio.run(story())

@@ -111,7 +111,7 @@ def test_ids_and_types_stand_as_they_are(tmp_path: Path) -> None:
 def test_what_came_back_is_a_folded_list(tmp_path: Path) -> None:
     text = markdown_of(build(tmp_path / "run", came_back))
     part = text.split("### What came back\n")[1].split("</details>")[0]
-    assert "3 runs found by later sweeps: 1 active again after its verdict, 2 started meanwhile." in part
+    assert "3 runs found by later sweeps: 1 active again, 2 started meanwhile." in part
     assert "<details><summary>3 runs of later sweeps</summary>" in part
     assert re.findall(r"^\| (\d) \| ([a-z ]+) \|", part, re.MULTILINE) == [
         ("3", "active again"),

@@ -365,7 +365,7 @@ def test_what_came_back_is_named(tmp_path: Path) -> None:
     reader.close()
     part = " ".join(text.split("What came back\n")[1].split("\n\n")[0].split())
     assert part == (
-        "3 runs found by later sweeps: 1 active again after its verdict, 2 started meanwhile."
+        "3 runs found by later sweeps: 1 active again, 2 started meanwhile."
         " tsk-again of dedupe-customers in 222222222222/us-east-1: sweep 3, active again, now stopped"
         " tsk-second of dedupe-customers in 222222222222/us-east-1: sweep 2, started meanwhile, now stopped"
         " tsk-third of dedupe-customers in 222222222222/us-east-1: sweep 3, started meanwhile, now failed"

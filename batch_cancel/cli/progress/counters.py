@@ -112,6 +112,7 @@ class Counters:
         self.transforms_listed = 0
         self.to_cancel_found = 0
         self.excluded_found = 0
+        self.restarted = 0
         self.manifest_rows = 0
         self.calls = 0
         self.cancel_calls = 0
@@ -229,7 +230,7 @@ class Counters:
         earlier = state.total if state is not None else None
         if earlier is None:
             earlier = self.resumed.to_read if self.resumed is not None else 0
-        return self.asked + earlier
+        return self.asked + earlier - self.restarted
 
     @property
     def will_be_asked(self) -> int | None:
@@ -328,6 +329,7 @@ class Counters:
     def _runs_found(self, event: RunsFound) -> None:
         self.to_cancel_found += event.to_cancel
         self.excluded_found += event.excluded
+        self.restarted += event.restarted
         place = _place(event.target)
         self._to_ask_by_place[place] = self._to_ask_by_place.get(place, 0) + event.to_cancel
 
