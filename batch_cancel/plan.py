@@ -30,6 +30,8 @@ EXPIRES_AFTER = timedelta(hours=24)
 APPLIED_SUFFIX = ".applied"
 DIGEST_IN_NAME = 12
 
+NO_ACCOUNT = "whose account it is of could not be found out when it was made (sts:GetCallerIdentity)"
+
 _MAKE_ONE = "make one with `batch-cancel plan --plan-out`"
 
 _RUN_KEYS = (
@@ -108,17 +110,27 @@ class Plan:
                 Guardrail.PLAN,
             )
 
-    def check_may_cancel(self) -> None:
-        """Refuse what was made from a sweep file that is always a dry run.
+    @property
+    def why_only_read(self) -> str | None:
+        """Why it can be reviewed and not applied; None where it can.
 
-        Raises:
-            GuardrailRefused: it was.
+        Of a plan that names no account nobody can tell whether the credentials are of the one that was reviewed.
         """
         if self.document.get("only_for_review"):
+            return "its sweep file says dry_run: true"
+        if any(entry["account_id"] is None for entry in self.document["cancel"]):
+            return NO_ACCOUNT
+        return None
+
+    def check_may_cancel(self) -> None:
+        """Refuse what can only be read.
+
+        Raises:
+            GuardrailRefused: it can.
+        """
+        if why := self.why_only_read:
             raise GuardrailRefused(
-                "the plan was made from a sweep file that says dry_run: true, and so is there to be read alone;"
-                " nothing was cancelled",
-                Guardrail.PLAN,
+                f"the plan is there to be read, and not to be applied: {why}; nothing was cancelled", Guardrail.PLAN
             )
 
     def check_unused(self) -> None:
@@ -219,8 +231,8 @@ def write_plan(
     now: datetime,
     expires_after: timedelta = EXPIRES_AFTER,
     only_for_review: bool = False,
-) -> int:
-    """Save the decision of a finished dry run; how many runs it names.
+) -> Plan:
+    """Save the decision of a finished dry run.
 
     Args:
         only_for_review: its sweep file says that nothing is ever cancelled by it, and that holds for its plans.
@@ -260,7 +272,7 @@ def write_plan(
             out.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise RecordLost(f"cannot write the plan {path}: {error.strerror or error}") from error
-    return len(cancel)
+    return Plan(path, document)
 
 
 def read_plan(path: Path) -> Plan:

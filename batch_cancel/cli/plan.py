@@ -86,7 +86,7 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
 
     try:
         with closing(LedgerReader(directory / LEDGER_NAME)) as reader:
-            count = write_plan(
+            written = write_plan(
                 reader,
                 path,
                 now=datetime.now(UTC),
@@ -100,13 +100,15 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
     if output.quiet:
         sys.exit(code)
     incomplete = "" if all_read else "; not everything could be read: it may not name all of them"
+    count, why_only_read = len(written.document["cancel"]), written.why_only_read
     then = f"review it, then: batch-cancel apply {shlex.quote(str(path))}"
-    if only_for_review:
-        then = "it can be reviewed, and not applied: its sweep file says dry_run: true"
+    if why_only_read is not None:
+        then = f"it can be reviewed, and not applied: {why_only_read}"
     elif not count:
         then = "there is nothing to apply"
     names = f"{path} names {counted(count, 'run')} to cancel"
-    tell(output, f"{names}{incomplete}{replaced}; {then}", Level.WARNING if incomplete else Level.INFO)
+    warns = incomplete or (why_only_read is not None and not only_for_review)
+    tell(output, f"{names}{incomplete}{replaced}; {then}", Level.WARNING if warns else Level.INFO)
     sys.exit(code)
 
 
