@@ -7,6 +7,8 @@ from datetime import datetime
 
 RESOLUTION_SECONDS = 1.0
 """A ``Date`` header is cut to the second."""
+FARTHEST_SECONDS = 86_400.0
+"""No two clocks that run are a day apart (AWS refuses signatures by one that is minutes off): such a date is wrong."""
 
 
 class ServiceClock:
@@ -30,6 +32,8 @@ class ServiceClock:
     def told(self, date: datetime | None, *, sent_at: datetime, heard_at: datetime) -> None:
         """An answer was dated so, by the service; the request left and the answer came at these times, by us."""
         if date is None or heard_at < sent_at:  # our own clock was set back meanwhile: it says nothing
+            return
+        if abs((date - heard_at).total_seconds()) > FARTHEST_SECONDS:
             return
         least = (date - heard_at).total_seconds()
         most = (date - sent_at).total_seconds() + RESOLUTION_SECONDS

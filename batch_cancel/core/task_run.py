@@ -76,7 +76,7 @@ class TaskRun:
 
     def started_since(self, earlier_start: datetime) -> bool:
         """Whether it has started once more since a start that was seen; both times are by Glue's clock."""
-        return self.started_on is not None and self.started_on > earlier_start + CUT_TO
+        return self.started_on is not None and self.started_on - earlier_start > CUT_TO
 
 
 @dataclass(frozen=True, slots=True)

@@ -425,7 +425,7 @@ def _dated(header: str | None) -> datetime | None:
     """A ``Date`` header's time; None where there is none that can be read."""
     try:
         moment = parsedate_to_datetime(header or "")
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter of a year or an hour of many digits
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -64,6 +64,14 @@ def test_a_clock_that_is_set_is_learnt_anew() -> None:
     assert clock.offset_seconds == pytest.approx(299.9)
 
 
+@pytest.mark.parametrize("date", [datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)])
+def test_a_date_that_can_be_no_clock_s_says_nothing(date: datetime) -> None:
+    clocks = [ServiceClock(), ServiceClock(-600.0)]
+    for clock in clocks:
+        clock.told(date, sent_at=NOON, heard_at=after(0.1))
+    assert [clock.offset_seconds for clock in clocks] == [None, -600.0]
+
+
 def test_what_an_earlier_process_knew_serves_until_an_answer_comes() -> None:
     known = [ServiceClock(-600.0), ServiceClock(-600.0)]
     known[1].told(after(0), sent_at=after(0), heard_at=after(0.1))

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +361,24 @@ def test_a_whole_answer() -> None:
 
     told = asyncio.run(main())
     assert told == CancelAnswer("tfm-1", "tsk-1", Status.STOPPING, "request-1", told.answered_at)
+
+
+@pytest.mark.parametrize(
+    ("date", "told"),
+    [
+        ("Tue, 24 Nov 2026 12:00:00 GMT", datetime(2026, 11, 24, 12, tzinfo=UTC)),
+        ("yesterday", None),
+        ("Tue, 24 Nov 99999999999 12:00:00 GMT", None),
+        ("Tue, 24 Nov 2026 99999999999:00:00 GMT", None),
+    ],
+)
+def test_an_answer_counts_whatever_its_date_says(date: str, told: datetime | None) -> None:
+    async def main() -> CancelAnswer:
+        async with scripted_server() as (url, script), Aws("s-1", endpoint_url=url).connect(HERE) as glue:
+            script.behaviour = answer(200, WHOLE, headers={"Date": date})
+            return await cancel(glue)
+
+    assert asyncio.run(main()) == CancelAnswer("tfm-1", "tsk-1", Status.STOPPING, "request-1", told)
 
 
 # -- never sent -------------------------------------------------------------------------------------------------------
