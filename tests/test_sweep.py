@@ -623,6 +623,17 @@ def test_credentials_that_expire_stop_it_within_seconds_and_fresh_ones_finish_it
     assert set(play.outcomes()) == {Outcome.STOPPED}
 
 
+def test_a_request_whose_credentials_are_refused_for_ever_is_given_up_though_readings_are_let_in() -> None:
+    lost = Fault(FaultKind.DROP, operations=("CancelMLTaskRun",), until_seconds=0.5)
+    refused = Fault(FaultKind.EXPIRED, operations=("CancelMLTaskRun",))
+    play = Play(world(lost, refused, fleet=FleetSettings(transforms=1, runs=6)))
+    active = play.active()
+    result = play.sweep(replace(manifest_of(play), retry=Retry(deadline_seconds=600.0)))  # each is read back first
+    assert (result.exit_code, result.stop_cause) == (4, StopCause.CREDENTIALS)
+    assert play.outcomes() == {Outcome.UNKNOWN: active}
+    assert play.calls() <= 4 * active
+
+
 def test_keys_that_can_be_refreshed_are() -> None:
     play = Play(world(access=AccessSettings(keys_end_at_seconds=1.0)))
     assert play.sweep(settings(rate=Rate(rps=20.0))).exit_code == 0

@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -34,7 +34,7 @@ LINE_LOOK_SECONDS = 0.25
 NO_PROGRESS_SECONDS = 120.0
 """A target that has let nothing through for so long is given up."""
 MAX_REFRESHES = 2
-"""Credentials are read anew so often without a success in between; then the target stops."""
+"""Credentials are read anew so often before what refused them takes them; then the target stops."""
 
 T = TypeVar("T")
 G = TypeVar("G", bound=GlueReader)
@@ -104,10 +104,16 @@ class Connection(Generic[G]):
 
 @dataclass(slots=True)
 class Trouble:
-    """What has gone wrong at a target since its last success."""
+    """What has gone wrong at a target since its last success.
+
+    Attributes:
+        refusing: operations that have refused the credentials and not taken any since. What others take is no success
+            of a refresh: with readings in between, a request that is refused for ever would be made for ever.
+    """
 
     since: float | None = None
     refreshes: int = 0
+    refusing: set[str] = field(default_factory=set)
 
 
 class Line(Generic[G]):
@@ -229,8 +235,13 @@ class Line(Generic[G]):
             tally.failed += left and kind is not None
             feedback = Feedback.ACCEPTED
             self.let_in = True
-            self._trouble.since, self._trouble.refreshes = None, 0
+            self._trouble.since = None
+            self._trouble.refusing.discard(operation)
+            if not self._trouble.refusing:
+                self._trouble.refreshes = 0
             self.budget.succeeded()
+        if kind is ErrorKind.CREDENTIALS:
+            self._trouble.refusing.add(operation)
         if feedback is not Feedback.ACCEPTED and self._trouble.since is None:
             self._trouble.since = now
         pacer.answered(
