@@ -719,11 +719,15 @@ def test_a_manifest_names_accounts_and_regions() -> None:
     assert (result.exit_code, play.active()) == (0, 0)
 
 
-def test_a_role_that_lets_nobody_in_denies_no_listed_run_and_is_knocked_at_no_further() -> None:
+@pytest.mark.parametrize("kind", [None, FaultKind.INVALID])
+def test_a_role_that_lets_nobody_in_denies_no_listed_run_and_is_knocked_at_no_further(kind: FaultKind | None) -> None:
     fleet = FleetSettings(accounts=ACCOUNTS[:2], transforms=2, runs=40)
     targets = (TargetSettings(accounts=ACCOUNTS[:2], role_name="BatchCancel", regions=("us-east-1",)),)
-    for closed, exit_code in ((ACCOUNTS[1:2], 1), (ACCOUNTS[:2], 4)):
-        play = Play(world(fleet=fleet, access=AccessSettings(untrusting_accounts=closed)))
+    for closed, exit_code in ((ACCOUNTS[1:2], 1), (ACCOUNTS[:2], 4))[1 if kind else 0 :]:
+        if kind is None:
+            play = Play(world(fleet=fleet, access=AccessSettings(untrusting_accounts=closed)))
+        else:  # in another word than that access is denied: none of the runs was refused as invalid
+            play = Play(world(Fault(kind, operations=("AssumeRole",)), fleet=fleet))
         # Fewer than a streak of denials: of one run that is denied, nobody could say that all are.
         rows = [
             (account, f"{account},{run.transform_id},{run.task_run_id}")

@@ -140,6 +140,11 @@ class ErrorKind(Enum):
     OTHER = "other"
     """A definite refusal with a code that no table knows; no retry, re-read."""
 
+    @property
+    def at_the_door(self) -> "ErrorKind":
+        """What it means where credentials were asked for: whatever does not pass with time does not let us in."""
+        return self if self in (ErrorKind.THROTTLE, ErrorKind.TRANSIENT, ErrorKind.CREDENTIALS) else ErrorKind.ACCESS
+
 
 REGION_NOT_ENABLED = "the region is not enabled for this account"
 """How a target's trouble is told, before the service's words: it refuses credentials there that it takes elsewhere."""

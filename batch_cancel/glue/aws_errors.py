@@ -92,18 +92,20 @@ def _from_answer(operation: str, error: exceptions.ClientError) -> CallFailed:
     metadata = response.get("ResponseMetadata", {})
     code = _code(str(details.get("Code", "Unknown")), metadata.get("HTTPHeaders", {}))
     http_status = metadata.get("HTTPStatusCode")
+    # A role that cannot be assumed fails inside whatever call came first: name the one that was refused.
+    refused = error.operation_name or operation
     kind = kind_of(code, http_status)
+    kind = kind if refused == operation else kind.at_the_door
     # Signature errors quote the request, session token and all: the first sentence is all that anyone needs.
     message = str(details.get("Message", ""))
     return CallFailed(
         kind,
-        # A role that cannot be assumed fails inside whatever call came first: name the one that was refused.
-        error.operation_name or operation,
+        refused,
         _writable(code),
         _cut(re.split(r"\n|(?<=\.) ", message, maxsplit=1)[0] if kind is ErrorKind.CREDENTIALS else message),
         http_status=http_status,
         request_id=metadata.get("RequestId"),
-        reached=(error.operation_name or operation) == operation,
+        reached=refused == operation,
         retry_after_seconds=_retry_after(metadata.get("HTTPHeaders", {})),
     )
 

@@ -128,6 +128,7 @@ class SimulatedService:
                 if "Credentials" not in assumed:
                     raise _no_answer("AssumeRole")
             except CallFailed as failure:
+                failure.kind = failure.kind.at_the_door
                 failure.reached = False  # the call that it was for never left
                 raise
             keys.role = str(assumed["Credentials"]["AccessKeyId"])
