@@ -24,7 +24,7 @@ from aiobotocore.credentials import (
     AioDeferredRefreshableCredentials,
 )
 from aiobotocore.session import AioSession
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, NoCredentialsError
 from botocore.utils import parse_timestamp
 
 from batch_cancel.core.errors import CallFailed, ErrorKind
@@ -287,9 +287,12 @@ class _AssumedRole:
         self._client_maker = client_maker
 
     async def load(self) -> AioDeferredRefreshableCredentials:
+        source = await self._source.get_credentials()
+        if source is None:  # the fetcher would only find out as an AttributeError
+            raise NoCredentialsError
         fetcher = AioAssumeRoleCredentialFetcher(
             client_creator=self._client_maker,
-            source_credentials=await self._source.get_credentials(),
+            source_credentials=source,
             role_arn=self._role_arn,
             extra_args=self._arguments,
         )

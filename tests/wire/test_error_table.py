@@ -495,3 +495,11 @@ def test_without_credentials_nothing_is_sent(
     assert (found.kind, found.reached, found.ambiguous) == (ErrorKind.CREDENTIALS, False, False), found
     assert found.code == code
     assert found.message
+
+
+def test_a_role_that_nobody_could_ask_for_is_a_matter_of_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in UNSET:
+        monkeypatch.delenv(name)
+    target = Target("us-east-1", access=Access(role_arn="arn:aws:iam::111111111111:role/R"))
+    found = refused(f"http://127.0.0.1:{closed_port()}", target)
+    assert (found.kind, found.reached, found.code) == (ErrorKind.CREDENTIALS, False, "NoCredentialsError")
