@@ -86,6 +86,22 @@ class ScenarioName(click.ParamType):  # type: ignore[type-arg]  # click made it 
         return names or [CompletionItem(incomplete, type="file")]
 
 
+class OneFile(Value[str]):
+    """A file's name in an option that is taken as often as it is given, to refuse a second (:func:`_only_one`)."""
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """The variable's value is one name, blanks and all."""
+        return [rv]
+
+
+def _only_one(ctx: click.Context, param: click.Parameter, lists: tuple[str, ...]) -> str | None:
+    """The list that was named. Of two, click would drop the first, and its runs would go on running, untold."""
+    if len(lists) > 1:
+        message = f"is given {len(lists)} times, and a sweep reads one list: make one of them, or run once for each"
+        raise click.BadParameter(message, ctx, param)
+    return lists[0] if lists else None
+
+
 def offer_regions(_incomplete: str) -> Iterable[str]:
     """Every region that botocore's data file knows, and all."""
     return ("all", *sorted(known_regions()))
@@ -143,7 +159,15 @@ def _all(options: list[Decorator[Any]]) -> Decorator[Any]:
 
 
 _SOURCE = [
-    _option("source", "--manifest", type=TEXT, metavar="FILE", help="A list of runs; - is standard input."),
+    _option(
+        "source",
+        "--manifest",
+        type=OneFile("TEXT", check_text),
+        metavar="FILE",
+        multiple=True,
+        callback=_only_one,
+        help="A list of runs; - is standard input.",
+    ),
     _option(
         "source",
         "--manifest-format",

@@ -133,6 +133,12 @@ def test_manifest_options(run: Run) -> None:
     assert source == ManifestSource(path="-", format=ManifestFormat.JSONL, skip_invalid=True)
 
 
+def test_the_list_that_the_environment_names_may_have_blanks_in_its_name(run: Run) -> None:
+    env = {"BATCH_CANCEL_MANIFEST": "my runs.csv"}
+    assert run(env=env).source == ManifestSource(path="my runs.csv")
+    assert run("--manifest", "others.csv", env=env).source == ManifestSource(path="others.csv")
+
+
 def test_a_flag_beats_the_environment_which_beats_the_sweep_file(run: Run) -> None:
     sweep = "source: discovery\nguardrails: {max_runs: 1}\nrate: {rps: 1}\nverify: {timeout: 1m}\n"
     env = {"BATCH_CANCEL_MAX_RUNS": "2", "BATCH_CANCEL_RPS": "2"}
@@ -234,6 +240,7 @@ def test_skipping_can_be_added_to_a_sweep_file_s_manifest(run: Run) -> None:
     [
         ("", "which runs? Give --manifest FILE, or --discover, or a sweep file"),
         ("--manifest a.csv --discover", "--manifest and --discover exclude each other"),
+        ("--manifest a.csv --manifest b.csv", "a sweep reads one list"),
         ("--manifest a.txt", "'.txt' is not known"),
         ("--manifest -", "--manifest-format"),
         ("--manifest a --manifest-format xml", "'xml'"),
