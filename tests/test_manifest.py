@@ -166,6 +166,38 @@ def test_labels_keep_what_was_written() -> None:
         assert row.labels == expected
 
 
+@pytest.mark.parametrize(("file_format", "between"), [(CSV, ","), (TSV, "\t")])
+def test_the_empty_rows_of_a_spreadsheet_ask_for_nothing(file_format: ManifestFormat, between: str) -> None:
+    lines = [between.join(fields) for fields in (["transform_id", "task_run_id"], ["a", "b"], ["", ""], ["c", "d"])]
+    assert keys("\r\n".join([*lines, between, between * 7, ""]), file_format) == [("a", "b"), ("c", "d")]
+    assert "4:1: transform_id is empty" in refused("\n".join([*lines[:3], between + "d"]), file_format)
+
+
+def remarks(text: str, file_format: ManifestFormat) -> list[str]:
+    """What is said about a text of which every row passes, exactly as written."""
+    told: list[str] = []
+    rows = list(read_manifest("-", file_format, stdin=io.BytesIO(text.encode()), on_remark=told.append))
+    assert all(isinstance(row, ManifestRow) for row in rows), rows
+    return told
+
+
+@pytest.mark.parametrize("written", ["tsk-1 ", "\u00a0tsk-1", "tsk-1\u200b", "\u201ctsk-1\u201d", "tsk-1\u2026"])
+def test_an_id_that_was_hardly_meant_so_is_told(written: str) -> None:
+    text = f"transform_id,task_run_id\ntfm-1,tsk-0\ntfm-1,{written}\ntfm-2,{written}\n"
+    assert keys(text, CSV)[1] == ("tfm-1", written)
+    (said,) = remarks(text, CSV)
+    assert said.startswith("standard input: 2 rows with an id that begins or ends with")
+    assert "(line 3: '" in said
+    assert "sent exactly as written" in said
+    assert len(remarks(f'[{{"transform_id": "tfm-1", "task_run_id": "{written}"}}]', JSON)) == 1
+
+
+def test_columns_that_may_be_mixed_up_are_told() -> None:
+    (said,) = remarks("transform_id,task_run_id\ntsk-1,tfm-1\n", CSV)
+    assert "1 row with a transform_id that looks like a task run's (line 2: 'tsk-1')" in said
+    assert remarks("transform_id,task_run_id\ntfm-1,tsk-1\ntsk-2,tsk-2\n", CSV) == []
+
+
 def test_csv_lines_are_counted_under_quoted_newlines_and_blank_lines() -> None:
     text = '\n \ntransform_id,task_run_id,note\n\nt1,r1,"a\nb\r\nc"\r\n\r\n  \nt2,r2,\n'
     rows = read(text, CSV)

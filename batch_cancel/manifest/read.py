@@ -6,13 +6,14 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, assert_never
 
 from batch_cancel.core.errors import InputError, Problem, UsageError
 from batch_cancel.core.wording import quoted
+from batch_cancel.manifest.doubts import tell_doubts
 from batch_cancel.manifest.rows import ManifestRow
 from batch_cancel.settings import ManifestFormat
 
@@ -78,8 +79,8 @@ def read_manifest(
     source = name_of(path)
     try:
         opened = _opened(str(at or path), stdin) if at is None or isinstance(at, Path) else nullcontext(at)
-        with opened as stream:
-            yield from _rows(stream, chosen, source, on_remark)
+        with opened as stream, closing(_rows(stream, chosen, source, on_remark)) as rows:
+            yield from tell_doubts(rows, source, on_remark)
     except OSError as error:
         raise _refused(source, os_fault(error)) from error
 
@@ -150,7 +151,7 @@ def _opened(path: str, stdin: BinaryIO | None) -> AbstractContextManager[BinaryI
 
 def _rows(
     stream: BinaryIO, chosen: ManifestFormat, source: str, on_remark: Callable[[str], None]
-) -> Iterator[ManifestRow | Problem]:
+) -> Generator[ManifestRow | Problem, None, None]:
     # Each reader comes with its own library, so that a CSV of ten rows does not wait for YAML's.
     if chosen is ManifestFormat.YAML:
         from batch_cancel.manifest.yaml_rows import read_yaml  # noqa: PLC0415
