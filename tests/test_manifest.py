@@ -173,6 +173,15 @@ def test_the_empty_rows_of_a_spreadsheet_ask_for_nothing(file_format: ManifestFo
     assert "4:1: transform_id is empty" in refused("\n".join([*lines[:3], between + "d"]), file_format)
 
 
+def test_csv_may_have_the_semicolons_of_a_spreadsheet() -> None:
+    text = '\ufeff\r\n"TransformId";TaskRunId;team\r\na,1;b;"x;y"\r\n;;\r\nc;;\r\n'
+    good, bad = read(text, CSV)
+    assert good == ManifestRow(3, "a,1", "b", None, None, {"team": "x;y"})
+    assert "5:3: task_run_id is empty" in str(bad)
+    assert keys('transform_id,task_run_id,"a;b"\na;1,b;2,c\n', CSV) == [("a;1", "b;2")]
+    assert "separated by" in refused("transform_id;task_run_id\n", TSV)
+
+
 def remarks(text: str, file_format: ManifestFormat) -> list[str]:
     """What is said about a text of which every row passes, exactly as written."""
     told: list[str] = []
@@ -278,7 +287,8 @@ H = "transform_id,task_run_id\n"
             "standard input:1:1: the first line must name the columns, as transform_id,task_run_id does; this one",
         ),
         ("t1,r1\n", CSV, "if it is a run already, put a line before it that names each of its columns"),
-        ("transform_id;task_run_id\n", CSV, "the columns seem to be separated by ';': write ',' between them"),
+        ("transform_id|task_run_id\n", CSV, "the columns seem to be separated by '|': write ',' between them"),
+        ("transform_id;run\na;b\n", CSV, "must name the columns, as transform_id;task_run_id does"),
         ("transform_id\ttask_run_id\n", CSV, "separated by '\\t': give --manifest-format tsv"),
         ("t1\tr1\n", TSV, "as transform_id<tab>task_run_id does"),
         ("transform_id,run\n", CSV, "there is no task_run_id: the first line must name the columns, as transform_id,"),

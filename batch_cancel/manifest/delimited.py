@@ -1,7 +1,12 @@
-"""Manifests in CSV and TSV: a header line, then a row for each run, quoted as RFC 4180 has it."""
+"""Manifests in CSV and TSV: a header line, then a row for each run, quoted as RFC 4180 has it.
+
+A CSV whose first line names both ids between semicolons is read so: a spreadsheet writes them where the comma is the
+decimal point.
+"""
 
 import csv
 from collections.abc import Iterator
+from itertools import chain
 from typing import TextIO
 
 from batch_cancel.core.errors import InputError, Problem
@@ -40,12 +45,19 @@ class _Lines:
         self.record: list[str] = []
         self._stream = stream
         self._source = source
+        self._ahead: list[str] = []
+
+    def first(self) -> str:
+        """The first line that is not blank; whoever goes through the lines begins before it all the same."""
+        while line := self._stream.readline(LONGEST_LINE):
+            self._ahead.append(line)
+            if not line.isspace():
+                return line
+        return ""
 
     def __iter__(self) -> Iterator[str]:
         readline, keep = self._stream.readline, self.record.append
-        count = 0
-        while line := readline(LONGEST_LINE):
-            count += 1
+        for count, line in enumerate(chain(self._ahead, iter(lambda: readline(LONGEST_LINE), "")), 1):
             if len(line) == LONGEST_LINE:
                 raise unreadable(self._source, f"a line of more than {LONGEST_LINE:,} characters", count)
             keep(line)
@@ -59,6 +71,8 @@ def read_delimited(stream: TextIO, source: str, delimiter: str) -> Iterator[Mani
         InputError: no usable header, or a quote that swallows the rest.
     """
     lines = _Lines(stream, source)
+    if delimiter == "," and not _names_both(first := lines.first(), delimiter) and _names_both(first, ";"):
+        delimiter = ";"
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
 
     def begun_at() -> int:
@@ -84,6 +98,15 @@ def read_delimited(stream: TextIO, source: str, delimiter: str) -> Iterator[Mani
             yield problem
         else:
             return
+
+
+def _names_both(line: str, delimiter: str) -> bool:
+    """Whether a line is a header that names both ids, by this delimiter."""
+    try:
+        fields = next(csv.reader([line], delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        return False
+    return {FIELDS.get(field) for field in fields}.issuperset(NEEDED)
 
 
 def _header(reader: Iterator[list[str]], lines: _Lines, source: str, delimiter: str) -> list[str]:
@@ -143,7 +166,10 @@ class _Columns:
         other = next((s for s in ";\t,|" if s != self._delimiter and s in self._header[0]), None)
         if len(self._header) == 1 and other:
             kind = {"\t": "tsv", ",": "csv"}.get(other)
-            mend = f": give --manifest-format {kind}" if kind else f": write {quoted(self._delimiter)} between them"
+            if other == ";" and self._delimiter == ",":
+                mend = ", and " + begins.replace(between.join(NEEDED), other.join(NEEDED))
+            else:
+                mend = f": give --manifest-format {kind}" if kind else f": write {quoted(self._delimiter)} between them"
             return [f"the columns seem to be separated by {quoted(other)}{mend}"]
         told = [missing(field, self._header) for field in absent]
         if len(absent) == 2 and not any("did you mean" in each for each in told):
