@@ -328,7 +328,7 @@ class Ledger:
         for transform in transforms:
             self.writer.post(
                 "INSERT OR REPLACE INTO transforms (target_id, transform_id, name, max_capacity, worker_type,"
-                " number_of_workers, timeout_minutes, glue_version, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                " number_of_workers, timeout_minutes, glue_version) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 target_id,
                 transform.transform_id,
                 transform.name,
@@ -337,7 +337,6 @@ class Ledger:
                 transform.number_of_workers,
                 transform.timeout_minutes,
                 transform.glue_version,
-                None if transform.tags is None else json.dumps(dict(transform.tags), ensure_ascii=False),
             )
 
     # Runs

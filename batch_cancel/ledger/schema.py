@@ -17,7 +17,8 @@ from pathlib import Path
 from batch_cancel.core.errors import LedgerError
 from batch_cancel.ledger.contents import content_fault
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 has no transforms.tags, which were never written; a ledger of version 1 keeps the column and is gone on with."""
 APPLICATION_ID = 0x42434C31
 """Marks the file as ours (``PRAGMA application_id``): "BCL1"."""
 
@@ -53,7 +54,6 @@ CREATE TABLE transforms (
     number_of_workers INTEGER,
     timeout_minutes   INTEGER,
     glue_version      TEXT,
-    tags              TEXT,       -- JSON object; NULL where not fetched
     PRIMARY KEY (target_id, transform_id)
 ) WITHOUT ROWID;
 
@@ -126,7 +126,7 @@ CREATE TABLE rejected (           -- manifest rows that --skip-invalid left out
 """
 
 ADDED_COLUMNS = (("targets", "clock_offset", "REAL"), ("runs", "clock_offset", "REAL"))
-"""Columns that a ledger of this version may lack, because it was begun before there were any."""
+"""Columns that a ledger of version 1 may lack, because it was begun before there were any."""
 
 
 def create(path: Path) -> sqlite3.Connection:

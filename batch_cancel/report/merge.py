@@ -121,7 +121,7 @@ ORDER BY a.run_id, a.number
 MERGE_TRANSFORMS = """
 INSERT OR IGNORE INTO transforms
 SELECT p.whole_id, t.transform_id, t.name, t.max_capacity, t.worker_type, t.number_of_workers, t.timeout_minutes,
-       t.glue_version, t.tags
+       t.glue_version
 FROM part.transforms t JOIN temp.places p ON p.part_id = t.target_id
 """
 MERGE_CALLS = """

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
@@ -126,6 +127,19 @@ def test_the_audit_trail_is_kept(parts: list[Path], tmp_path: Path) -> None:
             return int(connection.execute("SELECT count(*) FROM attempts").fetchone()[0])
 
     assert attempts(tmp_path / "whole") == sum(attempts(path) for path in parts) > 0
+
+
+def test_a_part_of_the_first_version_is_taken_in(parts: list[Path], tmp_path: Path) -> None:
+    """It has a column for tags, which no other ledger has."""
+    old = tmp_path / LEDGER_NAME
+    shutil.copy(parts[0] / LEDGER_NAME, old)
+    with closing(sqlite3.connect(old)) as connection:
+        connection.execute("ALTER TABLE transforms ADD COLUMN tags TEXT")
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    merge([old, *parts[1:]], tmp_path / "whole", sweep_id="whole")
+    merge(parts, tmp_path / "the same", sweep_id="whole")
+    assert report(tmp_path / "whole")["runs"] == report(tmp_path / "the same")["runs"]
 
 
 def test_all_formats_are_made_of_it(parts: list[Path], tmp_path: Path) -> None:

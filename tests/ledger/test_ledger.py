@@ -183,7 +183,7 @@ def test_the_first_trouble_of_a_target_stays(directory: Path) -> None:
         ledger.set_listed(1, transforms=3, active_runs=2, complete=True)
         ledger.set_target_error(1, "ExpiredToken", "first")
         ledger.set_target_error(1, "NoProgress", "second")
-        ledger.add_transforms(1, [Transform("tfm-1", name="a", tags={"k": "v"})])
+        ledger.add_transforms(1, [Transform("tfm-1", name="a")])
         await ledger.close()
 
     asyncio.run(story())
@@ -476,7 +476,9 @@ def test_what_is_known_of_a_target_s_clock_is_kept(directory: Path) -> None:
     asyncio.run(story())
 
 
-def test_a_ledger_from_before_clocks_were_compared_can_be_gone_on_with(directory: Path) -> None:
+def test_a_ledger_of_the_first_version_can_be_gone_on_with(directory: Path) -> None:
+    """Begun before clocks were compared, and with a column for tags."""
+
     async def begin() -> None:
         await (await new_ledger(directory, 2)).close()
 
@@ -484,12 +486,17 @@ def test_a_ledger_from_before_clocks_were_compared_can_be_gone_on_with(directory
     with contextlib.closing(sqlite3.connect(directory / LEDGER_NAME)) as connection:
         for table in ("runs", "targets"):
             connection.execute(f"ALTER TABLE {table} DROP COLUMN clock_offset")
+        connection.execute("ALTER TABLE transforms ADD COLUMN tags TEXT")
+        connection.execute("PRAGMA user_version = 1")
         connection.commit()
 
     async def resume() -> None:
         ledger = Ledger.open(directory)
         await ledger.reopen()
         assert [row.clock_offset for row in ledger.reader.pending(1, 10)] == [None, None]
+        ledger.add_transforms(1, [Transform("tfm-1", name="dedupe", glue_version="2.0")])
+        await ledger.writer.commit()
+        assert [(row.transform_name, row.glue_version) for row in ledger.reader.runs()] == [("dedupe", "2.0")] * 2
         await ledger.close()
 
     asyncio.run(resume())

@@ -49,7 +49,7 @@ def test_a_ledger_that_cannot_be_made_leaves_nothing_behind(tmp_path: Path) -> N
 def test_a_ledger_of_a_newer_version_is_refused_by_both_numbers(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA user_version = 7")
-    with pytest.raises(LedgerError, match=r"newer batch-cancel \(ledger version 7; this one knows up to 1\); upgrade"):
+    with pytest.raises(LedgerError, match=r"newer batch-cancel \(ledger version 7; this one knows up to 2\); upgrade"):
         schema.open_existing(path)
 
 
