@@ -88,22 +88,39 @@ def check_pace(settings: Settings) -> None:
     _one("verify.timeout_seconds", settings.verify.timeout_seconds, positive)
 
 
+def check_until_clear(
+    settings: Settings,
+    *,
+    until_clear: str = "until_clear",
+    discovery: str = "a DiscoverySource",
+    dry_run: str = "dry_run",
+    yes: str = "consent.yes",
+    wait: str = "verify.wait",
+) -> None:
+    """Refuse to sweep again and again where that could never come to a clear end; in the words of who is told.
+
+    Raises:
+        UsageError: what it needs, or does not go with.
+    """
+    if not settings.until_clear:
+        return
+    if isinstance(settings.source, ManifestSource):
+        raise UsageError(f"{until_clear} sweeps again and again: it needs {discovery}")
+    if settings.dry_run:
+        raise UsageError(f"{until_clear} and {dry_run} exclude each other: a dry run clears nothing")
+    if not settings.consent.yes:
+        raise UsageError(f"{until_clear} needs {yes}: how many runs it will cancel cannot be known beforehand")
+    if not settings.verify.wait:
+        raise UsageError(f"{until_clear} has to see the runs end: it needs {wait}")
+
+
 def _check_modes(settings: Settings) -> None:
     consent = settings.consent
     if consent.yes and consent.confirm_count is not None:
         raise UsageError("consent: yes and confirm_count exclude each other")
     if settings.dry_run and (consent.yes or consent.confirm_count is not None):
         raise UsageError("dry_run and consent exclude each other: a dry run cancels nothing")
-    if not settings.until_clear:
-        return
-    if isinstance(settings.source, ManifestSource):
-        raise UsageError("until_clear sweeps again and again: it needs a DiscoverySource")
-    if settings.dry_run:
-        raise UsageError("until_clear and dry_run exclude each other: a dry run clears nothing")
-    if not consent.yes:
-        raise UsageError("until_clear needs consent.yes: how many runs it will cancel cannot be known beforehand")
-    if not settings.verify.wait:
-        raise UsageError("until_clear has to see the runs end: it needs verify.wait")
+    check_until_clear(settings)
 
 
 def _check_source(source: Source) -> None:

@@ -207,6 +207,16 @@ def test_sweep_files_are_settings(tmp_path: Path) -> None:
         ),
         ({"endpoint": batch_cancel.Endpoint(url="http://me:secret@h")}, "password"),
         ({"until_clear": True}, "until_clear needs consent.yes"),
+        ({"until_clear": True, "dry_run": True}, "until_clear and dry_run exclude each other"),
+        ({"until_clear": True, "source": batch_cancel.ManifestSource(path="x.csv")}, "it needs a DiscoverySource"),
+        (
+            {
+                "until_clear": True,
+                "consent": batch_cancel.Consent(yes=True),
+                "verify": batch_cancel.Verify(wait=False),
+            },
+            "it needs verify.wait",
+        ),
         ({"targets": (batch_cancel.TargetSettings(regions=("all", "us-east-1")),)}, "all stands alone"),
         ({"source": batch_cancel.ManifestSource(path="")}, "source.path: is empty"),
         ({"source": batch_cancel.ManifestSource(path="x", format="cvs")}, "source.format"),  # type: ignore[arg-type]  # as above

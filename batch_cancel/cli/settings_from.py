@@ -30,6 +30,7 @@ from batch_cancel.settings import (
     Source,
     TargetSettings,
 )
+from batch_cancel.settings_check import check_until_clear
 from batch_cancel.values import check_url
 
 T = TypeVar("T")
@@ -139,7 +140,14 @@ def settings_from(ctx: click.Context) -> Settings:
         dry_run=given["dry_run"] or base.dry_run,
     )
     settings = renewed(settings, ctx)
-    _check_whole(settings)
+    check_until_clear(
+        settings,
+        until_clear="--until-clear",
+        discovery="--discover, not a manifest",
+        dry_run="--dry-run",
+        yes="--yes",
+        wait="--wait",
+    )
     return settings
 
 
@@ -411,18 +419,6 @@ def _exclude(given: Given, one: tuple[str, ...], other: tuple[str, ...]) -> None
         first, second = (next(name for name in names if name in given) for names in (one, other))
         raise UsageError(f"{_flag(first)} and {_flag(second)} exclude each other: give one of them")
     given.overrule(*(one if levels[0] < levels[1] else other))
-
-
-def _check_whole(settings: Settings) -> None:
-    if settings.until_clear:
-        if isinstance(settings.source, ManifestSource):
-            raise UsageError("--until-clear sweeps again and again: it needs --discover, not a manifest")
-        if settings.dry_run:
-            raise UsageError("--until-clear and --dry-run exclude each other: a dry run clears nothing")
-        if settings.consent.confirm_count is not None or not settings.consent.yes:
-            raise UsageError("--until-clear needs --yes: how many runs it will cancel cannot be known beforehand")
-        if not settings.verify.wait:
-            raise UsageError("--until-clear has to see the runs end, and --no-wait does not look: leave out --no-wait")
 
 
 def _flag(name: str) -> str:
