@@ -35,10 +35,31 @@ def words_of(outcome: str) -> str:
     return outcome.replace("_", " ")
 
 
-NOT_STOPPED = frozenset(
-    {Outcome.FAILED, Outcome.UNKNOWN, Outcome.STUCK_STOPPING, Outcome.DENIED, Outcome.INVALID, Outcome.NOT_FOUND}
+TROUBLE = (
+    Outcome.FAILED,
+    Outcome.UNKNOWN,
+    Outcome.STUCK_STOPPING,
+    Outcome.DENIED,
+    Outcome.INVALID,
+    Outcome.NOT_FOUND,
+    Outcome.NOT_ATTEMPTED,
 )
-"""Outcomes that make a finished sweep end with exit code 1 (``--ignore-not-found`` takes the last one out)."""
+"""Outcomes that somebody has to look at, the most pressing first; a sweep that ends with any ends with exit code 1
+(``--ignore-not-found`` takes that one out)."""
+
+TROUBLE_FIRST = (
+    *TROUBLE,
+    Outcome.STOPPING,
+    Outcome.WOULD_CANCEL,
+    Outcome.STOPPED,
+    Outcome.FINISHED_FIRST,
+    Outcome.ALREADY_FINISHED,
+    Outcome.EXCLUDED,
+)
+"""Every outcome, in the order in which progress and reports show them."""
+
+NOT_STOPPED = frozenset(TROUBLE) - {Outcome.NOT_ATTEMPTED}
+"""Outcomes of runs that were asked for, or looked for, in vain."""
 
 ERRORS = frozenset({Outcome.FAILED, Outcome.UNKNOWN, Outcome.DENIED, Outcome.INVALID})
 """Outcomes that count towards ``--max-errors``: throttles, not-found and already-ended never do."""

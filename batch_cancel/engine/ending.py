@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from batch_cancel.core.errors import ErrorKind
 from batch_cancel.core.events import OnEvent, Warned
-from batch_cancel.core.outcome import ACCEPTED, ERRORS, NOT_STOPPED, Outcome
+from batch_cancel.core.outcome import ACCEPTED, ERRORS, TROUBLE, Outcome
 from batch_cancel.core.task_run import Target
 from batch_cancel.engine.target_work import TargetWork
 from batch_cancel.engine.targets import Refusal, refusals
@@ -60,7 +60,7 @@ def result(
         first = incomplete[0]
         return Result(4, StopCause.CREDENTIALS, f"{first.target}: {first.error_code}: {first.error_message}")
     forgiven = {Outcome.NOT_FOUND} if settings.ignore_not_found else set()
-    bad = (NOT_STOPPED - forgiven) | {Outcome.NOT_ATTEMPTED}
+    bad = set(TROUBLE) - forgiven
     not_done = incomplete or reader.rejected_count() or any(outcome in bad for outcome in reader.outcomes())
     return Result(1 if not_done else 0)
 

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from batch_cancel.core.cost import Tally, at_most_dpu_hours, estimated_dpu_hours, money
 from batch_cancel.core.moment import moment_of, rfc3339
-from batch_cancel.core.outcome import ACCEPTED, Outcome
+from batch_cancel.core.outcome import ACCEPTED, TROUBLE, TROUBLE_FIRST, Outcome
 from batch_cancel.core.selection import Protection
 from batch_cancel.core.task_run import Status, Transform
 from batch_cancel.ledger.reader import CallTotals, LedgerReader, RunRow, TargetRow
@@ -48,28 +48,6 @@ RUN_FIELDS = (
     "returns",
 )
 """The fields of a run, in their order; those after ``labels`` are additions to the contract's."""
-
-TROUBLE = (
-    Outcome.FAILED,
-    Outcome.UNKNOWN,
-    Outcome.STUCK_STOPPING,
-    Outcome.DENIED,
-    Outcome.INVALID,
-    Outcome.NOT_FOUND,
-    Outcome.NOT_ATTEMPTED,
-)
-"""Outcomes that somebody has to look at, the most pressing first."""
-
-TROUBLE_FIRST = (
-    *TROUBLE,
-    Outcome.STOPPING,
-    Outcome.WOULD_CANCEL,
-    Outcome.STOPPED,
-    Outcome.FINISHED_FIRST,
-    Outcome.ALREADY_FINISHED,
-    Outcome.EXCLUDED,
-)
-"""Every outcome, in the order in which reports show them."""
 
 READING = "GetMLTaskRun"
 """How a message begins of what kept a run from being read (the verifier puts the operation first)."""

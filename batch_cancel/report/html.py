@@ -19,12 +19,12 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from batch_cancel.core.outcome import ACCEPTED, Outcome, words_of
+from batch_cancel.core.outcome import ACCEPTED, TROUBLE_FIRST, Outcome, words_of
 from batch_cancel.core.wording import counted
 from batch_cancel.report import charts
 from batch_cancel.report.advice import next_steps
 from batch_cancel.report.csv import FORMULA_STARTS
-from batch_cancel.report.document import READING, RUN_FIELDS, TROUBLE_FIRST, Document, TransformPart, explains
+from batch_cancel.report.document import READING, RUN_FIELDS, Document, TransformPart, explains
 from batch_cancel.report.story import (
     MAY_RUN,
     Trouble,

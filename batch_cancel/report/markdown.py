@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from batch_cancel.core.outcome import Outcome, words_of
+from batch_cancel.core.outcome import TROUBLE, Outcome, words_of
 from batch_cancel.core.wording import one_line
 from batch_cancel.report.advice import next_steps
-from batch_cancel.report.document import TROUBLE, Document, explains
+from batch_cancel.report.document import Document, explains
 from batch_cancel.report.story import (
     Level,
     came_back_in_words,

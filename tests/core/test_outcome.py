@@ -12,6 +12,8 @@ from batch_cancel.core.outcome import (
     CLOCK_TOLERANCE,
     ERRORS,
     NOT_STOPPED,
+    TROUBLE,
+    TROUBLE_FIRST,
     UNFINISHED,
     Evidence,
     Outcome,
@@ -153,6 +155,8 @@ def test_the_groups_of_outcomes_are_those_of_the_contract() -> None:
         "failed", "unknown", "stuck_stopping", "denied", "invalid", "not_found",
     }  # fmt: skip  # a list of words
     assert ERRORS < NOT_STOPPED
+    assert set(TROUBLE) == NOT_STOPPED | {Outcome.NOT_ATTEMPTED}
+    assert sorted(TROUBLE_FIRST) == sorted(Outcome)  # each once
     assert Outcome.NOT_FOUND not in ERRORS | UNFINISHED
     settled = {Outcome.STOPPED, Outcome.FINISHED_FIRST, Outcome.ALREADY_FINISHED, Outcome.EXCLUDED, Outcome.NOT_FOUND}
     assert settled.isdisjoint(UNFINISHED)

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.outcome import TROUBLE_FIRST, Outcome
 from batch_cancel.core.task_run import Status, TaskRun, Transform
 from batch_cancel.ledger.ledger import Ledger, NewRun
 from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.manifest import ManifestRow, read_manifest
 from batch_cancel.report.csv import write_csv
-from batch_cancel.report.document import RUN_FIELDS, TROUBLE_FIRST, summary
+from batch_cancel.report.document import RUN_FIELDS, summary
 from batch_cancel.report.files import opened
 from batch_cancel.report.story import cost_in_words
 from tests.report.ledgers import (

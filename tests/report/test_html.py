@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.outcome import TROUBLE_FIRST, Outcome
 from batch_cancel.core.selection import Selection
 from batch_cancel.ledger.ledger import Ledger, NewRun
 from batch_cancel.report import html
-from batch_cancel.report.document import TROUBLE_FIRST
 from batch_cancel.report.files import opened
 from batch_cancel.report.html import KINDS, number, shown, write_html
 from batch_cancel.report.story import MEANING

@@ -9,7 +9,7 @@ from batch_cancel.cli.progress.counters import WINDOW_SECONDS, Counters, Place, 
 from batch_cancel.cli.wording import clock, rate
 from batch_cancel.core.duration import format_duration
 from batch_cancel.core.events import Phase
-from batch_cancel.core.outcome import ERRORS, NOT_STOPPED, Outcome, words_of
+from batch_cancel.core.outcome import NOT_STOPPED, TROUBLE_FIRST, Outcome, words_of
 from batch_cancel.core.wording import counted, printable
 
 TITLES = {
@@ -20,19 +20,6 @@ TITLES = {
     Phase.VERIFY: "Waiting for the runs to end",
     Phase.REPORT: "Writing the reports",
 }
-OUTCOME_ORDER = (
-    *sorted(ERRORS),
-    Outcome.STUCK_STOPPING,
-    Outcome.NOT_FOUND,
-    Outcome.STOPPED,
-    Outcome.FINISHED_FIRST,
-    Outcome.ALREADY_FINISHED,
-    Outcome.STOPPING,
-    Outcome.WOULD_CANCEL,
-    Outcome.EXCLUDED,
-    Outcome.NOT_ATTEMPTED,
-)
-"""Trouble first."""
 LEAST_STEPS = 20
 """An estimate rests on the speed of the last so many steps, where a few seconds have fewer."""
 
@@ -277,7 +264,7 @@ class Status:
         outcomes = dict(self.counters.outcomes)
         if self.counters.excluded:
             outcomes[Outcome.EXCLUDED] = self.counters.excluded
-        return [(outcome, outcomes[outcome]) for outcome in OUTCOME_ORDER if outcomes.get(outcome)]
+        return [(outcome, outcomes[outcome]) for outcome in TROUBLE_FIRST if outcomes.get(outcome)]
 
     def estimate(self) -> str | None:
         """What the runs that were stopped had used, as far as it is known."""
