@@ -36,7 +36,7 @@ from batch_cancel.core.events import (
 )
 from batch_cancel.core.moment import rfc3339
 from batch_cancel.core.outcome import NOT_STOPPED, Outcome
-from batch_cancel.core.selection import max_percent_refusal, max_runs_refusal
+from batch_cancel.core.selection import max_percent_refusal, max_runs_refusal, past_max_errors
 from batch_cancel.core.task_run import Target
 from batch_cancel.engine.accounts import Accounts
 from batch_cancel.engine.call_counts import CallCounts
@@ -628,10 +628,7 @@ class Sweep:
     def _count_error(self) -> None:
         limit = self._settings.guardrails.max_errors
         self._errors += 1
-        if limit is None:
-            return
-        most = limit.count if limit.count is not None else (limit.percent or 0.0) / 100.0 * self._to_cancel
-        if self._errors > most:
+        if limit and past_max_errors(self._errors, self._to_cancel, count=limit.count, percent=limit.percent):
             if self._cancelling.cause is None:
                 self._tell(Stopping(str(StopCause.MAX_ERRORS)))
             self._cancelling.request(StopCause.MAX_ERRORS)

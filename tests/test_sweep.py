@@ -413,13 +413,12 @@ def test_an_account_that_is_not_allowed_is_not_even_listed() -> None:
     assert "111111111111" in (result.says or "")
 
 
-def test_the_count_that_was_consented_to_has_to_be_the_count() -> None:
+@pytest.mark.parametrize(("more", "exit_code"), [(-1, 3), (0, 0), (1, 3)])
+def test_the_count_that_was_consented_to_has_to_be_the_count(more: int, exit_code: int) -> None:
     play = Play()
     active = play.active()
-    assert play.sweep(settings(consent=Consent(confirm_count=active + 1))).exit_code == 3
-    assert play.calls() == 0
-    again = Play()
-    assert again.sweep(settings(consent=Consent(confirm_count=active))).exit_code == 0
+    assert play.sweep(settings(consent=Consent(confirm_count=active + more))).exit_code == exit_code
+    assert play.calls() == (active if exit_code == 0 else 0)
 
 
 def test_a_list_is_counted_as_a_dry_run_tells_it_without_those_that_have_ended() -> None:
@@ -600,6 +599,15 @@ def test_too_many_errors_stop_the_cancelling() -> None:
     assert 3 <= play.outcomes()[Outcome.INVALID] <= 5
     assert play.outcomes()[Outcome.NOT_ATTEMPTED] > 0
     assert Outcome.STOPPING not in play.outcomes()  # what was asked is seen through
+
+
+def test_a_share_of_errors_is_of_the_runs_to_be_cancelled() -> None:
+    play = Play(world(Fault(FaultKind.INVALID, 1.0, operations=("CancelMLTaskRun",))))
+    active = play.active()
+    result = play.sweep(settings(guardrails=Guardrails(max_errors=MaxErrors(percent=20)), rate=Rate(rps=2.0)))
+    assert (result.exit_code, result.stop_cause) == (5, StopCause.MAX_ERRORS)
+    assert active // 5 < play.outcomes()[Outcome.INVALID] <= active // 5 + 3  # two may be on their way
+    assert play.outcomes()[Outcome.NOT_ATTEMPTED] > active // 2
 
 
 def test_missing_permission_is_found_out_early() -> None:

@@ -266,10 +266,19 @@ def max_percent_refusal(max_percent: float, to_cancel: int, active: int) -> str 
         to_cancel: how many runs would be cancelled.
         active: how many active runs were found, excluded ones among them.
     """
-    # Exact arithmetic on the number as it was written: 28 of 40 is 70 %, and no rounding may say otherwise.
-    if to_cancel * 100 <= Fraction(repr(max_percent)) * active:
+    if to_cancel <= _share(max_percent, active):
         return None
     return (
         f"{to_cancel:,} of {active:,} active runs would be cancelled, and max-percent allows {max_percent:g} %: "
         "nothing was cancelled"
     )
+
+
+def past_max_errors(errors: int, to_cancel: int, *, count: int | None, percent: float | None) -> bool:
+    """Whether so many errors are past ``max_errors``, which is a count or a share of the runs to be cancelled."""
+    return errors > (_share(percent or 0.0, to_cancel) if count is None else count)
+
+
+def _share(percent: float, of: int) -> Fraction:
+    """Exact, by the number as it was written: 28 of 40 is 70 %, and no rounding may say otherwise."""
+    return Fraction(repr(percent)) * of / 100

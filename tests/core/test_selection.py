@@ -15,6 +15,7 @@ from batch_cancel.core.selection import (
     decide,
     max_percent_refusal,
     max_runs_refusal,
+    past_max_errors,
 )
 from batch_cancel.core.task_run import Status, TaskRun, Transform
 
@@ -278,6 +279,14 @@ def test_max_percent() -> None:
     assert max_percent_refusal(80, 9, 10) == (
         "9 of 10 active runs would be cancelled, and max-percent allows 80 %: nothing was cancelled"
     )
+
+
+def test_max_errors() -> None:
+    assert [past_max_errors(errors, 100, count=2, percent=None) for errors in (2, 3)] == [False, True]
+    assert [past_max_errors(errors, 100, count=None, percent=29) for errors in (29, 30)] == [False, True]
+    assert [past_max_errors(errors, 30, count=None, percent=5.0) for errors in (1, 2)] == [False, True]
+    assert past_max_errors(1, 100, count=None, percent=0.0)
+    assert past_max_errors(1, 100, count=0, percent=None)
 
 
 @given(st.floats(0, 100, exclude_min=True), st.integers(0, 10**6), st.integers(0, 10**6))
