@@ -296,11 +296,14 @@ def test_the_users_rate_is_fixed_and_nothing_is_kept_of_it(tmp_path: Path) -> No
     assert not (tmp_path / "rates.json").exists()
 
 
-def test_what_was_found_is_where_the_next_sweep_starts(tmp_path: Path) -> None:
-    class Found(AdaptiveRate):
-        def learned(self) -> float | None:
-            return 77.0
+class Found(AdaptiveRate):
+    """A rate whose limit is known."""
 
+    def learned(self) -> float | None:
+        return 77.0
+
+
+def test_what_was_found_is_where_the_next_sweep_starts(tmp_path: Path) -> None:
     learned = LearnedRates(tmp_path / "rates.json")
     pacers = Pacers(learned=learned)
     pacers.pacer(TARGET, "CancelMLTaskRun")._rate = Found()
@@ -314,10 +317,13 @@ def test_what_was_found_is_where_the_next_sweep_starts(tmp_path: Path) -> None:
     assert again.pacer(Target("eu-west-1", access=Access("ops")), "CancelMLTaskRun").rps == AdaptiveRate().rps
 
 
-def test_without_a_place_to_keep_them_nothing_is_kept() -> None:
+def test_without_a_place_to_keep_them_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     pacers = Pacers()
-    pacers.pacer(TARGET, "CancelMLTaskRun")
+    pacers.pacer(TARGET, "CancelMLTaskRun")._rate = Found()
     pacers.save()
+    assert list(tmp_path.iterdir()) == []
+    assert Pacers().pacer(TARGET, "CancelMLTaskRun").rps == AdaptiveRate().rps
 
 
 def test_a_few_requests_that_hang_do_not_stop_the_rest() -> None:
