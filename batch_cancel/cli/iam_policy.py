@@ -17,7 +17,7 @@ LONGEST_POLICY = 6144
 """Characters of a managed policy, white space not counted (IAM quotas)."""
 
 LIST_ACTIONS = ("glue:ListMLTransforms", "glue:GetMLTransforms")
-READ_ACTIONS = ("glue:GetMLTransform", "glue:GetMLTaskRun", "glue:GetMLTaskRuns")
+READ_ACTIONS = ("glue:GetMLTaskRun", "glue:GetMLTaskRuns")
 CANCEL_ACTION = "glue:CancelMLTaskRun"
 
 _EXAMPLES = """\b
@@ -84,10 +84,7 @@ def iam_policy(
     organization: bool,
     no_glue: bool,
 ) -> None:
-    """Print the least-privilege IAM policy, as JSON.
-
-    glue:GetTags has a statement of its own and names no transform: it is not documented to take one as its resource.
-    """
+    """Print the least-privilege IAM policy, as JSON."""
     if no_glue and not (assume_role or organization):
         raise UsageError("--no-glue leaves nothing to allow: add --assume-role or --organization")
     if no_glue and (audit or tags or regions):
@@ -160,9 +157,6 @@ def _glue_statements(
     statements = [
         _allow("ListTransforms", LIST_ACTIONS, transforms),
         _allow("ReadTaskRuns", READ_ACTIONS, transforms, by_tag),
-        # The service authorization reference knows no mlTransform among the resources of GetTags, so its ARN may not
-        # be what the call is judged by. Nor may a tag: a transform is shown to be unprotected by reading its tags.
-        _allow("ReadTags", ["glue:GetTags"], ["*"], _in_regions(regions)),
     ]
     if cancel:
         statements.append(_allow("CancelTaskRuns", [CANCEL_ACTION], transforms, by_tag))
@@ -184,10 +178,6 @@ def _tag_condition(tags: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
         # "${" would begin a policy variable (IAM guide, policy variables).
         condition.setdefault(f"aws:ResourceTag/{key}", []).append(value.replace("${", "${$}{"))
     return condition
-
-
-def _in_regions(regions: Sequence[str]) -> dict[str, list[str]]:
-    return {"aws:RequestedRegion": list(dict.fromkeys(regions))} if regions and "*" not in regions else {}
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -82,14 +82,6 @@ class GlueReader(Protocol):
         """GetMLTransforms: names, capacity and time-outs; no tags."""
         ...
 
-    async def get_transform(self, transform_id: str) -> Transform:
-        """GetMLTransform."""
-        ...
-
-    async def get_tags(self, transform_id: str) -> Mapping[str, str]:
-        """GetTags of one transform."""
-        ...
-
     async def list_task_runs(
         self,
         transform_id: str,

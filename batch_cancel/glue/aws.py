@@ -117,13 +117,13 @@ class Aws:
     async def reader(self, target: Target) -> AsyncIterator[GlueReader]:
         """A client that can only read."""
         async with self._glue(target.access, target.region) as calls:
-            yield AwsGlueReader(calls, target)
+            yield AwsGlueReader(calls)
 
     @asynccontextmanager
     async def connect(self, target: Target) -> AsyncIterator[GlueApi]:
         """A client that can cancel."""
         async with self._glue(target.access, target.region) as calls:
-            yield AwsGlue(calls, target)
+            yield AwsGlue(calls)
 
     @asynccontextmanager
     async def _glue(self, access: Access, region: str) -> AsyncIterator[Calls]:
@@ -331,9 +331,8 @@ class AwsOrganization:
 class AwsGlueReader:
     """The read calls of one account and region through aioboto3."""
 
-    def __init__(self, calls: Calls, target: Target) -> None:
+    def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._target = target
 
     async def list_transform_ids(
         self, *, tags: Mapping[str, str] | None = None, next_token: str | None = None
@@ -354,24 +353,6 @@ class AwsGlueReader:
         with _reading("GetMLTransforms"):
             items = [_transform(item) for item in _items("GetMLTransforms", response, "Transforms")]
         return Page(items, _next_token("GetMLTransforms", response))
-
-    async def get_transform(self, transform_id: str) -> Transform:
-        """GetMLTransform."""
-        response = await _call(self._calls, "GetMLTransform", TransformId=transform_id)
-        if response.get("TransformId") != transform_id:
-            raise _no_answer("GetMLTransform")
-        with _reading("GetMLTransform"):
-            return _transform(response)
-
-    async def get_tags(self, transform_id: str) -> Mapping[str, str]:
-        """GetTags. The account must be known: it is part of the resource's name."""
-        partition = self._calls.partition
-        arn = f"arn:{partition}:glue:{self._target.region}:{self._target.account_id}:mlTransform/{transform_id}"
-        response = await _call(self._calls, "GetTags", ResourceArn=arn)
-        tags = response.get("Tags")
-        if not isinstance(tags, dict) or not all(_text(key) == key and _text(tags[key]) == tags[key] for key in tags):
-            raise _no_answer("GetTags")  # a tag that cannot be told may be the one that protects
-        return tags
 
     async def list_task_runs(
         self,

@@ -42,7 +42,6 @@ class Pattern:
     """
 
     def __init__(self, client: Any, transport_arguments: dict[str, object] | None) -> None:  # noqa: ANN401  # botocore's client has no type
-        self.partition = str(client.meta.partition)
         self.transport_arguments = transport_arguments
         self._client = client
         self._model = client.meta.service_model
@@ -137,7 +136,6 @@ class Calls:
         credentials: Any,  # noqa: ANN401  # botocore's credentials have no type
         client: Callable[[], Awaitable[Any]],
     ) -> None:
-        self.partition = pattern.partition
         self._pattern = pattern
         self._transport = transport
         self._credentials = credentials

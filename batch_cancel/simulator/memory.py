@@ -182,21 +182,6 @@ class SimulatedReader:
         items = [_transform(item) for item in _items("GetMLTransforms", body, "Transforms")]
         return Page(items, body.get("NextToken"))
 
-    async def get_transform(self, transform_id: str) -> Transform:
-        """GetMLTransform."""
-        body = await self._call("GetMLTransform", {"TransformId": transform_id})
-        if body.get("TransformId") != transform_id:
-            raise _no_answer("GetMLTransform")
-        return _transform(body)
-
-    async def get_tags(self, transform_id: str) -> Mapping[str, str]:
-        """GetTags."""
-        arn = f"arn:aws:glue:{self._target.region}:{self._target.account_id}:mlTransform/{transform_id}"
-        body = await self._call("GetTags", {"ResourceArn": arn})
-        if not isinstance(body.get("Tags"), dict):
-            raise _no_answer("GetTags")
-        return dict(body["Tags"])
-
     async def list_task_runs(
         self,
         transform_id: str,

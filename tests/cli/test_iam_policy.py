@@ -79,9 +79,7 @@ def test_a_policy_linter_finds_nothing_in_any_of_them_and_something_where_there_
 
 def test_the_actions_are_the_operations_that_the_client_calls_and_no_others() -> None:
     # sts:GetCallerIdentity needs no permission, and AssumeRole is called inside the AWS library.
-    called = set(
-        re.findall(r'"((?:Get|List|Cancel)(?:ML|Tags|Account|Organ)[A-Za-z]*)"', Path(aws.__file__).read_text())
-    )
+    called = set(re.findall(r'"((?:Get|List|Cancel)(?:ML|Account|Organ)[A-Za-z]*)"', Path(aws.__file__).read_text()))
     assert {action.split(":")[1] for action in actions("--organization")} == called
 
 
@@ -95,8 +93,6 @@ def test_a_tag_is_a_condition_of_what_names_one_transform_and_of_nothing_else() 
     expected = {"StringEquals": {"aws:ResourceTag/env": ["dev", "test"], "aws:ResourceTag/team": ["ml"]}}
     assert by_sid["CancelTaskRuns"]["Condition"] == by_sid["ReadTaskRuns"]["Condition"] == expected
     assert "Condition" not in by_sid["ListTransforms"]
-    assert "Condition" not in by_sid["ReadTags"]
-    assert by_sid["ReadTags"]["Resource"] == ["*"]  # a transform is not documented to be what GetTags is judged by
 
 
 def test_a_tags_value_is_no_policy_variable() -> None:
@@ -111,7 +107,6 @@ def test_regions_and_accounts_stand_in_the_resources() -> None:
         for region in ("eu-west-1", "us-east-1")
         for account in ("222222222222", "333333333333")
     ]
-    assert by_sid["ReadTags"]["Condition"] == {"StringEquals": {"aws:RequestedRegion": ["eu-west-1", "us-east-1"]}}
 
 
 def test_without_places_it_is_for_any() -> None:
@@ -123,7 +118,7 @@ def test_the_partition_is_that_of_the_regions() -> None:
     resources = [
         resource for statement in printed(EVERY_FLAG["china"])["Statement"] for resource in statement["Resource"]
     ]
-    assert {resource.split(":")[1] for resource in resources if resource != "*"} == {"aws-cn"}
+    assert {resource.split(":")[1] for resource in resources} == {"aws-cn"}
 
 
 def test_other_services_are_allowed_only_where_they_are_asked_for() -> None:
@@ -165,6 +160,6 @@ def test_a_word_that_is_off_is_named(arguments: str, words: str) -> None:
 
 def test_a_policy_that_is_too_long_for_iam_is_printed_with_a_warning() -> None:
     places = " ".join(f"--region {region}" for region in glue_regions("aws"))
-    result = invoke(f"{places} --account-id 222222222222")
+    result = invoke(f"{places} --account-id 222222222222 --account-id 333333333333")
     assert len(re.sub(r"\s", "", result.stdout)) > LONGEST_POLICY
     assert "name fewer regions or accounts" in result.stderr

@@ -202,8 +202,6 @@ def test_a_200_that_is_none_is_never_taken_for_an_answer(body: bytes) -> None:
                 lambda: glue.list_task_runs("tfm-1"),
                 glue.list_transform_ids,
                 glue.list_transforms,
-                lambda: glue.get_transform("tfm-1"),
-                lambda: glue.get_tags("tfm-1"),
             ):
                 with pytest.raises(CallFailed) as caught:
                     await read()
@@ -227,9 +225,6 @@ def test_a_200_that_is_none_is_never_taken_for_an_answer(body: bytes) -> None:
         (lambda glue: glue.list_transforms(), '{"Transforms": [{"Name": "n"}]}'),
         (lambda glue: glue.list_transform_ids(), '{"TransformIds": ["t", null]}'),
         (lambda glue: glue.get_task_run("tfm-1", "tsk-1"), '{"TransformId": "tfm-1", "TaskRunId": "tsk-2"}'),
-        (lambda glue: glue.get_transform("tfm-1"), '{"TransformId": "tfm-2"}'),
-        (lambda glue: glue.get_tags("tfm-1"), '{"Tags": []}'),
-        (lambda glue: glue.get_tags("tfm-1"), '{"Tags": {"protected": true}}'),
     ],
 )
 def test_fields_of_the_wrong_kind_are_no_answer(call: Callable[[GlueApi], Awaitable[object]], body: str) -> None:
@@ -260,7 +255,6 @@ def test_an_odd_field_that_may_be_missing_costs_itself_alone(odd: str) -> None:
     run = TaskRun("tfm-1", "tsk-1", Status.RUNNING)
     assert answered(body, lambda glue: glue.get_task_run("tfm-1", "tsk-1")) == run
     assert answered(f'{{"TaskRuns": [{body}]}}', lambda glue: glue.list_task_runs("tfm-1")).items == [run]
-    assert answered(body, lambda glue: glue.get_transform("tfm-1")) == Transform("tfm-1")
     assert answered(f'{{"Transforms": [{body}]}}', lambda glue: glue.list_transforms()).items == [Transform("tfm-1")]
 
 
