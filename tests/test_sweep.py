@@ -444,6 +444,14 @@ def test_a_list_no_longer_than_its_cap_is_asked_for_at_once() -> None:
     assert first == "CancelMLTaskRun"
 
 
+def test_a_list_longer_by_one_than_its_cap_is_looked_at_first() -> None:
+    play = Play()
+    active = play.active()
+    result = play.sweep(replace(manifest_of(play, active_only=False), guardrails=Guardrails(max_runs=39)))
+    assert (result.exit_code, play.calls()) == (0, active)
+    assert play.outcomes() == {Outcome.STOPPED: active, Outcome.ALREADY_FINISHED: 40 - active}
+
+
 def test_a_list_that_breaks_its_cap_is_not_looked_through_to_the_end() -> None:
     play = Play(world(fleet=FleetSettings(transforms=5, runs=2500)))
     listed = 2500
