@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from batch_cancel.cli.iam_policy import LONGEST_POLICY, iam_policy, policy
 from batch_cancel.core.errors import UsageError
-from batch_cancel.glue import aws
+from batch_cancel.glue import aws_api
 from batch_cancel.glue.regions import glue_regions
 
 EVERY_FLAG = {
@@ -79,7 +79,9 @@ def test_a_policy_linter_finds_nothing_in_any_of_them_and_something_where_there_
 
 def test_the_actions_are_the_operations_that_the_client_calls_and_no_others() -> None:
     # sts:GetCallerIdentity needs no permission, and AssumeRole is called inside the AWS library.
-    called = set(re.findall(r'"((?:Get|List|Cancel)(?:ML|Account|Organ)[A-Za-z]*)"', Path(aws.__file__).read_text()))
+    called = set(
+        re.findall(r'"((?:Get|List|Cancel)(?:ML|Account|Organ)[A-Za-z]*)"', Path(aws_api.__file__).read_text())
+    )
     assert {action.split(":")[1] for action in actions("--organization")} == called
 
 
