@@ -618,6 +618,25 @@ def test_a_share_of_errors_is_of_the_runs_to_be_cancelled() -> None:
     assert play.outcomes()[Outcome.NOT_ATTEMPTED] > active // 2
 
 
+@pytest.mark.parametrize("max_percent", [None, 100.0])  # with a share every transform is listed, whatever is asked for
+def test_a_transform_that_no_target_knows_is_a_slip_and_one_that_some_know_is_none(max_percent: float | None) -> None:
+    regions = ("us-east-1", "eu-west-1")
+    play = Play(world(fleet=replace(FLEET, regions=regions)))
+    _, _, known = next(each for each in play.world.runs() if each[2].status(play.now()).active)
+    chosen = settings(
+        targets=(TargetSettings(regions=regions),),
+        selection=Selection(transform_ids=(known.transform_id,)),
+        guardrails=Guardrails(max_percent=max_percent),
+    )
+    assert play.sweep(chosen).exit_code == 0
+    assert play.outcomes()[Outcome.STOPPED] > 0
+    play.directory = play.directory.with_name("misspelt")
+    misspelt = replace(chosen, selection=Selection(transform_ids=(known.transform_id, "tfm-none")))
+    assert play.sweep(misspelt).exit_code == 1
+    with closing(play.reader()) as reader:
+        assert {row.error_message for row in reader.targets()} == {"there is no transform tfm-none"}
+
+
 def test_missing_permission_is_found_out_early() -> None:
     play = Play(world(Fault(FaultKind.DENIED, 1.0, operations=("CancelMLTaskRun",))))
     result = play.sweep(settings(rate=Rate(rps=5.0)))
