@@ -16,7 +16,8 @@ from batch_cancel.cli.options import Value
 from batch_cancel.cli.wording import cells, is_terminal, padded
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.wording import counted, printable
-from batch_cancel.report.diff import Change, Comparison, RunChange, Sweep, TransformChange, TransformKey
+from batch_cancel.report.diff import Change, Comparison, RunChange, TransformChange, TransformKey
+from batch_cancel.report.past_sweep import PastSweep
 
 MOST_SHOWN = 100
 """Runs of one kind, transforms, and warnings that the text shows; JSON has all."""
@@ -174,7 +175,7 @@ def _unlisted(comparison: Comparison, reasons: Counter[str], width: int) -> Iter
     yield "--all lists them."
 
 
-def _heading(at: int, sweep: Sweep, comparison: Comparison) -> list[str]:
+def _heading(at: int, sweep: PastSweep, comparison: Comparison) -> list[str]:
     place = "from" if at == 0 else "to" if at == len(comparison.sweeps) - 1 else ""
     mode, name = sweep.facts.get("mode"), sweep.facts.get("name")
     return [place, str(sweep.directory), _when(sweep.started_at), str(mode or ""), str(name or "")]

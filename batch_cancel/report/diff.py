@@ -1,8 +1,7 @@
 """What changed between sweeps: runs that are new, gone, or still running, made from the ledgers of two or more of them.
 
-A run is *active* in a sweep when the sweep found it STARTING or RUNNING, or, where it was not read before it was asked
-to stop, when the outcome shows that it was running then. A run that the last sweep found active and then saw end (most
-often because it stopped it) is gone if an earlier sweep had it too; else it is new, and its outcome tells the rest.
+A run that the last sweep found active and then saw end (most often because it stopped it) is gone if an earlier sweep
+had it too; else it is new, and its outcome tells the rest.
 
 What a sweep did not look at it cannot tell: a run is gone only where the last sweep listed its target completely or saw
 the run itself over, else it is *not seen*. A run that was asked to stop, and whose end nobody saw, is not gone by a
@@ -15,47 +14,22 @@ The ledgers are read side by side, in the order of the runs' keys: memory does n
 import heapq
 import itertools
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TextIO
 
-from batch_cancel.core.errors import LedgerError, UsageError
-from batch_cancel.core.moment import moment_of, rfc3339
-from batch_cancel.core.outcome import Outcome
-from batch_cancel.core.selection import ACTIVE_STATUSES
+from batch_cancel.core.errors import UsageError
+from batch_cancel.core.moment import rfc3339
 from batch_cancel.core.task_run import Status
-from batch_cancel.ledger import LEDGER_NAME, schema
-from batch_cancel.ledger.reader import VERDICT
+from batch_cancel.report.past_sweep import PastSweep, RunKey, Sighting
 
 SCHEMA = "batch-cancel/diff/1"
-
-PLACE = """
-coalesce(t.account_id, substr(t.role_arn, instr(t.role_arn, '::') + 2, 12), 'profile ' || t.profile, 'default')
-"""
-"""What tells accounts apart: their ids, and the ways in where nobody asked for the id."""
-
-TARGETS = f"SELECT {PLACE} AS place, t.* FROM targets t ORDER BY t.id"  # noqa: S608  # constant
-RUNS = f"""
-SELECT {PLACE} AS place, t.account_id, t.region, r.transform_id, r.task_run_id, m.name AS transform_name, r.task_type,
-       r.started_on, r.status_before, {VERDICT} AS verdict
-FROM runs r JOIN targets t ON t.id = r.target_id
-LEFT JOIN transforms m ON m.target_id = r.target_id AND m.transform_id = r.transform_id
-ORDER BY place, t.region, r.transform_id, r.task_run_id
-"""  # noqa: S608  # constants
-
-_RAN = (Outcome.WOULD_CANCEL, Outcome.STOPPED, Outcome.STOPPING, Outcome.STUCK_STOPPING, Outcome.FINISHED_FIRST)
-_RUNS_ON = (Outcome.FAILED,)
-_OVER = (Outcome.ALREADY_FINISHED, Outcome.NOT_FOUND)
-_SEEN_OVER = (Outcome.STOPPED, Outcome.FINISHED_FIRST, *_OVER)
-_MAY_BE_STOPPING = (Outcome.STUCK_STOPPING, Outcome.STOPPING, Outcome.UNKNOWN)
-_NOT_STOPPED = (*_MAY_BE_STOPPING, Outcome.FAILED, Outcome.DENIED)
 
 
 class Change(StrEnum):
@@ -70,53 +44,12 @@ class Change(StrEnum):
     """Active before; the last sweep could not tell."""
 
 
-class RunKey(NamedTuple):
-    """What names a run across ledgers; ``place`` is the account's id, or the way in where that is not known."""
-
-    place: str
-    region: str
-    transform_id: str
-    task_run_id: str
-
-
 class TransformKey(NamedTuple):
     """What names a transform across ledgers."""
 
     place: str
     region: str
     transform_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """A run as one sweep has it; ``active`` is None where the sweep cannot tell."""
-
-    key: RunKey
-    account_id: str | None
-    transform_name: str | None
-    task_type: str | None
-    started_on: datetime | None
-    status: str | None
-    outcome: Outcome
-
-    @property
-    def active(self) -> bool | None:
-        """Whether the run was active when the sweep found it."""
-        if self.status is not None:
-            return self.status in ACTIVE_STATUSES
-        if self.outcome in _RAN or self.outcome in _RUNS_ON:
-            return True
-        return False if self.outcome in _OVER else None
-
-    @property
-    def over(self) -> bool:
-        """Whether the sweep knows that the run had ended: a STOPPING one is neither active nor over."""
-        return self.outcome in _SEEN_OVER or (self.active is False and self.status != Status.STOPPING)
-
-    @property
-    def may_be_stopping(self) -> bool:
-        """Whether it can be STOPPING, as far as the sweep knows: then no listing of active runs shows it."""
-        return not self.over and (self.status == Status.STOPPING or self.outcome in _MAY_BE_STOPPING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +75,7 @@ class RunChange:
     def not_stopped(self) -> bool:
         """Whether it was asked to stop, in vain as far as is known, and need not be over."""
         unchanged = self.change in (Change.STILL_RUNNING, Change.NOT_SEEN)
-        return unchanged and self.latest.outcome in _NOT_STOPPED
+        return unchanged and self.latest.asked_in_vain
 
 
 @dataclass(slots=True)
@@ -152,115 +85,6 @@ class TransformChange:
     account_id: str | None
     transform_name: str | None = None
     counts: Counter[Change] = field(default_factory=Counter)
-
-
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """How far a target was listed: ``fault`` is why not to the end, ``discovered`` False where only a list was."""
-
-    fault: str | None
-    discovered: bool
-
-
-class Sweep:
-    """One run directory, open for reading at one instant.
-
-    Raises:
-        LedgerError: on opening, where it holds no ledger that can be read.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        path = directory / LEDGER_NAME
-        schema.check(path)
-        self._connection = schema.open_read_only(path)
-        try:
-            self._connection.execute("BEGIN")  # what is read from here on is of one instant, whoever writes meanwhile
-            facts = self._connection.execute("SELECT key, value FROM sweep")
-            self.facts: dict[str, Any] = {row[0]: json.loads(row[1]) for row in facts}
-            self.targets = self._read_targets()
-        except (sqlite3.Error, ValueError) as error:
-            self._connection.close()
-            raise LedgerError(f"{path} cannot be read: {error}") from error
-        self.started_at = moment_of(self.facts.get("started_at"))
-        self.selection = _selection(self.facts)
-
-    def close(self) -> None:
-        """Close the ledger."""
-        self._connection.close()
-
-    @property
-    def finished(self) -> bool:
-        """Whether the sweep wrote its end."""
-        return self.facts.get("finished_at") is not None
-
-    @property
-    def scope(self) -> tuple[str | None, ...]:
-        """What decides which runs of a target are looked at; equal for sweeps that look at the same."""
-        return (self._kind, *(json.dumps(part, sort_keys=True) for part in self._narrowed()))
-
-    def sightings(self) -> Iterator[Sighting]:
-        """Every run, in the order of its key; streamed."""
-        try:
-            for row in self._connection.execute(RUNS):
-                yield _sighting(row)
-        except sqlite3.Error as error:
-            raise LedgerError(f"{self.directory / LEDGER_NAME} cannot be read: {error}") from error
-
-    def blind_to(self, key: RunKey) -> str | None:
-        """Why this sweep would not have found an active run, or None where it would have."""
-        listed = self.targets.get((key.place, key.region))
-        if listed is None:
-            return "its account and region were not swept"
-        if listed.fault is not None:
-            return listed.fault
-        if not listed.discovered:
-            return "only the runs of a list were looked at"
-        return self._passes_over(key)
-
-    def _passes_over(self, key: RunKey) -> str | None:
-        transform_ids, tags, statuses = self._narrowed()
-        if transform_ids and key.transform_id not in transform_ids:
-            return "only other transforms were looked at"
-        if tags:
-            return "only transforms with certain tags were looked at"
-        if statuses:
-            return f"only runs that are {' or '.join(statuses)} were looked at"
-        return None
-
-    def _narrowed(self) -> tuple[Sequence[str], Mapping[str, Sequence[str]], Sequence[str]]:
-        """The parts of the selection that keep discovery from even listing a run; the other parts exclude it by name.
-
-        Empty where a part narrows nothing (:meth:`batch_cancel.engine.transforms.Transforms.ids`).
-        """
-        tags = self.selection.get("tags") or {}
-        statuses = self.selection.get("statuses") or ()
-        return (
-            self.selection.get("transform_ids") or (),
-            tags if all(tags.values()) else {},
-            () if set(statuses) >= set(ACTIVE_STATUSES) else statuses,
-        )
-
-    @property
-    def _kind(self) -> str | None:
-        source = self.facts.get("source")
-        return source.get("kind") if isinstance(source, dict) else None
-
-    def _read_targets(self) -> dict[tuple[str, str], _Listed]:
-        targets: dict[tuple[str, str], _Listed] = {}
-        for row in self._connection.execute(TARGETS):
-            key = (row["place"], row["region"])
-            # A manifest and a plan are looked at run by run: what else is active there they never list.
-            discovered = row["active_runs"] is not None and self._kind not in ("manifest", "plan")
-            fault = None
-            # Trouble after a listing that ended well (say, in cancelling) hides no run.
-            if not row["listed"] and (discovered or row["error_code"] is not None or not self.finished):
-                code, message = row["error_code"], row["error_message"]
-                fault = ": ".join(part for part in ("not listed completely", code, message) if part)
-            known = targets.get(key)
-            if known is None or known.fault is not None:  # of two ways in the one that worked tells
-                targets[key] = _Listed(fault, discovered)
-        return targets
 
 
 class Comparison:
@@ -275,9 +99,9 @@ class Comparison:
         if len(directories) < 2:
             raise UsageError("a comparison needs two run directories or more, the oldest first")
         with ExitStack() as opening:
-            self.sweeps: list[Sweep] = []
+            self.sweeps: list[PastSweep] = []
             for directory in directories:
-                sweep = Sweep(directory)
+                sweep = PastSweep(directory)
                 opening.callback(sweep.close)
                 self.sweeps.append(sweep)
             _check_order(self.sweeps)
@@ -435,34 +259,21 @@ class Comparison:
                 yield _caution(sweep, f"not swept, although {last.directory} did", place)
 
 
-def _numbered(at: int, sweep: Sweep) -> Iterator[tuple[RunKey, int, Sighting]]:
+def _numbered(at: int, sweep: PastSweep) -> Iterator[tuple[RunKey, int, Sighting]]:
     for sighting in sweep.sightings():
         yield sighting.key, at, sighting
 
 
-def _sighting(row: sqlite3.Row) -> Sighting:
-    place, started_on = row["place"], row["started_on"]
-    return Sighting(
-        key=RunKey(place, row["region"], row["transform_id"], row["task_run_id"]),
-        account_id=row["account_id"] or (place if place.isdigit() else None),
-        transform_name=row["transform_name"],
-        task_type=row["task_type"],
-        started_on=None if started_on is None else datetime.fromtimestamp(started_on, UTC),
-        status=row["status_before"],
-        outcome=Outcome(row["verdict"]),
-    )
-
-
-def _caution(sweep: Sweep, message: str, place: tuple[str, str] | None = None) -> dict[str, Any]:
+def _caution(sweep: PastSweep, message: str, place: tuple[str, str] | None = None) -> dict[str, Any]:
     target = f"{place[0]}/{place[1]}" if place else None
     return {"directory": str(sweep.directory), "target": target, "message": message}
 
 
-def _check_order(sweeps: Sequence[Sweep]) -> None:
+def _check_order(sweeps: Sequence[PastSweep]) -> None:
     for older, newer in itertools.pairwise(sweeps):
         if older.started_at and newer.started_at and older.started_at > newer.started_at:
             raise UsageError(f"{newer.directory} is older than {older.directory}: name the oldest first")
-    by_id: dict[object, Sweep] = {}
+    by_id: dict[object, PastSweep] = {}
     for sweep in sweeps:
         sweep_id = sweep.facts.get("sweep_id")
         if sweep_id is not None and sweep_id in by_id:
@@ -488,12 +299,3 @@ def _as_json(run: RunChange) -> dict[str, Any]:
         "last_seen_at": rfc3339(run.last_seen_at),
         "reason": run.reason,
     }
-
-
-def _selection(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The selection that the ledger keeps, without the cost of validating what this program wrote itself."""
-    try:
-        settings = json.loads(facts["settings"])["settings"]
-        return dict(settings["selection"])
-    except (KeyError, TypeError, ValueError):
-        return {}

@@ -113,7 +113,7 @@ class Document:
     def __init__(self, reader: LedgerReader) -> None:
         self.reader = reader
         self.facts = reader.facts()
-        self.settings = _settings(self.facts)
+        self.settings = settings_kept_in(self.facts)
         self.targets: dict[int, TargetRow] = {row.id: row for row in reader.targets()}
         self.whole = Part()
         self.selected = Part()
@@ -424,7 +424,7 @@ def _lies_between(moments: Sequence[datetime], begin: datetime | None, end: date
     return begin is not None and end is not None and any(begin < moment < end for moment in moments)
 
 
-def _settings(facts: Mapping[str, Any]) -> dict[str, Any]:
+def settings_kept_in(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What ``settings.to_json`` wrote, read tolerantly: a report is made from any ledger."""
     text = facts.get("settings")
     try:

@@ -30,14 +30,14 @@ from batch_cancel.sweep_file.model import SECTIONS, ManifestKeys, SweepKeys, Tar
 from batch_cancel.sweep_file.tree import Keys, Tree, read_small, read_tree
 
 
-class Sweep(NamedTuple):
-    """A sweep file's settings; ``source_given`` is False where it leaves the source to the flags."""
+class SweepFile(NamedTuple):
+    """What a sweep file says; ``source_given`` is False where it leaves the source to the flags."""
 
     settings: Settings
     source_given: bool
 
 
-def load_sweep_file(path: str) -> Sweep:
+def load_sweep_file(path: str) -> SweepFile:
     """Read a sweep file.
 
     Raises:
@@ -55,7 +55,7 @@ def load_sweep_file(path: str) -> Sweep:
         if isinstance(keys.source, ManifestKeys) and keys.source.format is None:
             problems += _format_problems(keys.source.manifest, tree)
         if not problems:
-            return Sweep(settings, keys.source is not None)
+            return SweepFile(settings, keys.source is not None)
     raise InputError(sorted(problems, key=lambda problem: (problem.line or 0, problem.column or 0)))
 
 

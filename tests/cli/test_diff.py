@@ -459,7 +459,7 @@ def test_a_comparison_that_cannot_be_made_leaves_no_ledger_open(
     sweeps: Sweeps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [sweeps.add(Listing()), sweeps.add(Listing())]
-    monkeypatch.setattr("batch_cancel.report.diff.RUNS", "SELECT * FROM no_such_table")
+    monkeypatch.setattr("batch_cancel.report.past_sweep.RUNS", "SELECT * FROM no_such_table")
     with pytest.raises(LedgerError, match="cannot be read") as raised:
         Comparison(made)
     still_open = {str(each.resolve()) for each in Path("/proc/self/fd").iterdir()}
