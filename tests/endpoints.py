@@ -21,7 +21,8 @@ from batch_cancel.core.task_run import Status
 from batch_cancel.simulator.latency import Latency, no_latency
 from batch_cancel.simulator.server import serve
 from batch_cancel.simulator.settings import WorldSettings
-from batch_cancel.simulator.world import KEY_PREFIX, World
+from batch_cancel.simulator.sts import KEY_PREFIX
+from batch_cancel.simulator.world import World
 from tests.authorities import ONE_AUTHORITY
 
 CANCEL = "CancelMLTaskRun"

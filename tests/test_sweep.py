@@ -701,7 +701,7 @@ def test_a_resume_goes_on_where_it_is_let_in_and_leaves_alone_what_is_closed_mea
     go_on = replace(chosen, retry=Retry(), rate=Rate(rps=50.0))
 
     def close(*accounts: str) -> None:
-        play.world.settings = replace(play.world.settings, access=AccessSettings(untrusting_accounts=accounts))
+        play.world.sts.access = AccessSettings(untrusting_accounts=accounts)
         for access in tuple(play.service._keys):
             play.service.forget(access)
 

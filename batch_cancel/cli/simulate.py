@@ -179,7 +179,7 @@ async def _serve(world: "World", play: "Scenario", port: int, latency: "Latency"
 
 
 def _greeting(world: "World", url: str, play: "Scenario") -> str:
-    from batch_cancel.simulator.world import KEY_PREFIX  # noqa: PLC0415  # as above
+    from batch_cancel.simulator.sts import KEY_PREFIX  # noqa: PLC0415  # as above
 
     now = world.now()
     runs = [run.status(now) for _, _, run in world.runs()]

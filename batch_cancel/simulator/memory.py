@@ -18,7 +18,8 @@ from batch_cancel.core.task_run import Access, Identity, Status, Target, TaskRun
 from batch_cancel.glue.api import Account, CancelAnswer, GlueApi, GlueReader, Organization, Page
 from batch_cancel.simulator.latency import Latency, no_latency
 from batch_cancel.simulator.requests import Parameters, Refused
-from batch_cancel.simulator.world import KEY_PREFIX, Answer, Delivery, World
+from batch_cancel.simulator.sts import KEY_PREFIX
+from batch_cancel.simulator.world import Answer, Delivery, World
 
 PAGE_SIZE = 1000
 READ_SECONDS = 25.0

@@ -32,12 +32,9 @@ from batch_cancel.simulator.settings import (
     TagsMatch,
     WorldSettings,
 )
+from batch_cancel.simulator.sts import EXPIRED, STS_OPERATIONS, Caller, Sts, in_its_words
 
 T = TypeVar("T")
-
-KEY_PREFIX = "AKIASIM0"
-"""An access key id is this and the account's twelve digits; with another last character it counts as a fresh key."""
-SESSION_PREFIX = "ASIA"
 
 _BEFORE_ANYTHING = (FaultKind.REFUSED, FaultKind.DROP, FaultKind.HANG, FaultKind.UNAVAILABLE)
 """Faults of the way there: neither credentials nor limit are looked at."""
@@ -72,18 +69,9 @@ _REFUSALS: dict[FaultKind | None, tuple[str, str, int]] = {
     FaultKind.TIMEOUT: ("OperationTimeoutException", "Operation timed out", 400),
     FaultKind.INTERNAL: ("InternalServiceException", "Internal service error", 500),
     FaultKind.DENIED: ("AccessDeniedException", "User is not authorized to perform this operation", 400),
-    FaultKind.EXPIRED: ("ExpiredTokenException", "The security token included in the request is expired", 400),
+    FaultKind.EXPIRED: EXPIRED,
     FaultKind.INVALID: ("InvalidInputException", "The input provided was not valid", 400),
 }
-_STS_REFUSALS = {
-    "AccessDeniedException": ("AccessDenied", 403),
-    "ExpiredTokenException": ("ExpiredToken", 403),
-    "InternalServiceException": ("InternalFailure", 500),
-    "ThrottlingException": ("Throttling", 400),
-    "UnrecognizedClientException": ("InvalidClientTokenId", 403),
-    "ValidationException": ("ValidationError", 400),
-}
-"""What STS, of an older protocol, calls these and with which HTTP status it sends them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,23 +103,6 @@ class Call(NamedTuple):
     result: str
 
 
-class Caller(NamedTuple):
-    """Who calls, where, and when."""
-
-    key_id: str
-    account_id: str
-    region: str
-    now: float
-
-
-class Session(NamedTuple):
-    """An assumed role."""
-
-    role_arn: str
-    name: str
-    expires_at: float
-
-
 _Work = Callable[[Caller, Parameters], dict[str, Any]]
 
 
@@ -148,6 +119,7 @@ class World:
         self.calls: Counter[tuple[str, str, str, str]] = Counter()
         """By account, region, operation and result."""
         self.log: list[Call] = []
+        self.sts = Sts(settings.access, settings.fleet.accounts)
         self._now = now
         self._random = random.Random(f"world {settings.seed}")
         self._fleet = Fleet(settings.fleet, settings.behaviour, settings.seed, self.began_at)
@@ -156,8 +128,6 @@ class World:
         self._organization = Organization(settings.organization, settings.fleet.accounts)
         self._serial = itertools.count(1)
         self._coming: list[tuple[float, int, Callable[[float], None]]] = []
-        self._first_use: dict[str, float] = {}
-        self._sessions: dict[str, Session] = {}
         self._glue: dict[str, _Work] = {
             "CancelMLTaskRun": self._cancel_task_run,
             "GetMLTaskRun": self._get_task_run,
@@ -166,10 +136,6 @@ class World:
             "GetMLTransforms": self._get_transforms,
             "GetMLTransform": self._get_transform,
             "GetTags": self._get_tags,
-        }
-        self._sts: dict[str, _Work] = {
-            "GetCallerIdentity": self._get_caller_identity,
-            "AssumeRole": self._assume_role,
         }
         self._schedule_began_at = math.inf
         if not settings.waits_for_caller:
@@ -181,14 +147,14 @@ class World:
         """One call to Glue, Organizations or STS, from its arrival to its answer.
 
         Args:
-            key_id: the caller's access key id (see :data:`KEY_PREFIX`).
+            key_id: the caller's access key id (see :data:`batch_cancel.simulator.sts.KEY_PREFIX`).
             parameters: as in the API reference, times as epoch seconds.
         """
         now = self._now()
         if math.isinf(self._schedule_began_at):
             self._begin_schedule(now)
         self.advance(now)
-        account_id = self.account_of(key_id)
+        account_id = self.sts.account_of(key_id)
         caller = Caller(key_id, account_id, region, now)
         fault = self._draw(caller, operation) if self._faults else None
         request_id = f"{next(self._serial):08x}-5143-4000-8000-{self.settings.seed & 0xFFFFFFFFFFFF:012x}"
@@ -203,13 +169,6 @@ class World:
             ids = parameters.get("TransformId"), parameters.get("TaskRunId")
             self.log.append(Call(now, account_id, region, operation, *ids, result))
         return answer
-
-    def account_of(self, key_id: str) -> str:
-        """The account that a key is of: its last twelve digits say it; any other key is home's."""
-        digits = key_id[-12:]
-        if len(key_id) > 12 and digits.isascii() and digits.isdigit():
-            return digits
-        return self.settings.fleet.accounts[0]
 
     def change_faults(self, faults: Sequence[Fault]) -> None:
         """Other faults from now on."""
@@ -307,7 +266,7 @@ class World:
             self._take_a_place(caller, operation, throttled=fault is FaultKind.THROTTLE)
             _refuse_by(fault)
         except Refused as refused:
-            return Answer(request_id, refused=self._in_its_words(operation, refused))
+            return Answer(request_id, refused=in_its_words(operation, refused))
         if fault is FaultKind.GARBAGE_200 and not self.settings.behaviour.garbage_applies:
             return Answer(request_id, Delivery.GARBAGE, fault=fault)
         body: dict[str, Any] | None = None
@@ -315,9 +274,9 @@ class World:
         try:
             body = self._carry_out(caller, operation, parameters)
         except Refused as refused:
-            error = self._in_its_words(operation, refused)
+            error = in_its_words(operation, refused)
         if fault is FaultKind.APPLIED_500:
-            body, error = None, self._in_its_words(operation, Refused(*_REFUSALS[FaultKind.INTERNAL]))
+            body, error = None, in_its_words(operation, Refused(*_REFUSALS[FaultKind.INTERNAL]))
         elif fault is FaultKind.NO_ECHO:
             body, error = {}, None
         delivery = Delivery.WHOLE if fault is None else _DELIVERIES.get(fault, Delivery.WHOLE)
@@ -330,30 +289,14 @@ class World:
             return work(caller, parameters)
         if operation in ORGANIZATION_OPERATIONS:
             return self._organization.answer(caller.account_id, operation, parameters)
-        if operation in self._sts:
-            return self._sts[operation](caller, parameters)
+        if operation in STS_OPERATIONS:
+            return self.sts.answer(caller, operation, parameters)
         raise Refused("UnknownOperationException", f"{operation} is not an operation of this endpoint")
 
     def _let_in(self, caller: Caller, operation: str) -> None:
-        access = self.settings.access
-        key_id, now = caller.key_id, caller.now
-        session = self._sessions.get(key_id)
-        if (
-            caller.account_id not in self.settings.fleet.accounts
-            or caller.region in access.disabled_regions
-            or (key_id.startswith(SESSION_PREFIX) and session is None)
-        ):
-            raise Refused("UnrecognizedClientException", "The security token included in the request is invalid.")
-        first_use = self._first_use.setdefault(key_id, now)
-        ends_at = math.inf if session is None else session.expires_at
-        if access.keys_live_seconds is not None:
-            ends_at = min(ends_at, first_use + access.keys_live_seconds)
-        if access.keys_end_at_seconds is not None and first_use < self._schedule_began_at + access.keys_end_at_seconds:
-            ends_at = min(ends_at, self._schedule_began_at + access.keys_end_at_seconds)
-        if now >= ends_at:
-            raise Refused(*_REFUSALS[FaultKind.EXPIRED])
-        if caller.account_id in access.denied_accounts and operation in self._glue:
-            message = f"User: {self._arn_of(caller)} is not authorized to perform: glue:{operation}"
+        self.sts.check(caller, self._schedule_began_at)
+        if caller.account_id in self.sts.access.denied_accounts and operation in self._glue:
+            message = f"User: {self.sts.arn_of(caller)} is not authorized to perform: glue:{operation}"
             raise Refused("AccessDeniedException", message)
 
     def _draw(self, caller: Caller, operation: str) -> FaultKind | None:
@@ -389,59 +332,6 @@ class World:
                 return float(math.ceil(wait))
             case RetryAfter.MILLISECONDS:
                 return math.ceil(wait * 1000) / 1000
-
-    def _in_its_words(self, operation: str, refused: Refused) -> Refused:
-        if operation in self._sts and refused.code in _STS_REFUSALS:
-            code, http_status = _STS_REFUSALS[refused.code]
-            return Refused(code, refused.message, http_status, refused.retry_after_seconds)
-        return refused
-
-    # -- STS ----------------------------------------------------------------------------------------------------------
-
-    def _arn_of(self, caller: Caller) -> str:
-        session = self._sessions.get(caller.key_id)
-        if session is not None:
-            role_name = session.role_arn.rpartition("/")[2]
-            return f"arn:{_partition(caller.region)}:sts::{caller.account_id}:assumed-role/{role_name}/{session.name}"
-        return f"arn:{_partition(caller.region)}:iam::{caller.account_id}:user/operator"
-
-    def _get_caller_identity(self, caller: Caller, parameters: Parameters) -> dict[str, Any]:
-        return {"Arn": self._arn_of(caller), "UserId": caller.key_id, "Account": caller.account_id}
-
-    def _assume_role(self, caller: Caller, parameters: Parameters) -> dict[str, Any]:
-        role_arn, name = parameters.get("RoleArn"), parameters.get("RoleSessionName")
-        if not isinstance(role_arn, str) or not isinstance(name, str):
-            raise Refused("ValidationException", "RoleArn and RoleSessionName are required")
-        match = re.fullmatch(r"arn:aws[a-z-]*:iam::([0-9]{12}):role/([\w+=,.@/-]+)", role_arn, re.ASCII)
-        if match is None:
-            raise Refused("ValidationException", f"{role_arn} is invalid")
-        access, account_id = self.settings.access, match[1]
-        if (
-            account_id not in self.settings.fleet.accounts
-            or account_id in access.untrusting_accounts
-            or (access.external_id is not None and parameters.get("ExternalId") != access.external_id)
-        ):
-            message = (
-                f"User: {self._arn_of(caller)} is not authorized to perform: sts:AssumeRole on resource: {role_arn}"
-            )
-            raise Refused("AccessDeniedException", message)
-        key_id = f"{SESSION_PREFIX}{len(self._sessions) % 0x10000:04X}{account_id}"
-        lives_seconds = min(access.session_seconds, _duration_seconds(parameters))
-        expires_at = caller.now + lives_seconds
-        self._sessions[key_id] = Session(role_arn, name, expires_at)
-        self._first_use.pop(key_id, None)
-        return {
-            "Credentials": {
-                "AccessKeyId": key_id,
-                "SecretAccessKey": "simulated-secret",
-                "SessionToken": "simulated-token",
-                "Expiration": expires_at,
-            },
-            "AssumedRoleUser": {
-                "AssumedRoleId": f"AROASIMULATED:{name}",
-                "Arn": self._arn_of(caller._replace(key_id=key_id, account_id=account_id)),
-            },
-        }
 
     # -- Glue ---------------------------------------------------------------------------------------------------------
 
@@ -574,21 +464,6 @@ class World:
 def _refuse_by(fault: FaultKind | None) -> None:
     if fault in _REFUSALS:
         raise Refused(*_REFUSALS[fault])
-
-
-def _duration_seconds(parameters: Parameters) -> int:
-    """How long the caller wants a role's keys to live (STS API reference, AssumeRole)."""
-    text = str(parameters.get("DurationSeconds", 3600))
-    if not (text.isascii() and text.isdigit() and len(text) < 6 and 900 <= int(text) <= 43200):
-        raise Refused("ValidationException", f"Value '{text}' at 'durationSeconds' is not within 900 and 43200")
-    return int(text)
-
-
-def _partition(region: str) -> str:
-    """By the region's name, as far as Glue is offered: nothing here reads a file."""
-    if region.startswith("cn-"):
-        return "aws-cn"
-    return "aws-us-gov" if region.startswith("us-gov-") else "aws"
 
 
 def _no_run(task_run_id: str) -> Refused:

@@ -108,7 +108,7 @@ class WatchedService(SimulatedService):
             number=len(story.wires),
             life=self._life.number,
             operation=operation,
-            account_id=self.world.account_of(key_id),
+            account_id=self.world.sts.account_of(key_id),
             region=region,
             transform_id=parameters.get("TransformId"),
             task_run_id=parameters.get("TaskRunId"),

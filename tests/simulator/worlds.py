@@ -13,7 +13,8 @@ from batch_cancel.simulator.settings import (
     OrganizationSettings,
     WorldSettings,
 )
-from batch_cancel.simulator.world import KEY_PREFIX, Answer, World
+from batch_cancel.simulator.sts import KEY_PREFIX
+from batch_cancel.simulator.world import Answer, World
 
 HOME = "111111111111"
 OTHER = "222222222222"
