@@ -164,16 +164,20 @@ def _protected_by(transform: Transform, protection: Protection) -> str | None:
     if transform.transform_id in protection.transform_ids:
         return f"{_PROTECT}transform_id {transform.transform_id}"
     for pattern in protection.transforms:
-        names = (transform.transform_id, transform.name)
-        if any(name is not None and (name == pattern or fnmatchcase(name, pattern)) for name in names):
+        if _meant(transform.transform_id, pattern) or _meant(transform.name, pattern):
             return f"{_PROTECT}transform {pattern}"
     for pattern in protection.transform_names:
-        if transform.name is not None and fnmatchcase(transform.name, pattern):
+        if _meant(transform.name, pattern):
             return f"{_PROTECT}transform_name {pattern}"
     for key, values in (protection.tags or {}).items():
         if transform.tags is not None and transform.tags.get(key) in values:
             return f"{_PROTECT}tag {key}={transform.tags[key]}"
     return None
+
+
+def _meant(name: str | None, pattern: str) -> bool:
+    """By a glob, or to the letter: what a name with wildcards in it is to protect is that name, too."""
+    return name is not None and (name == pattern or fnmatchcase(name, pattern))
 
 
 def _not_shown_unprotected(transform: Transform, protection: Protection) -> str | None:

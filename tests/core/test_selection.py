@@ -97,6 +97,7 @@ def test_a_run_that_is_not_active_is_not_selected(status: Status) -> None:
         (Protection(transforms=("dedupe-*",)), "protect: transform dedupe-*"),
         (Protection(transforms=("DEDUPE-*",)), "cancel"),
         (Protection(transform_names=("x", "*-people")), "protect: transform_name *-people"),
+        (Protection(transform_names=("*-PEOPLE",)), "cancel"),
         (Protection(transform_names=("tfm-1",)), "cancel"),
         (Protection(tags={"x": ("y",), "env": ("prod", "dev")}), "protect: tag env=dev"),
         (Protection(tags={"env": ("prod",)}), "cancel"),
@@ -108,8 +109,10 @@ def test_each_kind_of_protection(protection: Protection, expected: str) -> None:
     assert rule(Selection(), protection) == expected
 
 
-def test_a_literal_name_with_wildcards_in_it_is_protected() -> None:
-    assert rule(Selection(), Protection(transforms=("a[1]",)), of=replace(TRANSFORM, name="a[1]")).startswith("protect")
+@pytest.mark.parametrize("protection", [Protection(transforms=("a[1]",)), Protection(transform_names=("a[1]",))])
+def test_a_literal_name_with_wildcards_in_it_is_protected(protection: Protection) -> None:
+    assert rule(Selection(), protection, of=replace(TRANSFORM, name="a[1]")).startswith("protect")
+    assert rule(Selection(), protection, of=replace(TRANSFORM, name="a1")).startswith("protect")
 
 
 @pytest.mark.parametrize(
