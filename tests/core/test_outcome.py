@@ -245,6 +245,23 @@ def test_acceptance_is_never_taken_back(evidence: Evidence, reading: Reading) ->
         assert verdict(later, reading, patience_over=True) is verdict(evidence, reading, patience_over=True)
 
 
+@pytest.mark.parametrize(
+    ("reading", "shown"),
+    [
+        (run(Status.STOPPING), True),
+        (run(Status.STOPPED, AFTER), True),
+        (run(Status.SUCCEEDED, AFTER), True),
+        (run(Status.STOPPED, BEFORE), False),  # not by us: it was over when we asked
+        (run(Status.RUNNING), False),
+        (run(None), False),
+        (Unread.MISSING, False),
+    ],
+)
+def test_an_ambiguous_request_is_shown_to_be_accepted_by_what_came_after_it(reading: Reading, shown: bool) -> None:
+    assert shows_acceptance(TAINTED, reading) is shown
+    assert not shows_acceptance(replace(TAINTED, tainted=False), reading)  # somebody else's
+
+
 @pytest.mark.parametrize("offset", [-600.0, -5.0, 5.0, 600.0])
 def test_our_request_is_put_on_the_service_s_clock(offset: float) -> None:
     evidence = replace(ACCEPTED, clock_offset_seconds=offset)
