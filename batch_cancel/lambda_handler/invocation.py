@@ -138,10 +138,9 @@ class _Invocation:
             manifest = await self._manifest(settings)
         else:
             _check_same(settings, known, self._sweep_id)
-        if known is not None and "ledger" not in self._event and (over := _is_over(run_dir)) is not None:
-            place = place_of_sweep(self._prefix, self._sweep_id)
-            return self._told(run_dir, over, Finished(over.exit_code, (), place), None, _left(run_dir))
-        if known is not None:
+            if "ledger" not in self._event and (over := _is_over(run_dir)) is not None:
+                place = place_of_sweep(self._prefix, self._sweep_id)
+                return self._told(run_dir, over, Finished(over.exit_code, (), place), None, _left(run_dir))
             settings = replace(known, report=replace(known.report, s3=self._prefix))
         settings = replace(settings, retry=replace(settings.retry, deadline_seconds=self._seconds(until)))
         ledger = Ledger.open(run_dir) if known is not None else Ledger.create(run_dir)
