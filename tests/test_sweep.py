@@ -466,11 +466,11 @@ def test_a_list_that_breaks_its_cap_is_not_looked_through_to_the_end() -> None:
     assert sum(row.status_before is not None for row in play.rows()) == 1000
 
 
-@pytest.mark.parametrize("counted", [False, True])
-def test_where_all_was_asked_denied_readings_have_not_stopped_it(counted: bool) -> None:  # a parameter
+@pytest.mark.parametrize("guardrails", [Guardrails(), Guardrails(max_runs=40), Guardrails(max_percent=100.0)])
+def test_where_all_was_asked_denied_readings_have_not_stopped_it(guardrails: Guardrails) -> None:
+    """With a share they are denied before anything is asked, too."""
     play = Play(world(Fault(FaultKind.DENIED, operations=("GetMLTaskRun", "GetMLTaskRuns"))))
     active = play.active()
-    guardrails = Guardrails(max_runs=active) if counted else Guardrails()
     result = play.sweep(replace(manifest_of(play), guardrails=guardrails, verify=Verify(timeout_seconds=30.0)))
     assert (result.exit_code, result.stop_cause, play.calls()) == (1, None, active)
     assert play.outcomes() == {Outcome.STUCK_STOPPING: active}
