@@ -30,8 +30,6 @@ EXPIRES_AFTER = timedelta(hours=24)
 APPLIED_SUFFIX = ".applied"
 DIGEST_IN_NAME = 12
 
-NO_ACCOUNT = "whose account it is of could not be found out when it was made (sts:GetCallerIdentity)"
-
 _MAKE_ONE = "make one with `batch-cancel plan --plan-out`"
 
 _RUN_KEYS = (
@@ -111,26 +109,21 @@ class Plan:
             )
 
     @property
-    def why_only_read(self) -> str | None:
-        """Why it can be reviewed and not applied; None where it can.
-
-        Of a plan that names no account nobody can tell whether the credentials are of the one that was reviewed.
-        """
-        if self.document.get("only_for_review"):
-            return "its sweep file says dry_run: true"
-        if any(entry["account_id"] is None for entry in self.document["cancel"]):
-            return NO_ACCOUNT
-        return None
+    def names_no_account(self) -> bool:
+        """Whether it does not know, of some runs, whose account they are in: STS did not answer when it was made."""
+        return any(entry["account_id"] is None for entry in self.document["cancel"])
 
     def check_may_cancel(self) -> None:
-        """Refuse what can only be read.
+        """Refuse what was made from a sweep file that is always a dry run.
 
         Raises:
-            GuardrailRefused: it can.
+            GuardrailRefused: it was.
         """
-        if why := self.why_only_read:
+        if self.document.get("only_for_review"):
             raise GuardrailRefused(
-                f"the plan is there to be read, and not to be applied: {why}; nothing was cancelled", Guardrail.PLAN
+                "the plan was made from a sweep file that says dry_run: true, and so is there to be read alone;"
+                " nothing was cancelled",
+                Guardrail.PLAN,
             )
 
     def check_unused(self) -> None:
@@ -231,8 +224,8 @@ def write_plan(
     now: datetime,
     expires_after: timedelta = EXPIRES_AFTER,
     only_for_review: bool = False,
-) -> Plan:
-    """Save the decision of a finished dry run.
+) -> int:
+    """Save the decision of a finished dry run; how many runs it names.
 
     Args:
         only_for_review: its sweep file says that nothing is ever cancelled by it, and that holds for its plans.
@@ -272,7 +265,7 @@ def write_plan(
             out.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise RecordLost(f"cannot write the plan {path}: {error.strerror or error}") from error
-    return Plan(path, document)
+    return len(cancel)
 
 
 def read_plan(path: Path) -> Plan:

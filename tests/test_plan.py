@@ -19,7 +19,7 @@ from batch_cancel.ledger.ledger import Ledger
 from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.plan import Plan, digest_of, read_plan, write_plan
 from batch_cancel.settings import Consent, Guardrails, Rate, Retry, TargetSettings
-from batch_cancel.simulator.settings import Behaviour, Fault, FaultKind, FleetSettings, WorldSettings
+from batch_cancel.simulator.settings import Behaviour, FleetSettings, WorldSettings
 from tests.sweeps import Play, settings
 
 
@@ -294,15 +294,6 @@ def test_a_plan_of_another_account_is_refused(tmp_path: Path) -> None:
         play.service.forget(access)
     assert applied(play, plan) == 3
     assert play.calls() == 0
-
-
-def test_a_plan_that_does_not_know_whose_account_it_is_of_is_there_to_be_read_alone(tmp_path: Path) -> None:
-    nobody_knows = Fault(FaultKind.DENIED, operations=("GetCallerIdentity",))
-    play = Play(WorldSettings(fleet=FleetSettings(transforms=4, runs=20), faults=(nobody_knows,)))
-    plan = planned(play, tmp_path / "plan.json")
-    assert {entry["account_id"] for entry in plan.document["cancel"]} == {None}
-    with pytest.raises(GuardrailRefused, match="whose account it is of could not be found out"):
-        plan.check_may_cancel()
 
 
 def test_guardrails_hold_when_a_plan_is_applied(tmp_path: Path) -> None:

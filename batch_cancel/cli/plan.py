@@ -86,7 +86,7 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
 
     try:
         with closing(LedgerReader(directory / LEDGER_NAME)) as reader:
-            written = write_plan(
+            count = write_plan(
                 reader,
                 path,
                 now=datetime.now(UTC),
@@ -100,15 +100,13 @@ def plan(ctx: click.Context, /, plan_out: str, expires_after: timedelta | None, 
     if output.quiet:
         sys.exit(code)
     incomplete = "" if all_read else "; not everything could be read: it may not name all of them"
-    count, why_only_read = len(written.document["cancel"]), written.why_only_read
     then = f"review it, then: batch-cancel apply {shlex.quote(str(path))}"
-    if why_only_read is not None:
-        then = f"it can be reviewed, and not applied: {why_only_read}"
+    if only_for_review:
+        then = "it can be reviewed, and not applied: its sweep file says dry_run: true"
     elif not count:
         then = "there is nothing to apply"
     names = f"{path} names {counted(count, 'run')} to cancel"
-    warns = incomplete or (why_only_read is not None and not only_for_review)
-    tell(output, f"{names}{incomplete}{replaced}; {then}", Level.WARNING if warns else Level.INFO)
+    tell(output, f"{names}{incomplete}{replaced}; {then}", Level.WARNING if incomplete else Level.INFO)
     sys.exit(code)
 
 
@@ -131,6 +129,13 @@ def apply(ctx: click.Context, /, plan_file: Path, **_: object) -> None:
     restore_endpoints(settings.endpoint)
     if not settings.dry_run:
         reviewed.check_may_cancel()
+    if reviewed.names_no_account:
+        tell(
+            output,
+            "the plan does not know whose account it is of (sts:GetCallerIdentity did not answer when it was made): in"
+            " another one its runs are not found, and nothing else tells",
+            Level.WARNING,
+        )
     sweep_id = new_sweep_id()
     directory = output.directory or RUNS_DIRECTORY / sweep_id
     sys.exit(execute(Execution(directory, sweep_id, settings, output), Ledger.create, resumed=False))

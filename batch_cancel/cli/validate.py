@@ -181,8 +181,8 @@ def _examine_plan(file: str) -> Finding:
     except GuardrailRefused as refused:
         said = str(refused).removesuffix("; nothing was cancelled")  # which nobody has asked here
         return _refused(finding, InputError([Problem(file, said)]))
-    then = f"to be reviewed, and not applied: {plan.why_only_read}"
-    if plan.why_only_read is None:
+    then = "to be reviewed, and not applied: its sweep file says dry_run: true"
+    if not plan.document.get("only_for_review"):
         then = f"once it is reviewed, batch-cancel apply {shlex.quote(file)} cancels them, and nothing else"
     runs = counted(len(plan.document["cancel"]), "run")
     finding.says = f"{runs} to cancel, good until {plan.document['expires_at']}; {then}"
