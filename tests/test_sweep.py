@@ -1141,6 +1141,38 @@ def test_an_account_that_a_row_names_and_nobody_can_confirm_is_not_touched() -> 
     assert play.outcomes() == {Outcome.NOT_ATTEMPTED: 1}
 
 
+def test_an_account_that_is_not_allowed_is_refused_though_its_door_is_closed() -> None:
+    fleet = FleetSettings(accounts=ACCOUNTS[:2], transforms=2, runs=20)
+    play = Play(world(fleet=fleet, access=AccessSettings(untrusting_accounts=ACCOUNTS[1:2])))
+    targets = (TargetSettings(accounts=ACCOUNTS[:2], role_name="BatchCancel", regions=("us-east-1",)),)
+    result = play.sweep(settings(targets=targets, guardrails=Guardrails(allow_accounts=ACCOUNTS[:1])))
+    assert (result.exit_code, result.stop_cause, play.calls()) == (3, StopCause.GUARDRAIL, 0)
+
+
+def test_an_account_that_is_found_out_after_requests_elsewhere_not_to_be_allowed_is_left_alone_by_itself() -> None:
+    fleet = FleetSettings(accounts=ACCOUNTS[:2], transforms=2, runs=40)
+    play = Play(world(fleet=fleet), profiles={"a": ACCOUNTS[0], "b": ACCOUNTS[1]})
+    nobody_knows = Fault(FaultKind.DENIED, operations=("GetCallerIdentity",), accounts=ACCOUNTS[1:2])
+    play.world.change_faults((nobody_knows,))
+    chosen = settings(
+        targets=tuple(TargetSettings(profile=name, regions=("us-east-1",)) for name in ("a", "b")),
+        guardrails=Guardrails(allow_accounts=ACCOUNTS[:1]),
+        retry=Retry(deadline_seconds=3.0),
+        rate=Rate(rps=2.0),
+    )
+    assert play.sweep(chosen).exit_code == 5
+    assert play.calls() > 0
+    play.world.change_faults(())
+    result = play.resume(replace(chosen, retry=Retry(), rate=Rate()))
+    assert (result.exit_code, result.stop_cause) == (1, None)  # and not 3: it has cancelled
+    assert {call.account_id for call in play.world.log if call.operation == "CancelMLTaskRun"} == {ACCOUNTS[0]}
+    assert set(play.outcomes()) == {Outcome.STOPPED}
+    reader = play.reader()
+    [closed] = [row for row in reader.targets() if not row.complete]
+    reader.close()
+    assert closed.error_message == f"account {ACCOUNTS[1]} is not among the allowed accounts ({ACCOUNTS[0]})"
+
+
 def test_the_account_that_is_not_allowed_is_told() -> None:
     play = Play()
     assert play.sweep(settings(guardrails=Guardrails(allow_accounts=("999999999999",)))).exit_code == 3

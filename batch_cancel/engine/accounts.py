@@ -90,17 +90,22 @@ class Accounts:
         """
         allowed = self._settings.guardrails.allow_accounts
         planned = isinstance(self._settings.source, PlanSource)
+        for work in works:  # whether or not its door is open: else it would be refused once it is, and not before
+            if work.target.account_id is not None:
+                self._check_allowed(work, work.target.account_id)
         asked = [
             work
             for work in works
-            if allowed is not None
-            or _names_an_account_of_its_own(work.target)
-            or (planned and work.target.account_id is not None)
+            if work.stop.cause is None
+            and (
+                allowed is not None
+                or _names_an_account_of_its_own(work.target)
+                or (planned and work.target.account_id is not None)
+            )
         ]
         await in_turn(asked, self._check_one, AT_ONCE)
 
     async def _check_one(self, work: TargetWork) -> None:
-        allowed = self._settings.guardrails.allow_accounts
         try:
             with self._stop.interruptible():
                 identity = await self._identities.of(work.target)
@@ -108,17 +113,29 @@ class Accounts:
             self._keep_out(work, failure)
             return
         if work.target.account_id is not None and identity.account_id != work.target.account_id:
-            raise GuardrailRefused(
-                f"the credentials for {work.target} belong to account {identity.account_id}: nothing was cancelled",
-                Guardrail.MEANT_ACCOUNT,
-            )
+            says = f"the credentials for {work.target} belong to account {identity.account_id}"
+            self._refuse(work, says, Guardrail.MEANT_ACCOUNT)
+            return
         self._identified(work, identity)
-        if allowed is not None and identity.account_id not in allowed:
-            raise GuardrailRefused(
-                f"account {identity.account_id} is not among the allowed accounts"
-                f" ({', '.join(allowed) or 'an empty list allows none'}): nothing was cancelled",
-                Guardrail.ALLOW_ACCOUNTS,
-            )
+        self._check_allowed(work, identity.account_id)
+
+    def _check_allowed(self, work: TargetWork, account_id: str) -> None:
+        allowed = self._settings.guardrails.allow_accounts
+        if allowed is not None and account_id not in allowed:
+            named = ", ".join(allowed) or "an empty list allows none"
+            says = f"account {account_id} is not among the allowed accounts ({named})"
+            self._refuse(work, says, Guardrail.ALLOW_ACCOUNTS)
+
+    def _refuse(self, work: TargetWork, says: str, by: Guardrail) -> None:
+        """Refuse the whole sweep; where requests may have gone out by an earlier process, this target alone.
+
+        Raises:
+            GuardrailRefused: nothing was cancelled.
+        """
+        if not self._ledger.reader.facts().get("decided"):
+            raise GuardrailRefused(f"{says}: nothing was cancelled", by)
+        work.on_trouble(str(by), says, ErrorKind.ACCESS)
+        work.stop.request(StopCause.CREDENTIALS)
 
     async def check_same(self, works: Sequence[TargetWork]) -> None:
         """A sweep that goes on does so in the accounts in which it began; where that cannot be told it does not.
