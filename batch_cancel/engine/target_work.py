@@ -115,9 +115,9 @@ class TargetWork:
         async def found(runs: Sequence[NewRun]) -> None:
             again, reader, transform_id = settings.until_clear, around.ledger.reader, runs[0].run.transform_id
             known = reader.entered(self.target_id, transform_id, again=again)
-            awaited = reader.awaited(self.target_id, transform_id) if again else {}
-            runs = [_restarted(run, awaited) for run in runs]
-            restarted = sum(run.restarted for run in runs)
+            starts = reader.starts(self.target_id, transform_id) if again else {}
+            runs = [_restarted(run, starts) for run in runs]
+            restarted = sum(run.restarted and starts[run.run.task_run_id][1] for run in runs)
             new = [run for run in runs if run.restarted or run.run.task_run_id not in known]
             excluded = sum(run.outcome is Outcome.EXCLUDED for run in new)
             try:
@@ -292,9 +292,9 @@ class TargetWork:
             self._around.on_error()
 
 
-def _restarted(new: NewRun, awaited: Mapping[str, datetime | None]) -> NewRun:
-    """Note of a run whose end is waited for that it has started once more meanwhile."""
-    before = awaited.get(new.run.task_run_id)
+def _restarted(new: NewRun, starts: Mapping[str, tuple[datetime | None, bool]]) -> NewRun:
+    """Note of a run that is known by an earlier start that it has started once more."""
+    before, _ = starts.get(new.run.task_run_id, (None, False))
     return replace(new, restarted=new.outcome is None and before is not None and new.run.started_since(before))
 
 

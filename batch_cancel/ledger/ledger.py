@@ -15,7 +15,7 @@ from batch_cancel.core.errors import LedgerError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Target, TaskRun, TaskRunKey, Transform
 from batch_cancel.ledger import LEDGER_NAME, schema
-from batch_cancel.ledger.reader import AWAITED, MAY_RETURN, LedgerReader
+from batch_cancel.ledger.reader import MAY_RESTART, MAY_RETURN, LedgerReader
 from batch_cancel.ledger.writer import LedgerWriter, Offload, Statement
 
 LOCK_NAME = ".lock"
@@ -37,7 +37,7 @@ ADD_RUN_AGAIN = ADD_RUN.replace(
         accepted = 0, accepted_at = NULL, refusal = NULL,
         tainted = max(tainted, accepted, coalesce(runs.outcome, '') IN ('stopped', 'finished_first')),
         status_after = NULL, confirmed_at = NULL, error_code = NULL, error_message = NULL
-    WHERE excluded.state = 'pending' AND ({MAY_RETURN} OR ? AND {AWAITED})
+    WHERE excluded.state = 'pending' AND ({MAY_RETURN} OR ? AND {MAY_RESTART})
     """,
 )
 ADD_INTENT = "INSERT INTO attempts (run_id, number, intent_at) VALUES (?, ?, ?)"
@@ -132,7 +132,7 @@ class NewRun:
     Attributes:
         rule: set where selection or protection left the run alone.
         outcome: set where it is settled on entering (excluded, or a dry run's verdict).
-        restarted: it stands there already, its end is waited for, and it has started once more since.
+        restarted: it stands there already, and has started once more since.
     """
 
     run: TaskRun

@@ -182,11 +182,18 @@ LEFT JOIN transforms m ON m.target_id = r.target_id AND m.transform_id = r.trans
 MOST_RETURNS = 2
 MAY_RETURN = f"""
 runs.state = 'done'
-    AND (runs.outcome IN ('stopped', 'finished_first', 'already_finished') OR runs.returns < {MOST_RETURNS})
+    AND (runs.returns < {MOST_RETURNS}
+        OR runs.outcome IN ('stopped', 'finished_first', 'already_finished') AND runs.attempts >= runs.returns)
 """
-"""Runs that become pending once more when a listing of ``--until-clear`` finds them active after their verdict."""
+"""Runs that become pending once more when a listing of ``--until-clear`` finds them active after their verdict.
+
+One that had ended comes back as often as it is started. Without a request for each return it was not: then a reading
+said each time that it is over, and a listing that goes on telling another thing would be followed for ever.
+"""
 AWAITED = "runs.state = 'asked' AND runs.accepted = 1"
-"""Runs that become so when it finds that they have started once more since: their request ended another start."""
+"""Runs whose request was accepted and whose end is waited for."""
+MAY_RESTART = f"({AWAITED} OR runs.state = 'done')"
+"""Runs that become pending once more when it finds that they have started once more; an earlier start was asked for."""
 
 USED_SECONDS = """
 CASE
@@ -252,13 +259,14 @@ class LedgerReader:
         )
         return {row[0] for row in rows}
 
-    def awaited(self, target_id: int, transform_id: str) -> dict[str, datetime | None]:
-        """Runs of a transform whose request was accepted and whose end is waited for, and when they started."""
+    def starts(self, target_id: int, transform_id: str) -> dict[str, tuple[datetime | None, bool]]:
+        """When runs of a transform that were asked for, or have their verdict, had started; and which are awaited."""
         rows = self._connection.execute(
-            f"SELECT task_run_id, started_on FROM runs WHERE target_id = ? AND transform_id = ? AND {AWAITED}",  # noqa: S608  # constant
+            f"SELECT task_run_id, started_on, {AWAITED} FROM runs"  # noqa: S608  # constants
+            f" WHERE target_id = ? AND transform_id = ? AND {MAY_RESTART}",
             (target_id, transform_id),
         )
-        return {row[0]: _moment(row[1]) for row in rows}
+        return {row[0]: (_moment(row[1]), bool(row[2])) for row in rows}
 
     def count_runs(self) -> int:
         """How many distinct runs there are."""

@@ -85,6 +85,28 @@ def test_a_run_that_came_back_is_pending_again_but_not_for_ever(directory: Path)
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("asked_again", [True, False])
+def test_a_run_that_only_a_listing_calls_active_is_not_looked_at_for_ever(directory: Path, asked_again: bool) -> None:
+    async def story() -> None:
+        ledger = await new_ledger(directory, 1)
+        for returns in range(6):
+            [run] = await claim(ledger)
+            if asked_again or not returns:
+                accept(ledger, run)
+            else:
+                ledger.asked(run, accepted=False, refusal=None, status=None)  # read, and over
+            ledger.settle(1, Outcome.STOPPED, a_run(1, Status.STOPPED), at=NOW, returns=returns)
+            await ledger.add_runs(1, [NewRun(a_run(1))], sweep_number=returns + 2, again=True)
+            if not ledger.reader.count("pending"):
+                break
+        assert returns == (5 if asked_again else 2)
+        await ledger.add_runs(1, [NewRun(a_run(1), restarted=True)], sweep_number=9, again=True)
+        assert ledger.reader.count("pending") == 1  # whatever was told of it before: this start is another
+        await ledger.close()
+
+    asyncio.run(story())
+
+
 def test_a_run_that_started_once_more_before_its_end_was_seen_is_pending_again(directory: Path) -> None:
     async def story() -> None:
         ledger = await new_ledger(directory, 3)
@@ -92,7 +114,7 @@ def test_a_run_that_started_once_more_before_its_end_was_seen_is_pending_again(d
         accept(ledger, runs[0])
         ledger.asked(runs[1], accepted=False, refusal="invalid", status=None)
         await ledger.writer.commit()
-        assert set(ledger.reader.awaited(1, "tfm-1")) == {"run-1"}
+        assert ledger.reader.starts(1, "tfm-1") == {"run-1": (None, True)}
         found = [NewRun(a_run(number), restarted=True) for number in (1, 2, 3)]
         await ledger.add_runs(1, [replace(run, restarted=False) for run in found], sweep_number=2, again=True)
         assert ledger.reader.count("pending") == 0
