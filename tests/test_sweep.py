@@ -658,6 +658,20 @@ def test_credentials_that_expire_stop_it_within_seconds_and_fresh_ones_finish_it
     assert set(play.outcomes()) == {Outcome.STOPPED}
 
 
+def test_requests_that_are_throttled_for_ever_are_given_up_though_readings_are_let_through() -> None:
+    lost = Fault(FaultKind.DROP, operations=("CancelMLTaskRun",), until_seconds=0.5)
+    throttled = Fault(FaultKind.THROTTLE, operations=("CancelMLTaskRun",))
+    play = Play(world(lost, throttled, fleet=FleetSettings(transforms=1, runs=6)))
+    active, began = play.active(), play.now()
+    result = play.sweep(replace(manifest_of(play), retry=Retry(deadline_seconds=3600.0)))  # each is read back first
+    assert (result.exit_code, result.stop_cause) == (1, None)
+    assert play.now() - began < 200.0
+    assert play.outcomes() == {Outcome.UNKNOWN: active}
+    reader = play.reader()
+    assert reader.targets()[0].error_message == "no CancelMLTaskRun was accepted for 120 seconds"
+    reader.close()
+
+
 def test_a_request_whose_credentials_are_refused_for_ever_is_given_up_though_readings_are_let_in() -> None:
     lost = Fault(FaultKind.DROP, operations=("CancelMLTaskRun",), until_seconds=0.5)
     refused = Fault(FaultKind.EXPIRED, operations=("CancelMLTaskRun",))

@@ -143,7 +143,7 @@ class Canceller:
 
     async def _cancel(self, run: ClaimedRun) -> None:
         try:
-            answer = await self._line.tries(OPERATION, self._stop).run(lambda: self._attempt(run))
+            answer = await self._line.tries(OPERATION, self._stop, alone=True).run(lambda: self._attempt(run))
         except Stopped:
             self._let_go(run)
             self._ledger.unclaim(run)

@@ -155,6 +155,7 @@ class Line(Generic[G]):
         self._lanes: dict[str, Pacer] = {}
         self._told_rps: dict[str, float] = {}
         self._trouble = Trouble()
+        self._let_through: dict[str, float] = {}
         self._renewing: asyncio.Lock = asyncio.Lock()
         self.let_in = False
 
@@ -174,9 +175,14 @@ class Line(Generic[G]):
         """
         return await self.tries(operation).run(lambda: self.attempt(operation, request))
 
-    def tries(self, operation: str, stop: Stop | None = None) -> "Tries":
-        """The retries of one call; ``stop`` where something nearer than the target's stop ends them too."""
-        return Tries(self, operation, stop or self.stop)
+    def tries(self, operation: str, stop: Stop | None = None, *, alone: bool = False) -> "Tries":
+        """The retries of one call.
+
+        Args:
+            stop: where something nearer than the target's stop ends them too.
+            alone: that other operations are let through is no reason to go on: what the target is there for is this.
+        """
+        return Tries(self, operation, stop or self.stop, alone)
 
     async def attempt(
         self,
@@ -235,6 +241,7 @@ class Line(Generic[G]):
             tally.failed += left and kind is not None
             feedback = Feedback.ACCEPTED
             self.let_in = True
+            self._let_through[operation] = now
             self._trouble.since = None
             self._trouble.refusing.discard(operation)
             if not self._trouble.refusing:
@@ -257,9 +264,16 @@ class Line(Generic[G]):
         """Stop the target if it has let nothing through for too long."""
         since = self._trouble.since
         if since is not None and now - since > NO_PROGRESS_SECONDS:
-            self.give_up(
-                StopCause.NO_PROGRESS, "NoProgress", f"nothing was accepted for {NO_PROGRESS_SECONDS:g} seconds"
-            )
+            self._no_progress("nothing")
+
+    def check_let_through(self, operation: str, since: float, now: float) -> None:
+        """The same where it has let no call of this operation through; ``since``: when the one in question failed."""
+        if now - max(since, self._let_through.get(operation, since)) > NO_PROGRESS_SECONDS:
+            self._no_progress(f"no {operation}")
+
+    def _no_progress(self, what: str) -> None:
+        message = f"{what} was accepted for {NO_PROGRESS_SECONDS:g} seconds"
+        self.give_up(StopCause.NO_PROGRESS, "NoProgress", message)
 
     def give_up(self, cause: StopCause, code: str, message: str) -> None:
         """Stop this target alone, and say why."""
@@ -299,12 +313,14 @@ class Tries:
     line: "Line[Any]"
     operation: str
     stop: Stop
+    alone: bool
     throttles: int = 0
     failures: int = 0
     generation: int = 0
     last: CallFailed | None = None
     least_seconds: float = 0.0
     place: float = 0.0
+    failing_since: float | None = None
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Call until it succeeds, is refused for good, or the attempts are used up.
@@ -367,7 +383,11 @@ class Tries:
     async def _pause(self, seconds: float) -> None:
         line, failure = self.line, self.last
         assert failure is not None  # noqa: S101  # _again ran before
-        line.check_progress(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        line.check_progress(now)
+        if self.alone:
+            self.failing_since = now if self.failing_since is None else self.failing_since
+            line.check_let_through(self.operation, self.failing_since, now)
         self.stop.check()
         tally = line.tallies.get(self.operation)
         if tally is not None:
