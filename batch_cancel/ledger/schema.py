@@ -230,6 +230,8 @@ def check(path: Path) -> None:
         damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
             raise LedgerError(f"{path} is damaged: {damage}; restore it from a copy, or start a new sweep")
+        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise LedgerError(f"{path} is empty: whoever made it died before the sweep had begun; start a new one")
         if fault := content_fault(connection):
             raise LedgerError(f"{path} is damaged: {fault}; restore it from a copy, or start a new sweep")
     except sqlite3.OperationalError as error:  # of the disk or the directory, not of what is in the file

@@ -75,6 +75,14 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
         schema.open_existing(path)
 
 
+def test_a_ledger_whose_maker_died_over_it_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(f"PRAGMA journal_mode = WAL; PRAGMA application_id = {schema.APPLICATION_ID};")
+    with pytest.raises(LedgerError, match="is empty: whoever made it died before the sweep had begun; start a new one"):
+        schema.open_existing(path)
+
+
 @pytest.mark.parametrize("where", [0.3, 0.6, 0.9])
 def test_a_ledger_with_a_torn_page_is_refused(tmp_path: Path, where: float) -> None:
     path = tmp_path / "ledger.db"
