@@ -44,6 +44,11 @@ DOWNLOADS_AT_ONCE = 16
 MOST_IDLE = 3
 """So many invocations in a row that got nothing done: then one more would not either."""
 
+CUT_OFF = (
+    "an earlier invocation of this sweep was cut off before it could upload its ledger: what it asked for may stand in"
+    " this one as already finished, or as not attempted; CloudTrail has its calls"
+)
+
 
 class Context(Protocol):
     """What is used of Lambda's context object."""
@@ -121,6 +126,8 @@ class _Invocation:
             until=self._now() + timedelta(seconds=self._remaining()),
             now=self._now,
         )
+        if lock.follows_a_death:
+            _log("warning", CUT_OFF)
         try:
             return await self._swept(settings)
         finally:

@@ -30,11 +30,16 @@ FREE = datetime.fromtimestamp(0, UTC)
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A lock that is held."""
+    """A lock that is held.
+
+    Attributes:
+        follows_a_death: whoever had it before did not release it; its record is lost since its last upload.
+    """
 
     outbox: SharedOutbox
     place: S3Place
     tag: str
+    follows_a_death: bool = False
 
     async def release(self) -> None:
         """Let others in; where somebody else has it by now, it stays theirs.
@@ -61,6 +66,7 @@ async def take(outbox: SharedOutbox, place: S3Place, *, until: datetime, now: Ca
     if found is not None:
         _check_free(found[0], now())
     before = found[1] if found else None
+    follows_a_death = found is not None and _read(found[0])[0] != ""
     try:
         tag = await outbox.put_if(place, _written(holder, until), "application/json", tag=before)
     except CallFailed as failure:
@@ -71,8 +77,8 @@ async def take(outbox: SharedOutbox, place: S3Place, *, until: datetime, now: Ca
         found = await outbox.get_tagged(place)
         if found is None or _read(found[0])[0] != holder:
             raise SweepInUse("another invocation has just begun this sweep")
-        return Lock(outbox, place, found[1])
-    lock = Lock(outbox, place, tag)
+        return Lock(outbox, place, found[1], follows_a_death)
+    lock = Lock(outbox, place, tag, follows_a_death)
     await _check_kept(lock, holder, until, before)
     return lock
 

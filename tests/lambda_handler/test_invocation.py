@@ -308,7 +308,7 @@ def test_an_event_that_says_something_else_under_a_known_id_is_refused(
 
 
 @pytest.mark.usefixtures("variables")
-def test_one_invocation_at_a_time_is_at_a_sweep(world: World, cloud: Cloud) -> None:
+def test_one_invocation_at_a_time_is_at_a_sweep(world: World, cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
     place = S3Place.of(f"{PREFIX}night/lock.json")
     notify = {"sns_topic_arn": cloud.topic, "on": ["always"]}
     event = {"sweep": sweep(notify=notify), "dry_run": True, "sweep_id": "night"}
@@ -322,8 +322,12 @@ def test_one_invocation_at_a_time_is_at_a_sweep(world: World, cloud: Cloud) -> N
     held = json.loads(cloud.objects()["batch-cancel/night/lock.json"])
     held["until"] = now.isoformat()
     cloud.client("s3").put_object(Bucket=BUCKET, Key=place.key, Body=json.dumps(held))
+    capsys.readouterr()
     assert handler(event, Context())["exit_code"] == 0
+    assert "an earlier invocation of this sweep was cut off" in capsys.readouterr().out
     assert json.loads(cloud.objects()["batch-cancel/night/lock.json"])["holder"] == ""
+    handler(event, Context())
+    assert "was cut off" not in capsys.readouterr().out
 
 
 class Ending(Context):
