@@ -421,6 +421,35 @@ def test_a_connection_that_does_not_come_about_in_time_was_never_sent(monkeypatc
     assert (found.kind, found.code, found.reached) == (ErrorKind.TRANSIENT, "ConnectTimeoutError", False)
 
 
+@pytest.mark.parametrize(
+    ("code", "kind", "kept_out"),
+    [
+        ("AccessDenied", ErrorKind.ACCESS, True),
+        ("ValidationError", ErrorKind.ACCESS, True),
+        ("InvalidInputException", ErrorKind.ACCESS, True),
+        ("ExpiredToken", ErrorKind.CREDENTIALS, True),
+        ("Throttling", ErrorKind.THROTTLE, False),
+    ],
+)
+def test_what_is_said_of_a_role_is_never_said_of_the_request_that_it_was_for(
+    code: str, kind: ErrorKind, *, kept_out: bool
+) -> None:
+    behind_a_role = Target("us-east-1", "111111111111", Access(role_arn="arn:aws:iam::111111111111:role/R"))
+
+    async def main() -> CallFailed:
+        async with (
+            scripted_server() as (url, script),
+            Aws("s-1", endpoint_url=url).connect(behind_a_role) as glue,
+        ):
+            script.behaviour = answer(400, f"<E><Error><Code>{code}</Code><Message>no</Message></Error></E>".encode())
+            with pytest.raises(CallFailed) as caught:
+                await cancel(glue)
+            return caught.value
+
+    found = asyncio.run(main())
+    assert (found.operation, found.kind, found.reached, found.kept_out) == ("AssumeRole", kind, False, kept_out)
+
+
 def test_whatever_else_breaks_on_the_way_may_have_been_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     async def speak_plainly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
