@@ -189,6 +189,25 @@ def test_who_was_first_is_told_by_the_service_s_clock_and_not_by_ours(offset: fl
     assert play.outcomes() == {Outcome.STOPPED: active, Outcome.ALREADY_FINISHED: len(over)}
 
 
+@pytest.mark.parametrize("seconds", [18_000.0, -18_000.0])
+def test_a_clock_that_is_set_meanwhile_ends_no_wait_and_prolongs_none(seconds: float) -> None:
+    def set_after_a_while(play: Play) -> Play:
+        def plan(_stop: Stop, _world: World) -> None:
+            asyncio.get_running_loop().call_later(10.0, lambda: setattr(play, "ahead", seconds))
+
+        play.at_once = plan
+        return play
+
+    fleet = FleetSettings(transforms=2, runs=8)
+    slow = set_after_a_while(Play(world(fleet=fleet, behaviour=Behaviour(stopping_seconds=(20.0, 40.0)))))
+    assert slow.sweep(settings(verify=Verify(timeout_seconds=300.0))).exit_code == 0
+    assert set(slow.outcomes()) == {Outcome.STOPPED}
+    stuck = set_after_a_while(Play(world(fleet=fleet, behaviour=Behaviour(stuck_share=1.0))))
+    began = stuck.now()
+    assert stuck.sweep(settings(verify=Verify(timeout_seconds=60.0))).exit_code == 1
+    assert 55.0 < stuck.now() - began < 90.0
+
+
 def test_readings_that_fail_for_a_while_use_up_none_of_a_run_s_attempts() -> None:
     lost = Fault(FaultKind.DROP, operations=("CancelMLTaskRun",), until_seconds=1.0)
     blind = Fault(FaultKind.INTERNAL, operations=("GetMLTaskRun",), until_seconds=50.0)

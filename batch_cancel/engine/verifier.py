@@ -5,9 +5,10 @@ request was accepted is given time to end; one whose request was refused, or who
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from batch_cancel.core.cost import used_seconds
 from batch_cancel.core.errors import CallFailed, ErrorKind
@@ -47,19 +48,28 @@ class _Poll:
 
 @dataclass(slots=True)
 class _Open:
-    """Runs of one transform that were read and had not ended, and between when and when their waits began."""
+    """Runs of one transform that were read and had not ended, and how long they are waited for."""
 
     runs: int = 0
     stopping: int = 0
-    first: datetime | None = None
-    last: datetime | None = None
+    longest_seconds: float = 0.0
+    shortest_seconds: float = math.inf
 
-    def add(self, since: datetime, *, stopping: bool) -> None:
+    def add(self, waited_seconds: float, *, stopping: bool) -> None:
         """One more."""
         self.runs += 1
         self.stopping += stopping
-        self.first = min(self.first or since, since)
-        self.last = max(self.last or since, since)
+        self.longest_seconds = max(self.longest_seconds, waited_seconds)
+        self.shortest_seconds = min(self.shortest_seconds, waited_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """Since when, on the loop's clock, an open run is waited for; anew where it has come back or was accepted since."""
+
+    returns: int
+    accepted: bool
+    since: float
 
 
 class Verifier:
@@ -91,8 +101,9 @@ class Verifier:
         self._now = now
         self._clock = clock
         self._wait = wait
-        self._timeout = timedelta(seconds=timeout_seconds)
-        self._began_at = now()
+        self._timeout_seconds = timeout_seconds
+        self._began = asyncio.get_running_loop().time()
+        self._waits: dict[int, _Wait] = {}
         self._on_error = on_error
         self._on_event = on_event
         self._polls: dict[str, _Poll] = {}
@@ -197,19 +208,16 @@ class Verifier:
             del self._polls[transform_id]
             return
         pause = poll.interval
-        if still_open.first is not None:  # the oldest one's wait ends in between, perhaps
-            ends_in = (self._timeout - (self._now() - still_open.first)).total_seconds()
-            pause = min(pause, max(ends_in, FIRST_POLL_SECONDS))
+        if still_open.runs:  # the oldest one's wait ends in between, perhaps
+            pause = min(pause, max(self._timeout_seconds - still_open.longest_seconds, FIRST_POLL_SECONDS))
         poll.due = asyncio.get_running_loop().time() + pause
         poll.interval = min(LONGEST_POLL_SECONDS, poll.interval * POLL_GROWTH)
 
     def _tell_awaited(self, transform_id: str, still_open: _Open) -> None:
         """What is waited for in a transform, and once when nothing is any longer."""
         target = self._line.target
-        if still_open.first is not None and still_open.last is not None:
-            now = self._now()
-            longest = (now - still_open.first).total_seconds()
-            left = (self._timeout - (now - still_open.last)).total_seconds()
+        if still_open.runs:
+            longest, left = still_open.longest_seconds, self._timeout_seconds - still_open.shortest_seconds
             self._awaited.add(transform_id)
             self._on_event(Awaited(target, transform_id, still_open.runs, still_open.stopping, longest, left))
         elif transform_id in self._awaited:
@@ -286,8 +294,9 @@ class Verifier:
                 self._ledger.seen(run.id, str(seen.status))
             if self._wait or not accepted:
                 stopping = seen is not None and seen.status is Status.STOPPING
-                still_open.add(self._waits_since(run, now, accepted=accepted), stopping=stopping)
+                still_open.add(self._waited_seconds(run, now, accepted=accepted), stopping=stopping)
             return
+        self._waits.pop(run.id, None)
         if failure is not None:
             self._ledger.unread(run.id, failure.code, f"{failure.operation}: {failure.message}")
         at = None if reading is Unread.UNREADABLE else now
@@ -301,12 +310,18 @@ class Verifier:
     def _patience_over(self, run: AskedRun, now: datetime, *, accepted: bool) -> bool:
         if not self._wait:
             return not accepted
-        return now - self._waits_since(run, now, accepted=accepted) >= self._timeout
+        return self._waited_seconds(run, now, accepted=accepted) >= self._timeout_seconds
 
-    def _waits_since(self, run: AskedRun, now: datetime, *, accepted: bool) -> datetime:
-        # That it was accepted may have been seen just now: the wait for its end begins with that.
-        since = run.accepted_at or (now if accepted else run.requested_at) or self._began_at
-        return max(since, self._began_at)
+    def _waited_seconds(self, run: AskedRun, now: datetime, *, accepted: bool) -> float:
+        """How long this process has waited for a run's end: by the loop's clock, which nobody sets meanwhile."""
+        loop_now = asyncio.get_running_loop().time()
+        wait = self._waits.get(run.id)
+        if wait is None or (wait.returns, wait.accepted) != (run.returns, accepted):
+            # That it was accepted may have been seen just now: the wait for its end begins with that.
+            since = run.accepted_at or (now if accepted else run.requested_at) or now
+            waited = min(max((now - since).total_seconds(), 0.0), loop_now - self._began)
+            wait = self._waits[run.id] = _Wait(run.returns, accepted, loop_now - waited)
+        return loop_now - wait.since
 
 
 def _oldest_start(runs: Iterable[AskedRun]) -> datetime | None:
