@@ -203,7 +203,7 @@ class Sweep:
             # Who stood before a closed door before the decision has still to look, whatever was decided meanwhile:
             # the decision counted all of those runs, and looking can only leave more of them alone.
             if self._has_to_look and (works := self._unlisted() if decided else self._works):
-                await self._phase(Phase.DISCOVER, self._examine(works))
+                await self._phase(Phase.DISCOVER, self._examine(works, consented=decided and self._count_matters))
         elif self._streams:
             await self._stream()
             return None
@@ -424,12 +424,13 @@ class Sweep:
                 work.on_trouble("EntityNotFoundException", f"there is no transform {transform_id}")
         return clear
 
-    async def _examine(self, works: Sequence[TargetWork]) -> None:
+    async def _examine(self, works: Sequence[TargetWork], *, consented: bool) -> None:
+        """Look at the listed runs; ``consented``: to so many of them that no more may be cancelled."""
         counted = self._count_matters
 
         async def one(work: TargetWork) -> None:
             with contextlib.suppress(Stopped):
-                await work.examine(counted=counted)
+                await work.examine(counted=counted, consented=consented)
 
         await in_turn(works, one, TARGETS_AT_ONCE)
 

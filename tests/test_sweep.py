@@ -1,11 +1,12 @@
 """Whole sweeps in memory: every use, every way to stop early, and what each tells."""
 
 import asyncio
+import contextlib
 import json
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -17,7 +18,15 @@ import pytest
 
 from batch_cancel.cli.progress.counters import Counters
 from batch_cancel.cli.progress.status import Status
-from batch_cancel.core.errors import REGION_NOT_ENABLED, AccessStopped, InputError, LedgerError, UsageError
+from batch_cancel.core.errors import (
+    REGION_NOT_ENABLED,
+    AccessStopped,
+    CallFailed,
+    ErrorKind,
+    InputError,
+    LedgerError,
+    UsageError,
+)
 from batch_cancel.core.events import (
     Awaited,
     Event,
@@ -36,6 +45,8 @@ from batch_cancel.core.events import (
 )
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.selection import Protection, Selection
+from batch_cancel.core.task_run import Target
+from batch_cancel.glue.api import GlueApi
 from batch_cancel.report.document import summary
 from batch_cancel.report.text import text_summary
 from batch_cancel.settings import (
@@ -895,6 +906,70 @@ def test_until_clear_is_not_deceived_by_a_run_that_comes_back_behind_its_listing
     fleet = FleetSettings(transforms=60, runs=3)
     play = Play(WorldSettings(seed=seed, fleet=fleet, behaviour=behaviour, limits=slow))
     assert (play.sweep(settings(until_clear=True)).exit_code, play.active()) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "rules", [{"protection": Protection(transform_names=("prod-*",))}, {"selection": Selection(transform_names=("*",))}]
+)
+@pytest.mark.parametrize("until_clear", [True, False])
+def test_what_was_left_alone_only_because_its_name_could_not_be_read_is_decided_about_anew(
+    rules: dict[str, Any], *, until_clear: bool
+) -> None:
+    fleet = FleetSettings(transforms=2, runs=8)
+    play = Play(world(Fault(FaultKind.INTERNAL, operations=("GetMLTransforms",), until_seconds=0.9), fleet=fleet))
+    active = play.active()
+    chosen = settings(until_clear=until_clear, retry=Retry(max_attempts=1), **rules)
+    result = play.sweep(chosen)
+    if not until_clear:  # then it is the resumed sweep that lists the target again
+        assert result.exit_code == 1 and play.outcomes() == {Outcome.EXCLUDED: active}
+        play.world.change_faults(())
+        result = play.resume(chosen)
+    assert (result.exit_code, play.active(), play.outcomes()) == (0, 0, {Outcome.STOPPED: active})
+    assert {(row.rule, row.returns, row.sweep_number) for row in play.rows()} == {(None, 0, 1)}
+    counters = counted(play.events)
+    assert (counters.to_cancel_found, counters.excluded) == (active, 0)
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_a_listed_run_that_was_left_alone_as_nothing_was_known_of_it_is_looked_at_again_or_never_clean(
+    *, counted: bool
+) -> None:
+    blind = Fault(FaultKind.INTERNAL, operations=("GetMLTransforms",))
+    play = Play(world(blind, fleet=FleetSettings(transforms=2, runs=8)))
+    active = play.active()
+    consent = Consent(confirm_count=0) if counted else Consent(yes=True)
+    protection = Protection(transform_names=("prod-*",))
+    chosen = replace(manifest_of(play), protection=protection, consent=consent, retry=Retry(max_attempts=1))
+    assert (play.sweep(chosen).exit_code, play.outcomes()) == (1, {Outcome.EXCLUDED: active})
+    play.world.change_faults(())
+    result = play.resume(chosen)
+    if counted:  # to cancel none was what was agreed to
+        assert (result.exit_code, play.outcomes()) == (1, {Outcome.EXCLUDED: active})
+        reader = play.reader()
+        assert "start a new sweep for them" in (reader.targets()[0].error_message or "")
+        reader.close()
+    else:
+        assert (result.exit_code, play.outcomes()) == (0, {Outcome.STOPPED: active})
+
+
+def test_a_target_that_could_not_be_entered_to_look_at_its_runs_has_none_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    play = Play(world(fleet=FleetSettings(transforms=2, runs=8)))
+    enter, tries = play.service.connect, 0
+
+    @contextlib.asynccontextmanager
+    async def connect(target: Target) -> AsyncIterator[GlueApi]:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise CallFailed(ErrorKind.TRANSIENT, "AssumeRole", "ConnectTimeoutError", "for a moment", reached=False)
+        async with enter(target) as glue:
+            yield glue
+
+    monkeypatch.setattr(play.service, "connect", connect)
+    result = play.sweep(replace(manifest_of(play), protection=Protection(transform_names=("*",))))
+    assert (result.exit_code, play.calls(), set(play.outcomes())) == (1, 0, {Outcome.NOT_ATTEMPTED})
 
 
 def test_until_clear_asks_again_for_a_run_that_started_once_more_before_its_end_was_seen() -> None:

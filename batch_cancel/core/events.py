@@ -140,7 +140,8 @@ class RunsFound:
     """Active runs have come into the ledger: ``to_cancel`` of them to be cancelled, ``excluded`` left alone.
 
     Those that an earlier listing has found do not count again, unless they have to be asked for once more: of these
-    ``restarted`` have started again before their end was seen, and will have one verdict for both requests.
+    ``restarted`` have started again before their end was seen, and will have one verdict for both requests. Those that
+    are left alone no longer are taken from ``excluded``.
     """
 
     target: Target

@@ -52,6 +52,7 @@ class Examination:
         dry_run: a run to be cancelled gets the outcome ``would_cancel``.
         counted: how many of the runs are active has a say, so that which ones are is read.
         most: once more than so many are to be cancelled none will be, and looking at the others is of no use.
+        anew: what an earlier process left alone is decided about once more: it may have lacked what a rule asks for.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Examination:
         dry_run: bool,
         counted: bool = False,
         most: int | None = None,
+        anew: bool = True,
     ) -> None:
         self._line = line
         self._ledger = ledger
@@ -78,6 +80,7 @@ class Examination:
         self._dry_run = dry_run
         self._reads_runs = dry_run or counted or selection.needs_run
         self._most = most
+        self._anew = anew
         self._examined = Examined()
 
     @staticmethod
@@ -94,6 +97,8 @@ class Examination:
             Stopped: a stop was asked for.
             RecordLost: the ledger cannot be written.
         """
+        if self._anew:
+            await self._ledger.reconsider(self._target_id)
         places = asyncio.Semaphore(GROUPS_AT_ONCE)
         after_id = 0
         while rows := self._ledger.reader.pending(self._target_id, ROWS_AT_ONCE, after_id=after_id):

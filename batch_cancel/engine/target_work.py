@@ -30,6 +30,11 @@ from batch_cancel.ledger.ledger import Ledger, NewRun
 from batch_cancel.settings import Settings
 from batch_cancel.stop import Stop, StopCause, task_group
 
+LEFT_ALONE_UNKNOWN = (
+    "runs were left alone because what a rule asks for could not be read when they were counted, and no more may be"
+    " cancelled than was agreed to then: start a new sweep for them"
+)
+
 T = TypeVar("T")
 
 
@@ -118,12 +123,15 @@ class TargetWork:
             starts = reader.starts(self.target_id, transform_id) if again else {}
             runs = [_restarted(run, starts) for run in runs]
             restarted = sum(run.restarted and starts[run.run.task_run_id][1] for run in runs)
+            spared = reader.spared(self.target_id, transform_id)
             new = [run for run in runs if run.restarted or run.run.task_run_id not in known]
+            anew = sum(run.outcome is not Outcome.EXCLUDED and run.run.task_run_id in spared for run in runs)
             excluded = sum(run.outcome is Outcome.EXCLUDED for run in new)
+            to_cancel = len(new) - excluded + anew
             try:
                 await around.ledger.add_runs(self.target_id, runs, sweep_number=sweep_number, again=again)
             finally:  # cut short by the target's stop, they stand in the ledger all the same
-                around.on_event(RunsFound(self.target, len(new) - excluded, excluded, restarted))
+                around.on_event(RunsFound(self.target, to_cancel, excluded - anew, restarted))
             if any(run.outcome is None for run in runs):
                 on_pending(self)
 
@@ -158,11 +166,12 @@ class TargetWork:
         )
         return listing
 
-    async def examine(self, *, counted: bool) -> None:
+    async def examine(self, *, counted: bool, consented: bool) -> None:
         """Decide about the runs that a manifest named.
 
         Args:
             counted: how many of them are active has a say.
+            consented: their count has been agreed to: what was left alone stays so.
         """
         around, settings = self._around, self._around.settings
         transforms = Transforms(self.line, settings.selection, settings.protection)
@@ -179,17 +188,25 @@ class TargetWork:
                     dry_run=settings.dry_run,
                     counted=counted,
                     most=None if settings.dry_run else settings.guardrails.max_runs,
+                    anew=not consented and not around.ledger.reader.listed(self.target_id),
                 ).run()
         except CallFailed as failure:
             self._failed(failure)
+            self.stop.request(StopCause.CREDENTIALS)  # what nobody has looked at is asked for by nobody
             return
         self._described(transforms.described.values())
         if examined.failure is not None:
             self._failed(examined.failure)
+        not_known = consented and around.ledger.reader.left_alone_unknown(self.target_id)
+        if not_known:
+            self.on_trouble("NotKnown", LEFT_ALONE_UNKNOWN)
         self.cut_short = examined.cut_short
         active_runs = None if examined.cut_short else examined.active_runs
         around.ledger.set_listed(
-            self.target_id, transforms=None, active_runs=active_runs, complete=examined.failure is None
+            self.target_id,
+            transforms=None,
+            active_runs=active_runs,
+            complete=examined.failure is None and not not_known,
         )
 
     async def describe(self) -> None:

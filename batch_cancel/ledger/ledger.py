@@ -25,21 +25,28 @@ LOCK_TRIES = 5
 ADD_RUN = """
 INSERT INTO runs (target_id, transform_id, task_run_id, task_type, started_on, status_before, execution_time_seconds,
                   rule, labels, priority, sweep_number, state, outcome)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT """
+# What was left alone may have been only because its names or tags could not be read then: who finds it decides anew.
+DECIDED_ANEW = """
+    DO UPDATE SET state = excluded.state, outcome = excluded.outcome, rule = NULL, priority = excluded.priority,
+        status_before = excluded.status_before
+    WHERE runs.state = 'excluded' AND excluded.state != 'excluded'
 """
 # What had been asked may have reached the service, and a listing may lag behind what was seen: it is read before
 # anything is sent again, and if it was over after all, its earlier request has its verdict back.
-ADD_RUN_AGAIN = ADD_RUN.replace(
-    "DO NOTHING",
-    f"""
-    DO UPDATE SET state = 'pending', outcome = NULL, sweep_number = excluded.sweep_number, returns = returns + 1,
+FOUND_AGAIN = f"""
+    DO UPDATE SET state = 'pending', outcome = NULL, rule = NULL, priority = excluded.priority,
+        sweep_number = CASE runs.state WHEN 'excluded' THEN sweep_number ELSE excluded.sweep_number END,
+        returns = returns + (runs.state != 'excluded'),
         status_before = excluded.status_before, started_on = coalesce(excluded.started_on, started_on),
         accepted = 0, accepted_at = NULL, refusal = NULL,
         tainted = max(tainted, accepted, coalesce(runs.outcome, '') IN ('stopped', 'finished_first')),
         status_after = NULL, confirmed_at = NULL, error_code = NULL, error_message = NULL
-    WHERE excluded.state = 'pending' AND ({MAY_RETURN} OR ? AND {MAY_RESTART})
-    """,
-)
+    WHERE excluded.state = 'pending' AND (runs.state = 'excluded' OR {MAY_RETURN} OR ? AND {MAY_RESTART})
+"""
+RECONSIDER = """
+UPDATE runs SET state = 'pending', outcome = NULL, rule = NULL WHERE target_id = ? AND state = 'excluded'
+"""
 ADD_INTENT = "INSERT INTO attempts (run_id, number, intent_at) VALUES (?, ?, ?)"
 RELEASE_INTENT = "UPDATE attempts SET class = 'not_sent' WHERE run_id = ? AND number = ?"
 ANSWER = """
@@ -344,7 +351,7 @@ class Ledger:
     async def add_runs(
         self, target_id: int, runs: Iterable[NewRun], *, sweep_number: int = 1, again: bool = False
     ) -> None:
-        """Enter runs; one that is there already stays as it is.
+        """Enter runs; one that is there already stays as it is, unless it was left alone and is not any longer.
 
         Args:
             again: a run that has its verdict, or was restarted, and was found active once more is pending once more;
@@ -379,6 +386,10 @@ class Ledger:
             rule,
             run_id,
         )
+
+    async def reconsider(self, target_id: int) -> None:
+        """What was left alone at a target is pending again, to be decided about anew before anything is asked."""
+        await self.writer.commit([(RECONSIDER, (target_id,))])
 
     async def claim(self, runs: Sequence[ClaimedRun], at: datetime) -> None:
         """Put the intent to cancel these pending runs on disk; from here on their requests may leave."""
@@ -516,7 +527,7 @@ def _add_run(target_id: int, new: NewRun, sweep_number: int, *, again: bool) -> 
         _state(new.outcome),
         new.outcome,
     )
-    return (ADD_RUN_AGAIN, (*entered, new.restarted)) if again else (ADD_RUN, entered)
+    return (ADD_RUN + FOUND_AGAIN, (*entered, new.restarted)) if again else (ADD_RUN + DECIDED_ANEW, entered)
 
 
 def _state(outcome: Outcome | None) -> str:

@@ -259,6 +259,27 @@ class LedgerReader:
         )
         return {row[0] for row in rows}
 
+    def spared(self, target_id: int, transform_id: str) -> set[str]:
+        """Runs of a transform that were left alone: found anew, they are decided about anew."""
+        rows = self._connection.execute(
+            "SELECT task_run_id FROM runs WHERE target_id = ? AND transform_id = ? AND state = 'excluded'",
+            (target_id, transform_id),
+        )
+        return {row[0] for row in rows}
+
+    def listed(self, target_id: int) -> bool:
+        """Whether every listing, or look, that a target needed has ended well."""
+        return bool(self._one("SELECT listed FROM targets WHERE id = ?", target_id))
+
+    def left_alone_unknown(self, target_id: int) -> bool:
+        """Whether runs of a target were left alone only because what a rule asks for was not known (by its words)."""
+        return bool(
+            self._one(
+                "SELECT count(*) FROM runs WHERE target_id = ? AND state = 'excluded' AND rule LIKE '%not known%'",
+                target_id,
+            )
+        )
+
     def starts(self, target_id: int, transform_id: str) -> dict[str, tuple[datetime | None, bool]]:
         """When runs of a transform that were asked for, or have their verdict, had started; and which are awaited."""
         rows = self._connection.execute(
