@@ -972,6 +972,15 @@ def test_a_target_that_could_not_be_entered_to_look_at_its_runs_has_none_cancell
     assert (result.exit_code, play.calls(), set(play.outcomes())) == (1, 0, {Outcome.NOT_ATTEMPTED})
 
 
+def test_what_turns_out_to_be_protected_is_left_alone_by_the_rule_that_spares_it() -> None:
+    blind = Fault(FaultKind.INTERNAL, operations=("GetMLTransforms",), until_seconds=0.9)
+    play = Play(world(blind, fleet=FleetSettings(transforms=2, runs=8)))
+    protection = Protection(transform_names=("*",))
+    result = play.sweep(settings(until_clear=True, retry=Retry(max_attempts=1), protection=protection))
+    assert (result.exit_code, play.calls()) == (0, 0)
+    assert {(row.outcome, row.rule) for row in play.rows()} == {(Outcome.EXCLUDED, "protect: transform_name *")}
+
+
 def test_until_clear_asks_again_for_a_run_that_started_once_more_before_its_end_was_seen() -> None:
     play = Play(world(fleet=FleetSettings(transforms=1, runs=3), behaviour=Behaviour(stopping_seconds=(0.2, 0.2))))
 

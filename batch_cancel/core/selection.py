@@ -19,7 +19,9 @@ ACTIVE_STATUSES = tuple(status for status in Status if status.active)
 """The statuses that a cancel request can still change; no other may be selected."""
 
 _PROTECT = "protect: "
-_NOT_KNOWN = (f"{_PROTECT}transform_name not known", f"{_PROTECT}tags not known")
+NOT_KNOWN = "not known"
+"""Stands in each rule that left a run alone only because what it asks for could not be read; seldom in another, too."""
+_NOT_KNOWN = (f"{_PROTECT}transform_name {NOT_KNOWN}", f"{_PROTECT}tags {NOT_KNOWN}")
 
 SHOWN_VALUES = 3
 """So many values of a long list stand in a rule's text, which is repeated for every run that it leaves alone."""
@@ -218,7 +220,7 @@ def _run_left_out_by(run: TaskRun, selection: Selection, now: datetime) -> str |
         if limit is None:
             continue
         if run.started_on is None:
-            return f"select: {name} {format_duration(limit)} (start not known)"
+            return f"select: {name} {format_duration(limit)} (start {NOT_KNOWN})"
         older = now - run.started_on > limit
         if older is not (name == "older_than"):
             return f"select: {name} {format_duration(limit)}"
@@ -226,7 +228,7 @@ def _run_left_out_by(run: TaskRun, selection: Selection, now: datetime) -> str |
 
 
 def _unknown(unknown: bool) -> str:
-    return " (not known)" if unknown else ""
+    return f" ({NOT_KNOWN})" if unknown else ""
 
 
 def _listed(values: Collection[str]) -> str:

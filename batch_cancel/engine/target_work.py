@@ -123,9 +123,9 @@ class TargetWork:
             starts = reader.starts(self.target_id, transform_id) if again else {}
             runs = [_restarted(run, starts) for run in runs]
             restarted = sum(run.restarted and starts[run.run.task_run_id][1] for run in runs)
-            spared = reader.spared(self.target_id, transform_id)
+            unknown = reader.to_decide_anew(self.target_id, transform_id)
             new = [run for run in runs if run.restarted or run.run.task_run_id not in known]
-            anew = sum(run.outcome is not Outcome.EXCLUDED and run.run.task_run_id in spared for run in runs)
+            anew = sum(run.outcome is not Outcome.EXCLUDED and run.run.task_run_id in unknown for run in runs)
             excluded = sum(run.outcome is Outcome.EXCLUDED for run in new)
             to_cancel = len(new) - excluded + anew
             try:
@@ -197,7 +197,7 @@ class TargetWork:
         self._described(transforms.described.values())
         if examined.failure is not None:
             self._failed(examined.failure)
-        not_known = consented and around.ledger.reader.left_alone_unknown(self.target_id)
+        not_known = consented and around.ledger.reader.left_unknown(self.target_id)
         if not_known:
             self.on_trouble("NotKnown", LEFT_ALONE_UNKNOWN)
         self.cut_short = examined.cut_short

@@ -15,7 +15,7 @@ from batch_cancel.core.errors import LedgerError
 from batch_cancel.core.outcome import Outcome
 from batch_cancel.core.task_run import Target, TaskRun, TaskRunKey, Transform
 from batch_cancel.ledger import LEDGER_NAME, schema
-from batch_cancel.ledger.reader import MAY_RESTART, MAY_RETURN, LedgerReader
+from batch_cancel.ledger.reader import LEFT_UNKNOWN, MAY_RESTART, MAY_RETURN, LedgerReader
 from batch_cancel.ledger.writer import LedgerWriter, Offload, Statement
 
 LOCK_NAME = ".lock"
@@ -26,27 +26,26 @@ ADD_RUN = """
 INSERT INTO runs (target_id, transform_id, task_run_id, task_type, started_on, status_before, execution_time_seconds,
                   rule, labels, priority, sweep_number, state, outcome)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT """
-# What was left alone may have been only because its names or tags could not be read then: who finds it decides anew.
-DECIDED_ANEW = """
-    DO UPDATE SET state = excluded.state, outcome = excluded.outcome, rule = NULL, priority = excluded.priority,
-        status_before = excluded.status_before
-    WHERE runs.state = 'excluded' AND excluded.state != 'excluded'
+# What was left alone only because its names or tags could not be read then is decided about by who finds it anew.
+DECIDED_ANEW = f"""
+    DO UPDATE SET state = excluded.state, outcome = excluded.outcome, rule = excluded.rule,
+        priority = excluded.priority, status_before = excluded.status_before
+    WHERE {LEFT_UNKNOWN}
 """
 # What had been asked may have reached the service, and a listing may lag behind what was seen: it is read before
 # anything is sent again, and if it was over after all, its earlier request has its verdict back.
 FOUND_AGAIN = f"""
-    DO UPDATE SET state = 'pending', outcome = NULL, rule = NULL, priority = excluded.priority,
+    DO UPDATE SET state = excluded.state, outcome = excluded.outcome, rule = excluded.rule,
+        priority = excluded.priority,
         sweep_number = CASE runs.state WHEN 'excluded' THEN sweep_number ELSE excluded.sweep_number END,
         returns = returns + (runs.state != 'excluded'),
         status_before = excluded.status_before, started_on = coalesce(excluded.started_on, started_on),
         accepted = 0, accepted_at = NULL, refusal = NULL,
         tainted = max(tainted, accepted, coalesce(runs.outcome, '') IN ('stopped', 'finished_first')),
         status_after = NULL, confirmed_at = NULL, error_code = NULL, error_message = NULL
-    WHERE excluded.state = 'pending' AND (runs.state = 'excluded' OR {MAY_RETURN} OR ? AND {MAY_RESTART})
+    WHERE {LEFT_UNKNOWN} OR excluded.state = 'pending' AND ({MAY_RETURN} OR ? AND {MAY_RESTART})
 """
-RECONSIDER = """
-UPDATE runs SET state = 'pending', outcome = NULL, rule = NULL WHERE target_id = ? AND state = 'excluded'
-"""
+RECONSIDER = f"UPDATE runs SET state = 'pending', outcome = NULL, rule = NULL WHERE {LEFT_UNKNOWN} AND target_id = ?"  # noqa: S608  # constant
 ADD_INTENT = "INSERT INTO attempts (run_id, number, intent_at) VALUES (?, ?, ?)"
 RELEASE_INTENT = "UPDATE attempts SET class = 'not_sent' WHERE run_id = ? AND number = ?"
 ANSWER = """
@@ -351,7 +350,7 @@ class Ledger:
     async def add_runs(
         self, target_id: int, runs: Iterable[NewRun], *, sweep_number: int = 1, again: bool = False
     ) -> None:
-        """Enter runs; one that is there already stays as it is, unless it was left alone and is not any longer.
+        """Enter runs; one that is there already stays as it is, unless it was left alone for want of knowledge.
 
         Args:
             again: a run that has its verdict, or was restarted, and was found active once more is pending once more;
@@ -388,7 +387,7 @@ class Ledger:
         )
 
     async def reconsider(self, target_id: int) -> None:
-        """What was left alone at a target is pending again, to be decided about anew before anything is asked."""
+        """What was left alone for want of knowledge is pending again, to be decided about before any request."""
         await self.writer.commit([(RECONSIDER, (target_id,))])
 
     async def claim(self, runs: Sequence[ClaimedRun], at: datetime) -> None:

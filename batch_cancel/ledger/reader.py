@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.selection import NOT_KNOWN
 from batch_cancel.core.task_run import Access, Target, Transform
 from batch_cancel.ledger import schema
 
@@ -179,6 +180,8 @@ LEFT JOIN transforms m ON m.target_id = r.target_id AND m.transform_id = r.trans
 """  # noqa: S608  # VERDICT is a constant of this module
 """The columns stand in the order of RunRow's fields."""
 
+LEFT_UNKNOWN = f"runs.state = 'excluded' AND runs.rule LIKE '%{NOT_KNOWN}%'"
+"""Runs that were left alone only because what a rule asks for could not be read: they are decided about once more."""
 MOST_RETURNS = 2
 MAY_RETURN = f"""
 runs.state = 'done'
@@ -259,26 +262,21 @@ class LedgerReader:
         )
         return {row[0] for row in rows}
 
-    def spared(self, target_id: int, transform_id: str) -> set[str]:
-        """Runs of a transform that were left alone: found anew, they are decided about anew."""
-        rows = self._connection.execute(
-            "SELECT task_run_id FROM runs WHERE target_id = ? AND transform_id = ? AND state = 'excluded'",
-            (target_id, transform_id),
-        )
-        return {row[0] for row in rows}
-
     def listed(self, target_id: int) -> bool:
         """Whether every listing, or look, that a target needed has ended well."""
         return bool(self._one("SELECT listed FROM targets WHERE id = ?", target_id))
 
-    def left_alone_unknown(self, target_id: int) -> bool:
-        """Whether runs of a target were left alone only because what a rule asks for was not known (by its words)."""
-        return bool(
-            self._one(
-                "SELECT count(*) FROM runs WHERE target_id = ? AND state = 'excluded' AND rule LIKE '%not known%'",
-                target_id,
-            )
+    def left_unknown(self, target_id: int) -> bool:
+        """Whether runs of a target were left alone only because what a rule asks for could not be read."""
+        return bool(self._one(f"SELECT count(*) FROM runs WHERE target_id = ? AND {LEFT_UNKNOWN}", target_id))  # noqa: S608  # constant
+
+    def to_decide_anew(self, target_id: int, transform_id: str) -> set[str]:
+        """Those of a transform, by their ids."""
+        rows = self._connection.execute(
+            f"SELECT task_run_id FROM runs WHERE target_id = ? AND transform_id = ? AND {LEFT_UNKNOWN}",  # noqa: S608  # constant
+            (target_id, transform_id),
         )
+        return {row[0] for row in rows}
 
     def starts(self, target_id: int, transform_id: str) -> dict[str, tuple[datetime | None, bool]]:
         """When runs of a transform that were asked for, or have their verdict, had started; and which are awaited."""

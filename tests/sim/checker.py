@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from batch_cancel.core.error_codes import KIND_BY_CODE
 from batch_cancel.core.errors import ErrorKind
 from batch_cancel.core.outcome import Outcome
+from batch_cancel.core.selection import NOT_KNOWN
 from batch_cancel.core.task_run import Status
 from batch_cancel.ledger.reader import RunRow
 from batch_cancel.settings import DiscoverySource
@@ -334,6 +335,8 @@ class _Checker:
             if before.recorded is None or after.recorded is None:
                 continue
             for key, row in before.recorded.runs.items():
+                if NOT_KNOWN in (row.rule or ""):
+                    continue  # it was left alone only for want of knowledge, and is decided about anew
                 state = before.recorded.states[row.id]
                 # What was perhaps asked is read again, and asked again if that shows that it goes on.
                 confirmed = row.outcome in CONFIRMED and state in ("done", "excluded")
