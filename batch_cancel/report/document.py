@@ -170,9 +170,13 @@ class Document:
 
     @property
     def sparing_none(self) -> str | None:
-        """Protection that spared no run of those that a dry run looked at; None where there is nothing to say of it."""
-        known = self.settings.get("protection")
-        if not isinstance(known, dict) or not self.whole.outcomes[Outcome.WOULD_CANCEL]:
+        """Protection that spared no run of those that a dry run looked at; None where there is nothing to say of it.
+
+        Of a plan there is not: what its protection spares was left out when it was made.
+        """
+        known, source = self.settings.get("protection"), self.facts.get("source")
+        planned = isinstance(source, dict) and source.get("kind") == "plan"
+        if planned or not isinstance(known, dict) or not self.whole.outcomes[Outcome.WOULD_CANCEL]:
             return None
         protection = Protection(
             transforms=known.get("transforms") or (),

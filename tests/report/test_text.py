@@ -359,6 +359,18 @@ def test_a_sweep_that_cancelled_tells_its_rules_and_leaves_idle_protection_to_dr
     assert "would be" not in text
 
 
+@pytest.mark.parametrize(("kind", "told"), [("discovery", True), ("manifest", True), ("plan", False)])
+def test_a_plan_holds_no_run_that_its_protection_could_spare(kind: str, told: bool, tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        settings = Settings(source=DiscoverySource(), protection=Protection(transforms=("critical-*",)), dry_run=True)
+        await set_facts(ledger, settings=to_json(settings), mode="dry-run", source={"kind": kind})
+        await ledger.add_runs(await add_target(ledger), [NewRun(a_run("t", "s"), outcome=Outcome.WOULD_CANCEL)])
+
+    reader = LedgerReader(build(tmp_path / "run", fill) / "ledger.db")
+    assert ("Protection that spares no run" in text_summary(reader, tmp_path, width=80)) is told
+    reader.close()
+
+
 def test_what_came_back_is_named(tmp_path: Path) -> None:
     reader = LedgerReader(build(tmp_path / "run", came_back) / "ledger.db")
     text = text_summary(reader, tmp_path, width=100)
