@@ -576,6 +576,22 @@ def test_the_page_itself_never_scrolls_sideways(open_page: Open, width: int) -> 
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+ROOM_BESIDE_THE_ARROW = """all => all.filter(it => it.offsetParent).map(it => {
+  const style = getComputedStyle(it), pen = document.createElement("canvas").getContext("2d"), arrow = 20;
+  pen.font = style.font;
+  const padding = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
+  return it.clientWidth - padding - arrow - pen.measureText(it.options[0].text.replace(/[0-9]+/, "9,999")).width;
+})"""
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_what_a_filter_begins_with_can_be_read_whole(open_page: Open, width: int) -> None:
+    page = open_page("full")
+    page.set_viewport_size({"width": width, "height": 800})
+    room = page.locator("#controls select").evaluate_all(ROOM_BESIDE_THE_ARROW)
+    assert len(room) == 4 and min(room) >= 0, room
+
+
 def test_print_leaves_the_controls_out(open_page: Open) -> None:
     page = open_page("full")
     page.emulate_media(media="print", color_scheme="dark")

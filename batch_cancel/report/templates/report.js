@@ -266,9 +266,10 @@
 
   // -- controls --------------------------------------------------------------------------------------------------------
 
-  const options = (select, all, counts, names) => {
+  // The label above says of what it is all: a longer word would not fit beside the count.
+  const options = (select, counts, names) => {
     const sorted = [...counts].sort((one, other) => other[1] - one[1] || (one[0] < other[0] ? -1 : 1));
-    const made = [new Option(`${all} (${counts.size.toLocaleString("en")})`, "")];
+    const made = [new Option(`All (${counts.size.toLocaleString("en")})`, "")];
     for (const [key, count] of sorted.slice(0, MOST_OPTIONS)) {
       made.push(new Option(`${plain(names.get(key) ?? key)} · ${count.toLocaleString("en")}`, key));
     }
@@ -287,10 +288,10 @@
       const name = get(row, "transform_name");
       if (name !== null) names.set(get(row, "transform_id"), `${name} (${get(row, "transform_id").slice(0, 14)}…)`);
     }
-    options(byId("target"), "All targets", targets, names);
-    options(byId("transform"), "All transforms", transforms, names);
-    options(byId("type"), "All types", types, names);
-    options(byId("sweep"), "All sweeps", sweeps, names);
+    options(byId("target"), targets, names);
+    options(byId("transform"), transforms, names);
+    options(byId("type"), types, names);
+    options(byId("sweep"), sweeps, names);
     byId("sweep").options[0].after(new Option("2 and later", "later"));
     byId("outcome").replaceChildren(...model.order.filter((name) => outcomes.has(name)).map((name) => {
       const box = document.createElement("input");
