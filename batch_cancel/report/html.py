@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from batch_cancel.core.duration import format_duration
 from batch_cancel.core.outcome import ACCEPTED, TROUBLE_FIRST, Outcome, words_of
 from batch_cancel.core.wording import counted
 from batch_cancel.report import charts
@@ -87,6 +88,7 @@ _TIMES = frozenset({"started_on", "requested_at", "confirmed_at"})
 _UNSEEN = re.compile("[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 _SECRET = frozenset({"external_id"})
+_AGES = frozenset({"older_than", "newer_than"})
 _FACTS = (
     *("sweep_id", "tool_version", "name", "reason", "mode", "started_at", "finished_at", "stop_cause", "exit_code"),
     *("duplicates", "refusal", "sweeps"),
@@ -209,13 +211,18 @@ def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
             yield from _flat(inner, f"{path}[{at}]")
     elif value not in (None, "", []):
         name = path.rpartition(".")[2]
-        yield path, "(hidden)" if name in _SECRET else _without_password(_plain(value))
+        if name in _AGES and isinstance(value, (int, float)):
+            yield path, format_duration(timedelta(seconds=value))
+        else:
+            yield path, "(hidden)" if name in _SECRET else _without_password(_plain(value))
 
 
 def _plain(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(_plain(inner) for inner in value)
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _without_password(text: str) -> str:

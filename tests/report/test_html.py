@@ -2,6 +2,7 @@
 
 import io
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from batch_cancel.report import html
 from batch_cancel.report.files import opened
 from batch_cancel.report.html import KINDS, number, shown, write_html
 from batch_cancel.report.story import MEANING
-from batch_cancel.settings import Endpoint, ManifestSource, Settings, TargetSettings, to_json
+from batch_cancel.settings import DiscoverySource, Endpoint, ManifestSource, Settings, TargetSettings, Verify, to_json
 from tests.report.ledgers import START, a_run, add_target, build, cancel, every_outcome, set_facts
 
 
@@ -68,7 +69,8 @@ def test_settings_are_shown_without_what_lets_one_in(tmp_path: Path) -> None:
     settings = Settings(
         source=ManifestSource(path="runs.csv"),
         targets=(TargetSettings(role_arn="arn:aws:iam::222222222222:role/R", external_id="open-sesame"),),
-        selection=Selection(transform_names=("dedupe-*",)),
+        selection=Selection(transform_names=("dedupe-*",), older_than=timedelta(hours=36)),
+        verify=Verify(timeout_seconds=90.5),
         endpoint=Endpoint(url="https://me:open-sesame@proxy.example/path"),
     )
 
@@ -84,6 +86,17 @@ def test_settings_are_shown_without_what_lets_one_in(tmp_path: Path) -> None:
     assert shown_settings["endpoint.verify_ssl"] == "yes"
     assert shown_settings["selection.transform_names"] == "dedupe-*"
     assert shown_settings["selection.statuses"] == "STARTING, RUNNING"
+    assert shown_settings["selection.older_than"] == "36h"
+    assert shown_settings["verify.timeout_seconds"] == "90.5"
+
+
+def test_a_whole_number_of_the_settings_is_shown_as_one(tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(
+            ledger, settings=to_json(Settings(source=DiscoverySource(), verify=Verify(timeout_seconds=120.0)))
+        )
+
+    assert "<dt><bdi>verify.timeout_seconds</bdi></dt><dd><bdi>120</bdi></dd>" in page_of(build(tmp_path / "run", fill))
 
 
 def test_each_rule_that_left_runs_alone_leads_to_them(tmp_path: Path) -> None:
