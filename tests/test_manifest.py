@@ -292,6 +292,7 @@ H = "transform_id,task_run_id\n"
         ("transform_id\ttask_run_id\n", CSV, "separated by '\\t': give --manifest-format tsv"),
         ("t1\tr1\n", TSV, "as transform_id<tab>task_run_id does"),
         ("transform_id,run\n", CSV, "there is no task_run_id: the first line must name the columns, as transform_id,"),
+        ("TRANSFORM_ID,TASK_RUN_ID\n", CSV, "no task_run_id, but 'TASK_RUN_ID'; did you mean 'task_run_id'?"),
         ("transform_id,task_runid\n", CSV, "there is no task_run_id, but 'task_runid'; did you mean 'task_run_id'?"),
         ("transform_id,TransformId,task_run_id\n", CSV, "standard input:1:14: column 'TransformId' stands there twice"),
         ("transform_id,task_run_id,x,x\n", CSV, "standard input:1:28: column 'x' stands there twice"),
@@ -445,6 +446,8 @@ def test_formats_by_ending(tmp_path: Path) -> None:
     assert format_by_ending("x/y.ndjson") is JSONL
     with pytest.raises(InputError, match="standard input"):
         format_by_ending("-")
+    with pytest.raises(InputError, match=r"runs\.XLSX: is a workbook: save the sheet with the list as CSV"):
+        format_by_ending("runs.XLSX")
     path = tmp_path / "runs.yml"
     path.write_text("- {transform_id: t, task_run_id: r}")
     assert len(list(read_manifest(str(path)))) == 1

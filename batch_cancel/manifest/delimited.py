@@ -15,6 +15,7 @@ from batch_cancel.glue.regions import region_fault
 from batch_cancel.manifest.rows import (
     FIELDS,
     LONGEST_ID,
+    NEEDED,
     NO_LABELS,
     ManifestRow,
     account_fault,
@@ -30,9 +31,6 @@ LONGEST_LINE = 1_000_000
 
 MOST_REMEMBERED = 10_000
 """Pairs of account and region that need not be looked at twice."""
-
-NEEDED = ("transform_id", "task_run_id")
-"""The columns without which there is no run."""
 
 REPORT_COLUMNS = frozenset({"outcome", "status_before", "confirmed_at", "request_id"})
 """What only our own report.csv has: an id that begins with = + - or @ stands there with an apostrophe before it."""
@@ -215,7 +213,7 @@ class _Columns:
         faults: list[tuple[int, str]] = []
         for field, at in self._index.items():
             value = fields[at]
-            if field in ("transform_id", "task_run_id"):
+            if field in NEEDED:
                 fault = id_fault(field, value)
             elif not value:
                 fault = None

@@ -33,6 +33,8 @@ ENDINGS = {
     ".ndjson": ManifestFormat.JSONL,
 }
 
+WORKBOOKS = frozenset({".xlsx", ".xls", ".ods"})
+
 
 def format_by_ending(path: str) -> ManifestFormat:
     """The format that a path's ending stands for.
@@ -46,6 +48,8 @@ def format_by_ending(path: str) -> ManifestFormat:
     ending = Path(path).suffix
     if found := ENDINGS.get(ending.lower()):
         return found
+    if ending.lower() in WORKBOOKS:
+        raise _refused(path, "is a workbook: save the sheet with the list as CSV")
     if Path(path).is_dir():
         raise _refused(path, os_fault(IsADirectoryError()))
     if not ending and not Path(path).exists():

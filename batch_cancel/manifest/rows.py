@@ -14,6 +14,9 @@ from batch_cancel.glue.regions import region_fault
 LONGEST_ID = 255
 """Characters (Glue API reference, CancelMLTaskRun: TransformId, TaskRunId)."""
 
+NEEDED = ("transform_id", "task_run_id")
+"""The columns or keys without which there is no run."""
+
 NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 FIELDS = {
@@ -135,7 +138,8 @@ def missing(field: str, names: object) -> str:
     """The sentence for a required column or key that is not there."""
     others = [name for name in names if name not in FIELDS] if isinstance(names, list) else []
     for spelling in others:
-        if hint := did_you_mean(spelling, [field]):
+        hint = did_you_mean(spelling, [field])
+        if hint and hint == did_you_mean(spelling, NEEDED):  # else it is the other id, misspelt
             return f"there is no {field}, but {quoted(spelling)}{hint}"
     return f"there is no {field}"
 
@@ -161,12 +165,10 @@ def row_of(line: int, entries: Mapping[str, object]) -> ManifestRow | Faults:  #
             found[field] = value
             if fault := _field_fault(field, value):
                 faults.append((name, fault))
-        elif value is not None or field in ("transform_id", "task_run_id"):
+        elif value is not None or field in NEEDED:
             found[field] = ""
             faults.append((name, f"{field} {_what_it_is(value)}"))
-    faults.extend(
-        (None, missing(field, list(entries))) for field in ("transform_id", "task_run_id") if field not in found
-    )
+    faults.extend((None, missing(field, list(entries))) for field in NEEDED if field not in found)
     if faults:
         return Faults(tuple(faults))
     return ManifestRow(
@@ -180,7 +182,7 @@ def row_of(line: int, entries: Mapping[str, object]) -> ManifestRow | Faults:  #
 
 
 def _field_fault(field: str, value: str) -> str | None:
-    if field in ("transform_id", "task_run_id"):
+    if field in NEEDED:
         return id_fault(field, value)
     if not value:
         return None
