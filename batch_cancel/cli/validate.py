@@ -18,8 +18,8 @@ from batch_cancel.core.errors import GuardrailRefused, InputError, Problem
 from batch_cancel.core.wording import counted, one_line
 from batch_cancel.glue.outbox import SCHEME
 from batch_cancel.manifest import ManifestRow, name_of, read_manifest
-from batch_cancel.manifest.read import comes_from_a_pipe
-from batch_cancel.settings import DiscoverySource, ManifestFormat, TargetSettings
+from batch_cancel.manifest.read import STANDARD_INPUT, comes_from_a_pipe
+from batch_cancel.settings import ManifestFormat, ManifestSource, Source, TargetSettings
 
 MOST_SHOWN = 1000
 """Faults of one file that are written out; the rest are counted."""
@@ -130,9 +130,16 @@ def _examine_sweep_file(file: str) -> Finding:
     except InputError as error:
         return _refused(finding, error)
     source = settings.source
-    found_by = "discovery" if isinstance(source, DiscoverySource) else f"manifest {source.path}"
-    finding.says = ", ".join([*_places(settings.targets), found_by])
+    finding.says = ", ".join([*_places(settings.targets), _found_by(source)])
     return finding
+
+
+def _found_by(source: Source) -> str:
+    """What the runs are found by; a list that is not there is no fault: it may be written before each sweep."""
+    if not isinstance(source, ManifestSource):
+        return "discovery"
+    elsewhere = source.path == STANDARD_INPUT or source.path.startswith(SCHEME)
+    return f"manifest {source.path}" + ("" if elsewhere or Path(source.path).exists() else " (which is not there)")
 
 
 def _places(targets: Sequence[TargetSettings]) -> Iterator[str]:

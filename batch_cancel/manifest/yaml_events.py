@@ -46,6 +46,7 @@ _MENDS = (
     ("',' or '}'", "close the mapping with }, its entries with commas between them"),
     ("mapping values", "quote text that holds ': ', and begin the keys of one mapping in the same column"),
     ("end of stream", "close the quote"),
+    ("alphabetic or numeric", "quote text that begins with * or &"),
     ("start any token", "indent with spaces, not tabs, and quote text that begins with @, % or `"),
     ("indentation", "indent with spaces"),
     ("expected key", "begin the keys of one mapping in the same column, and write a ' inside '...' twice"),
@@ -121,7 +122,7 @@ class YamlEvents:
         except yaml.YAMLError as error:
             raise unreadable(self.source, f"not YAML: {str(error).splitlines()[0]}") from error
         if isinstance(event, AliasEvent):
-            self.fail(event, "aliases (*name) are not allowed: write the value out")
+            self.fail(event, "aliases (*name) are not allowed: write the value out, or quote text that begins with *")
         if isinstance(event, NodeEvent):
             if event.anchor is not None:
                 self.fail(event, "anchors (&name) are not allowed: write the value out")

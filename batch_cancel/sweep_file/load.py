@@ -144,12 +144,15 @@ def _said(detail: ErrorDetails, text: str) -> str:
         case "string_type":
             return f'{shown} is not text: quote it, "{text}"' if text else "a list or mapping stands where text belongs"
         case "list_type":
-            return f"{shown} is not a list: write [{text}]" if text else "a mapping stands where a list belongs"
+            # Without quotes an account would be refused next, and a glob that begins so taken for an alias.
+            item = f'"{text}"' if text.isdecimal() or text.startswith("*") else text
+            return f"{shown} is not a list: write [{item}]" if text else "a mapping stands where a list belongs"
         case "literal_error":
             choices = re.findall(r"'([^']*)'", str(context["expected"])) or [str(context["expected"])]
             if text in choices:
                 return f"{shown} is text: write it without quotes"
-            mend = did_you_mean(text, choices) or (f": write {choices[0]}" if len(choices) == 1 else "")
+            other = " or {manifest: FILE}" if choices == ["discovery"] else ""
+            mend = did_you_mean(text, choices) or (f": write {choices[0]}{other}" if len(choices) == 1 else "")
             return f"{shown} is not {' or '.join(choices)}{mend}"
         case kind if kind in _SAYINGS:
             return _SAYINGS[kind].format(shown=shown, **context)

@@ -200,6 +200,11 @@ def test_what_is_fine_is_counted(tmp_path: Path) -> None:
         f"{sweep}: sweep file is fine: no target, manifest {tmp_path / 'r.csv'}",
     ]
     assert result.exit_code == 0
+    runs.unlink()
+    result = check(sweep)
+    assert (result.exit_code, result.output.endswith("r.csv (which is not there)\n")) == (0, True)
+    sweep.write_text("source: {manifest: s3://bucket/r.csv}\n")
+    assert check(sweep).output.endswith("manifest s3://bucket/r.csv\n")
 
 
 @pytest.mark.parametrize(
