@@ -188,6 +188,46 @@ def test_only_what_changed_is_written_again(terminal: Terminal) -> None:
         assert "discover" not in news
 
 
+def press(terminal: Terminal, watched: Watched, keys: str) -> None:
+    """Type, and wait until the terminal has taken and echoed it, which it does when it pleases."""
+    outlet, before = watched.progress._outlet, terminal.rest()
+    taken = outlet.typed() + len(keys)
+    terminal.type(keys)
+    while outlet.typed() < taken or terminal.rest() == before:
+        os.sched_yield()
+
+
+def test_enter_pressed_to_see_whether_it_is_alive_leaves_no_trace(terminal: Terminal) -> None:
+    watched = Watched(terminal.stream())
+    with watched.progress:
+        watched.tell(*a_sweep())
+        watched.wait(1)
+        before = screen(terminal)
+        for _ in range(3):
+            press(terminal, watched, "\n")
+            watched.wait(0.125)
+        assert screen(terminal) == before
+        press(terminal, watched, "\n")
+        with watched.progress.paused():
+            assert screen(terminal) == [""]
+        watched.wait(0.125)
+        press(terminal, watched, "\n")
+    assert screen(terminal) == [""]
+
+
+def test_what_is_typed_meanwhile_stays_below_the_view_that_was_there(terminal: Terminal) -> None:
+    watched = Watched(terminal.stream())
+    with watched.progress:
+        watched.tell(*a_sweep())
+        watched.wait(1)
+        before = screen(terminal)[:-1]
+        press(terminal, watched, "hello\n")
+        watched.wait(0.125)
+        assert screen(terminal) == [*before, "hello", *before, ""]
+        assert watched.progress._outlet.typed() == len("hello\n")  # it is left for whoever comes after
+    assert screen(terminal) == [*before, "hello", ""]
+
+
 def test_lines_of_the_log_go_above_the_view(terminal: Terminal) -> None:
     watched = Watched(terminal.stream())
     with watched.progress:

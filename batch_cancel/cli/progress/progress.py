@@ -88,7 +88,7 @@ class Progress:
         self._began_at = clock()
         self._next_frame_at = self._began_at + LIVE_AFTER_SECONDS
         self._next_line_at = self._began_at + LINE_SECONDS
-        self._drawn: tuple[int, int, os.terminal_size] | None = None
+        self._drawn: tuple[int, int, os.terminal_size, int] | None = None
         self._threaded = threaded
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
@@ -225,7 +225,7 @@ class Progress:
             self._drawn = None
             return
         size = self._outlet.size()
-        shown = (self.counters.events, int(self._status.elapsed_seconds), size)
+        shown = (self.counters.events, int(self._status.elapsed_seconds), size, self._outlet.typed())
         if shown == self._drawn and not self._waiting:
             return
         self._drawn = shown

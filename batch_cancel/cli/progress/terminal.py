@@ -4,8 +4,11 @@ Nothing has to be put back afterwards: the cursor is never hidden and rests belo
 and the keyboard is left as it was. A process that is killed leaves a healthy terminal.
 """
 
+import fcntl
 import os
 import select
+import sys
+import termios
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
@@ -56,6 +59,15 @@ class Outlet:
         except OSError:
             return True  # not our controlling terminal
 
+    def typed(self) -> int:
+        """How many characters were typed and read by nobody, up to the last Enter; it is told without reading them."""
+        if self._fd is None:
+            return 0
+        try:
+            return int.from_bytes(fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4)), sys.byteorder)
+        except OSError:
+            return 0  # no terminal
+
     def write(self, text: str) -> None:
         """Write, or find out that nobody listens any more."""
         if not self.alive:
@@ -96,12 +108,16 @@ class Frame:
         self._outlet = outlet
         self._lines: list[Line] = []
         self._columns = 0
+        self._typed = outlet.typed()
+        self._below = 0
+        """Lines by which the cursor was moved on from where it rested."""
 
     def draw(self, lines: Sequence[Line], columns: int, above: str = "") -> None:
         """Show these lines, none wider than the terminal, below whatever text goes ``above`` them for good."""
+        self._heed_the_keyboard()
+        moved = self._below > 0 or columns != self._columns
         up = self._to_its_top(columns)
-        resized = columns != self._columns
-        if above or resized:
+        if above or moved:
             parts = [up, "\x1b[J" if self._lines else "", above, *(line.text + "\n" for line in lines)]
         else:
             parts = [up]
@@ -115,6 +131,7 @@ class Frame:
 
     def erase(self) -> None:
         """Take the frame away."""
+        self._heed_the_keyboard()
         if self._lines:
             self._outlet.write(self._to_its_top(self._outlet.size().columns) + "\x1b[J")
         self.leave()
@@ -122,8 +139,22 @@ class Frame:
     def leave(self) -> None:
         """Let the frame stand where it is; the next one starts below."""
         self._lines = []
+        self._below = 0
+
+    def _heed_the_keyboard(self) -> None:
+        """Who presses Enter to see whether it is still alive moves the cursor, as the terminal echoes it.
+
+        By how many lines is certain where it was Enter and nothing else. What was typed otherwise stays readable.
+        """
+        before, self._typed = self._typed, self._outlet.typed()
+        if self._typed == before + 1:
+            self._below += 1
+        elif self._typed > before:
+            self.leave()
 
     def _to_its_top(self, columns: int) -> str:
         # A terminal that became narrower has folded the lines that no longer fitted.
         rows = sum(max(1, -(-line.cells // columns)) for line in self._lines)
+        rows += self._below if self._lines else 0
+        self._below = 0
         return f"\r\x1b[{rows}A" if rows else ""
