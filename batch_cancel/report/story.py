@@ -237,7 +237,7 @@ def _dry_run_headline(document: Document) -> Headline:
         how = "the dry run is still at work" if document.at_work else "it was killed or cut short"
         return Headline(Level.BAD, f"{text} It is unfinished: {how}.")
     if why := refusal(document):
-        return Headline(Level.WARN, f"{text} A guardrail would refuse: {sentence(why)}")
+        return Headline(Level.WARN, f"{text} {sentence(f'a guardrail would refuse: {why}')}")
     if unseen:
         text += f" {unseen:,} of {runs(found)} {'was' if unseen == 1 else 'were'} not looked at: there may be more."
     if not document.complete:

@@ -111,7 +111,7 @@ def test_runs_that_were_only_accepted_do_not_hide_a_target_that_was_not_read(tmp
             {"mode": "dry-run", "refusal": "max-runs allows 0"},
             (
                 "Dry run: 1 run in 222222222222/us-east-1 would be cancelled; nothing was."
-                " A guardrail would refuse: Max-runs allows 0."
+                " A guardrail would refuse: max-runs allows 0."
             ),
         ),
         (
