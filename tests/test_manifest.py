@@ -314,6 +314,8 @@ H = "transform_id,task_run_id\n"
         (H + '"a\nb",r1\n"c\nd",x,"r2\nt3,r3\n', CSV, "standard input:5:6: a quote opens here"),
         ('"transform_id,task_run_id\n', CSV, "standard input:1:1: a quote opens here"),
         (H + 't,"a"b\nt,r\n', CSV, "a quote inside a quoted field is written twice"),
+        ("transform_id,task_run_id,account_id\nt,r,2.22222E+11\n", CSV, "a spreadsheet rounded it as a number"),
+        ('transform_id;task_run_id;account_id\nt;r;"2,2E+11"\n', CSV, "2:5: account_id '2,2E+11' is not twelve digits"),
         (
             "transform_id,task_run_id,account_id\nt,r,12345678901\n",
             CSV,

@@ -31,6 +31,7 @@ FIELDS = {
 
 NOT_IN_AN_ID = re.compile("[^\t\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ACCOUNT = re.compile(r"[0-9]{12}", re.ASCII)
+_ROUNDED = re.compile(r"[0-9][.,]?[0-9]*E\+[0-9]+", re.ASCII | re.IGNORECASE)
 
 
 class ManifestRow(NamedTuple):
@@ -117,7 +118,11 @@ def account_fault(value: str) -> str | None:
     """What is wrong with an account id, or None."""
     if _ACCOUNT.fullmatch(value):
         return None
-    hint = " (was a leading zero lost?)" if value.isdecimal() and len(value) < 12 else ""
+    hint = ""
+    if value.isdecimal() and len(value) < 12:
+        hint = " (was a leading zero lost?)"
+    elif _ROUNDED.fullmatch(value):
+        hint = " (a spreadsheet rounded it as a number: make it text there)"
     return f"account_id {quoted(value)} is not twelve digits{hint}"
 
 
