@@ -14,6 +14,8 @@ _INNER_WIDTH = WIDTH - _LEFT - _RIGHT
 _INNER_HEIGHT = HEIGHT - _TOP - _BOTTOM
 MOST_BUCKETS = 72
 MOST_BINS = 24
+_FAR_ABOVE = 4
+"""A pace so many times what was sent held nobody up; drawn to scale it would flatten the columns."""
 
 
 @dataclass(slots=True)
@@ -51,10 +53,10 @@ def bar(share: float, kind: str) -> Markup:
 
 
 def timeline(buckets: Sequence[Bucket], label: str) -> Markup:
-    """Stacked columns of requests a second, with the allowed pace as a line over them."""
+    """Stacked columns of requests a second, with the allowed pace as a line over them where it was near."""
     step = buckets[1].start_seconds - buckets[0].start_seconds if len(buckets) > 1 else 1.0
     total_seconds = buckets[-1].start_seconds + step
-    highest = max(max(bucket.height, bucket.limit or 0.0) for bucket in buckets)
+    highest = max(*(bucket.height for bucket in buckets), *(pace for pace in paces_near(buckets) if pace), 0.0)
     top = nice_ceiling(highest)
     column = _INNER_WIDTH / len(buckets)
     gap = 0.0 if column < 3 else min(2.0, column * 0.15)
@@ -66,9 +68,15 @@ def timeline(buckets: Sequence[Bucket], label: str) -> Markup:
             if height > 0:
                 base -= height
                 parts.append(_rect(kind, _LEFT + at * column, base, column - gap, height))
-    parts.append(_limit_line(buckets, column, top))
+    parts.append(_limit_line(paces_near(buckets), column, top))
     parts.append(_axis([(0.0, "0 s"), (0.5, seconds_text(total_seconds / 2)), (1.0, seconds_text(total_seconds))]))
     return _svg(parts, label)
+
+
+def paces_near(buckets: Sequence[Bucket]) -> list[float | None]:
+    """The pace that was allowed in each of them, as far as :func:`timeline` draws it."""
+    most = _FAR_ABOVE * max(bucket.height for bucket in buckets)
+    return [None if bucket.limit is None or bucket.limit > most else bucket.limit for bucket in buckets]
 
 
 def histogram(bins: Sequence[Bin], marks: Sequence[tuple[float, str]], label: str) -> Markup:
@@ -124,14 +132,14 @@ def seconds_text(seconds: float) -> str:
     return f"{minutes:.3g} min" if minutes < 120 else f"{minutes / 60:.3g} h"
 
 
-def _limit_line(buckets: Sequence[Bucket], column: float, top: float) -> Markup:
+def _limit_line(paces: Sequence[float | None], column: float, top: float) -> Markup:
     pieces: list[str] = []
     drawing = False
-    for at, bucket in enumerate(buckets):
-        if bucket.limit is None:
+    for at, pace in enumerate(paces):
+        if pace is None:
             drawing = False
             continue
-        y = _number(_TOP + _INNER_HEIGHT * (1 - bucket.limit / top))
+        y = _number(_TOP + _INNER_HEIGHT * (1 - pace / top))
         pieces.append(
             f"{'L' if drawing else 'M'}{_number(_LEFT + at * column)} {y}H{_number(_LEFT + (at + 1) * column)}"
         )

@@ -374,6 +374,7 @@ def _timeline(document: Document) -> dict[str, Any] | None:
         return None
     highest = max(bucket.height for bucket in buckets)
     throttled = any(bucket.throttled for bucket in buckets)
+    near = charts.paces_near(buckets)
     text = f"Requests a second over time: up to {highest:,.1f}, {'some' if throttled else 'none'} of them throttled."
     return {
         "svg": charts.timeline(buckets, text),
@@ -381,7 +382,8 @@ def _timeline(document: Document) -> dict[str, Any] | None:
         "buckets": buckets,
         "throttled": throttled,
         "failed": any(bucket.failed for bucket in buckets),
-        "limit": any(bucket.limit is not None for bucket in buckets),
+        "limit": any(pace is not None for pace in near),
+        "far": near != [bucket.limit for bucket in buckets],
     }
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_cancel.report.charts import (
+    HEIGHT,
     MOST_BINS,
     WIDTH,
     Bin,
@@ -15,6 +16,7 @@ from batch_cancel.report.charts import (
     bins_of,
     histogram,
     nice_ceiling,
+    paces_near,
     seconds_text,
     timeline,
 )
@@ -63,6 +65,14 @@ def test_columns_are_stacked_to_the_requests_of_their_time() -> None:
 
 def test_without_a_known_pace_there_is_no_line() -> None:
     assert "limit" not in timeline([Bucket(0, 1, 0, 0), Bucket(1, 1, 0, 0)], "requests")
+
+
+def test_a_pace_far_above_what_was_sent_flattens_no_column() -> None:
+    buckets = [Bucket(0, 10, 0, 0, 4000.0), Bucket(1, 5, 0, 0, 12.0)]
+    near = [Bucket(0, 10, 0, 0), Bucket(1, 5, 0, 0, 12.0)]
+    assert paces_near(buckets) == [None, 12.0]
+    assert timeline(buckets, "requests") == timeline(near, "requests")
+    assert rects(timeline(buckets, "requests"), "calm")[0][3] > HEIGHT / 2
 
 
 @pytest.mark.parametrize("value", [0.1, 9.9])

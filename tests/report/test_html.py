@@ -99,6 +99,19 @@ def test_a_whole_number_of_the_settings_is_shown_as_one(tmp_path: Path) -> None:
     assert "<dt><bdi>verify.timeout_seconds</bdi></dt><dd><bdi>120</bdi></dd>" in page_of(build(tmp_path / "run", fill))
 
 
+@pytest.mark.parametrize(("rps", "far"), [(12.0, False), (4000.0, True)])
+def test_a_pace_that_the_chart_leaves_out_is_looked_for_in_the_table(rps: float, far: bool, tmp_path: Path) -> None:
+    async def fill(ledger: Ledger) -> None:
+        target = await add_target(ledger)
+        ledger.count_calls([(target, "CancelMLTaskRun", second, 10, 0, 0, 0, rps) for second in (1, 2)])
+        await ledger.writer.commit()
+
+    page = page_of(build(tmp_path / "run", fill))
+    assert ("pace allowed far above: see the table" in page) is far
+    assert ("pace allowed for cancel requests" in page) is not far
+    assert f"<td>{rps:,.1f}</td>" in page
+
+
 def test_each_rule_that_left_runs_alone_leads_to_them(tmp_path: Path) -> None:
     page = page_of(build(tmp_path / "run", every_outcome))
     card = page.split('<h2 id="rules">Left alone</h2>')[1].split("</section>")[0]
