@@ -36,9 +36,9 @@ report.json alone, which has no capacities to estimate costs from.
     "formats",
     type=Value("LIST", report_formats),
     default=tuple(ReportFormat),
-    help="Of json,csv,md,html (default: all).",
+    help="Which of json,csv,md,html (default: all).",
 )
-@click.option("--output", type=click.Choice(["text", "json"]), default="text", help="Standard output.")
+@click.option("--output", type=click.Choice(["text", "json"]), default="text", help="Format of the summary.")
 def merge(
     parts: tuple[Path, ...], out: Path, sharding: Path | None, formats: tuple[ReportFormat, ...], output: str
 ) -> None:

@@ -184,15 +184,22 @@ _SCOPE = [
         "--region",
         type=Value("REGION", check_region_or_all, offer_regions),
         multiple=True,
-        help="Repeatable; all: the whole partition.",
+        help="Repeatable; all is every region of the partition.",
     ),
     _option(
-        "scope", "--profile", type=TEXT, metavar="NAME", multiple=True, help="Of the AWS config files; repeatable."
+        "scope",
+        "--profile",
+        type=TEXT,
+        metavar="NAME",
+        multiple=True,
+        help="A profile of the AWS config files; repeatable.",
     ),
     _option(
         "scope", "--role-arn", type=Value("ARN", check_role_arn), multiple=True, help="A role to assume; repeatable."
     ),
-    _option("scope", "--external-id", type=Value("ID", check_external_id), help="What the role asks for."),
+    _option(
+        "scope", "--external-id", type=Value("ID", check_external_id), help="The external id that the role asks for."
+    ),
     _option(
         "scope",
         "--account-id",
@@ -207,7 +214,7 @@ _SCOPE = [
         type=TEXT,
         metavar="OU",
         multiple=True,
-        help="Its accounts, through --role-name; r-... is the whole organization; repeatable.",
+        help="Sweep its accounts through --role-name; r-... is the whole organization; repeatable.",
     ),
 ]
 
@@ -220,7 +227,9 @@ _ENDPOINT = [
 _SELECT = [
     _option("select", "--transform-id", type=Value("ID", check_id), multiple=True, help="Repeatable."),
     _option("select", "--transform-name", type=TEXT, metavar="GLOB", multiple=True, help="Case-sensitive; repeatable."),
-    _option("select", "--tag", type=Value("KEY=VALUE", parse_tag), multiple=True, help="Of the transform; repeatable."),
+    _option(
+        "select", "--tag", type=Value("KEY=VALUE", parse_tag), multiple=True, help="A tag of the transform; repeatable."
+    ),
     _option(
         "select",
         "--status",
@@ -233,7 +242,7 @@ _SELECT = [
         "--task-type",
         type=Value("TYPE", parse_task_type, lambda _: TaskType),
         multiple=True,
-        help="As FIND_MATCHES; repeatable.",
+        help="Such as FIND_MATCHES; repeatable.",
     ),
     _option("select", "--older-than", type=DURATION, help="Started longer ago, such as 6h."),
     _option("select", "--newer-than", type=DURATION, help="Started no longer ago, such as 2d."),
@@ -270,7 +279,7 @@ _GUARDRAILS = [
         "--allow-account",
         type=Value("ACCOUNT", check_account),
         multiple=True,
-        help="Refuse to touch any other; repeatable.",
+        help="Refuse to touch any other account; repeatable.",
     ),
     _option(
         "guardrails", "--max-errors", type=Value("N|N%", parse_max_errors), help="Stop on the first error past it."
@@ -295,7 +304,7 @@ _RATE = [
         "--rps",
         type=Value("N|auto", parse_rps, lambda _: ("auto",)),
         metavar="N|auto",
-        help="Requests a second, per operation and target.",
+        help="Requests a second, per operation and target (default auto).",
     ),
     _option(
         "rate",
@@ -312,7 +321,7 @@ _RETRY = [
         type=Value("N", _whole(1, MOST_ATTEMPTS)),
         help="For each call (default 5); throttles do not count.",
     ),
-    _option("retry", "--deadline", type=DURATION, help="Of the whole run; what is left is not attempted."),
+    _option("retry", "--deadline", type=DURATION, help="For the whole sweep; what is left by then is not attempted."),
 ]
 
 _VERIFY = [
@@ -331,17 +340,19 @@ _OUTPUT = [
         "output",
         "--report",
         type=Value("LIST", report_formats, _offer_reports),
-        help="Of json,csv,md,html (default: all).",
+        help="Which of json,csv,md,html (default: all).",
     ),
     _option("output", "--reason", type=TEXT, help="Why; stands in the reports."),
 ]
 
 _LOOKS = [
-    _option("output", "--output", type=click.Choice(["text", "json"]), default="text", help="Standard output."),
+    _option("output", "--output", type=click.Choice(["text", "json"]), default="text", help="Format of the result."),
     _option("output", "--no-progress", is_flag=True, help="No progress on standard error."),
     _option("output", "--quiet", is_flag=True, help="On standard error only what failed or was stopped."),
     _option("output", "--verbose", is_flag=True, help="Every call, with its time, on standard error."),
-    _option("output", "--log-format", type=click.Choice(["text", "json"]), default="text", help="Of standard error."),
+    _option(
+        "output", "--log-format", type=click.Choice(["text", "json"]), default="text", help="Format of standard error."
+    ),
     _option("output", "--no-color", is_flag=True, help="No colours."),
     _option(
         "output",

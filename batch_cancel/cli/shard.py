@@ -42,7 +42,7 @@ the merged report).
 @click.option(
     "--slice-runs", type=click.IntRange(1), metavar="N", default=5_000, help="Rows of a list in a part (default 5000)."
 )
-@click.option("--format", "form", type=click.Choice(["json", "jsonl"]), default="json", help="Of the items.")
+@click.option("--format", "form", type=click.Choice(["json", "jsonl"]), default="json", help="Format of the items.")
 @click.option("--caps-per-shard", is_flag=True, help="Guardrails that count hold for each part by itself.")
 @click.option("--endpoint-url", metavar="URL", help="An endpoint for every service.")
 def shard(sweep_file: str, out: str, **options: Any) -> None:  # noqa: ANN401  # each option has its own type

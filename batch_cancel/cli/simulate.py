@@ -145,7 +145,7 @@ def _choice(words: type[StrEnum]) -> click.Choice[str]:
     "--keys-live-seconds",
     type=click.FloatRange(0, min_open=True),
     metavar="N",
-    help="Keys expire so long after use.",
+    help="Keys expire so long after their first use.",
 )
 def simulate(port: int, latency: str | None, scenario: str | None, **flags: Any) -> None:  # noqa: ANN401  # by name
     """Serve local Glue, STS and Organizations with a made-up fleet, for trying out, drills and tests.
