@@ -21,7 +21,7 @@ from typing import IO, Any
 from batch_cancel.core.errors import InputError, Problem, RecordLost, UsageError
 from batch_cancel.core.moment import rfc3339
 from batch_cancel.core.task_run import Target
-from batch_cancel.engine.ending import explain_closed_regions
+from batch_cancel.engine.closed_regions import explain_closed_regions
 from batch_cancel.engine.intake import Places
 from batch_cancel.engine.targets import resolve
 from batch_cancel.glue.api import Service

@@ -40,7 +40,8 @@ from batch_cancel.core.selection import max_percent_refusal, max_runs_refusal, p
 from batch_cancel.core.task_run import Target
 from batch_cancel.engine.accounts import Accounts
 from batch_cancel.engine.call_counts import CallCounts
-from batch_cancel.engine.ending import Result, result, tell_regions_from_credentials
+from batch_cancel.engine.closed_regions import tell_regions_from_credentials
+from batch_cancel.engine.ending import Result, result
 from batch_cancel.engine.examination import Examination
 from batch_cancel.engine.identities import Identities
 from batch_cancel.engine.intake import Places, take_in, take_in_plan

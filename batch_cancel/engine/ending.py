@@ -1,17 +1,12 @@
 """What a sweep has come to: its exit code by the contract, from what the ledger holds."""
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from batch_cancel.core.errors import ErrorKind
-from batch_cancel.core.events import OnEvent, Warned
 from batch_cancel.core.outcome import ACCEPTED, ERRORS, TROUBLE, Outcome
-from batch_cancel.core.task_run import Target
 from batch_cancel.engine.target_work import TargetWork
-from batch_cancel.engine.targets import Refusal, refusals
-from batch_cancel.ledger.ledger import Ledger
-from batch_cancel.ledger.reader import LedgerReader, TargetRow
+from batch_cancel.ledger.reader import LedgerReader
 from batch_cancel.settings import DiscoverySource, Settings
 from batch_cancel.stop import StopCause
 
@@ -86,27 +81,3 @@ def _work_is_left(settings: Settings, reader: LedgerReader) -> bool:
         or (settings.verify.wait and bool(reader.count("asked")))
         or Outcome.UNKNOWN in reader.outcomes()
     )
-
-
-def tell_regions_from_credentials(ledger: Ledger, works: Sequence[TargetWork], on_event: OnEvent) -> None:
-    """A region that is not enabled refuses good credentials: where they were taken elsewhere, say so."""
-    entered = {work.target_id for work in works}
-    rows = [row for row in ledger.reader.targets() if row.id in entered]
-    closed = explain_closed_regions(ledger, rows, [work.target for work in works if work.line.let_in])
-    for region, targets in closed.items():
-        of = "1 account that was" if targets == 1 else f"{targets:,} accounts that were"
-        on_event(Warned(f"{region} is not enabled for {of} refused there: the credentials are not what is wrong"))
-
-
-def explain_closed_regions(ledger: Ledger, rows: Collection[TargetRow], answered: Iterable[Target]) -> Counter[str]:
-    """Write at each target whose region is not enabled that this is its trouble; how many there are in each region.
-
-    Args:
-        answered: the targets at which the credentials were taken.
-    """
-    refused = {row.target: row.error_code for row in rows if row.error_code}
-    why = refusals(refused, answered)
-    closed = [row for row in rows if why.get(row.target) is Refusal.REGION_UNAVAILABLE]
-    for row in closed:
-        ledger.explain_target_error(row.id, Refusal.REGION_UNAVAILABLE.value)
-    return Counter(row.target.region for row in closed)

@@ -10,14 +10,13 @@ their roles in member accounts only. Every other account, and every account that
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
 
-from batch_cancel.core.errors import REGION_NOT_ENABLED, CallFailed, ErrorKind, UsageError
+from batch_cancel.core.errors import CallFailed, ErrorKind, UsageError
 from batch_cancel.core.task_run import Access, Target
 from batch_cancel.glue.api import Account, Organization, Page, Service
 from batch_cancel.glue.regions import DEFAULT_PARTITION, glue_regions, partition_of
@@ -276,63 +275,3 @@ def _left_out(account: Account, access: Access) -> FailedTarget:
         access=access,
         left_out=True,
     )
-
-
-# -- a region that is not enabled, told apart from credentials that are wrong -----------------------------------------
-
-REGION_CODES = frozenset({"UnrecognizedClientException", "InvalidClientTokenId", "OptInRequired", "AuthFailure"})
-"""What a region that the account has not enabled answers. An expired token or a wrong signature is never among them."""
-
-ALWAYS_ENABLED = frozenset(
-    {
-        *("us-east-1", "us-east-2", "us-west-1", "us-west-2", "ca-central-1", "sa-east-1"),
-        *("eu-central-1", "eu-north-1", "eu-west-1", "eu-west-2", "eu-west-3"),
-        *("ap-south-1", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-southeast-1", "ap-southeast-2"),
-        *("cn-north-1", "cn-northwest-1", "us-gov-east-1", "us-gov-west-1"),
-    }
-)
-"""Regions that no account can disable: those from before 2019-03-20 (Account Management guide, opt-in regions)."""
-
-
-class Refusal(Enum):
-    """Why a region did not let us in."""
-
-    REGION_UNAVAILABLE = REGION_NOT_ENABLED
-    """The same credentials are taken in another region, so it is not they."""
-    CREDENTIALS = "the credentials are not valid"
-    """No region takes them, or what was said of them has nothing to do with regions."""
-    UNDECIDED = "the credentials are not valid, or the region is not enabled for this account"
-    """An opt-in region, and no other to compare with."""
-
-
-def why_refused(code: str, region: str, *, taken_elsewhere: bool) -> Refusal:
-    """What a refusal of the credentials means.
-
-    Args:
-        code: the service's error code.
-        region: the one that refused.
-        taken_elsewhere: the same credentials were taken in another region, AccessDenied being an answer to them too.
-    """
-    if code == "OptInRequired" or (code in REGION_CODES and taken_elsewhere):
-        return Refusal.REGION_UNAVAILABLE
-    if code not in REGION_CODES or region in ALWAYS_ENABLED:
-        return Refusal.CREDENTIALS
-    return Refusal.UNDECIDED
-
-
-def refusals(codes: Mapping[Target, str], answered: Iterable[Target]) -> dict[Target, Refusal]:
-    """Why each of these targets refused the credentials, by what came of the others.
-
-    Args:
-        codes: the error code of each target that did.
-        answered: the targets at which the same or other credentials were taken, whatever came of it there.
-    """
-    places: dict[Access, set[str]] = {}
-    for target in answered:
-        places.setdefault(target.access, set()).add(target.region)
-    return {
-        target: why_refused(
-            code, target.region, taken_elsewhere=bool(places.get(target.access, set()) - {target.region})
-        )
-        for target, code in codes.items()
-    }

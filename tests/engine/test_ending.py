@@ -1,61 +1,17 @@
-"""What a sweep has come to: exit codes by what the ledger holds; closed regions, told from wrong credentials."""
+"""What a sweep has come to: its exit code by what the ledger holds."""
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from batch_cancel.core.outcome import Outcome
-from batch_cancel.core.task_run import Access, Target, TaskRun
-from batch_cancel.engine.ending import Result, explain_closed_regions, result
+from batch_cancel.core.task_run import Target, TaskRun
+from batch_cancel.engine.ending import Result, result
 from batch_cancel.ledger.ledger import Ledger, NewRun
 from batch_cancel.settings import Settings
 from batch_cancel.stop import StopCause
 from tests.sweeps import settings
-
-CLOSED = "eu-south-1"
-
-
-class Counted(Target):
-    """A target that counts how often it is compared with another."""
-
-    compared = 0
-
-    def __eq__(self, other: object) -> bool:
-        Counted.compared += 1
-        return super().__eq__(other)
-
-    __hash__ = Target.__hash__
-
-
-def test_closed_regions_of_many_accounts_are_explained_without_comparing_each_target_with_each(tmp_path: Path) -> None:
-    accounts = [f"{number:012}" for number in range(300)]
-    targets = [
-        Counted(region, account, Access(role_arn=f"arn:aws:iam::{account}:role/X"))
-        for account in accounts
-        for region in ("us-east-1", CLOSED)
-    ]
-
-    async def main() -> None:
-        ledger = Ledger.create(tmp_path / "run")
-        for target in targets:
-            target_id = await ledger.add_target(target)
-            if target.region == CLOSED:
-                ledger.set_target_error(target_id, "UnrecognizedClientException", "The token is invalid.")
-        await ledger.writer.commit()
-        rows = [replace(row, target=own) for row, own in zip(ledger.reader.targets(), targets, strict=True)]
-        Counted.compared = 0
-        closed = explain_closed_regions(ledger, rows, [target for target in targets if target.region != CLOSED])
-        await ledger.writer.commit()
-        assert closed == {CLOSED: len(accounts)}
-        assert Counted.compared <= len(targets)
-        explained = [row.error_message for row in ledger.reader.targets() if row.error_message is not None]
-        said = "the region is not enabled for this account; in the service's words: The token is invalid."
-        assert explained == [said] * len(accounts)
-        await ledger.close()
-
-    asyncio.run(main())
 
 
 async def come_to(directory: Path, outcome: Outcome, wanted: Settings, cause: StopCause | None = None) -> Result:

@@ -11,7 +11,7 @@ import pytest
 from batch_cancel.core.errors import CallFailed, ErrorKind, UsageError
 from batch_cancel.core.task_run import Access, Identity, Target
 from batch_cancel.engine import targets as subject
-from batch_cancel.engine.targets import FailedTarget, Refusal, Resolved, refusals, resolve, why_refused
+from batch_cancel.engine.targets import FailedTarget, Resolved, resolve
 from batch_cancel.glue.api import Account, GlueApi, GlueReader, Organization, Page
 from batch_cancel.glue.regions import glue_regions
 from batch_cancel.settings import TargetSettings
@@ -374,39 +374,6 @@ def test_an_account_that_is_named_is_entered_through_the_role_alone() -> None:
     service = MadeUpService(refused_roles={OWN: failure(ErrorKind.ACCESS, "AccessDenied")})
     entry = TargetSettings(role_name="S", accounts=("111111111111",), regions=("us-east-1",))
     assert resolved(entry, service=service).targets[0].access.role_arn == OWN
-
-
-# -- a region that is not enabled -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("code", "region", "taken_elsewhere", "expected"),
-    [
-        ("UnrecognizedClientException", "af-south-1", True, Refusal.REGION_UNAVAILABLE),
-        ("InvalidClientTokenId", "eu-west-1", True, Refusal.REGION_UNAVAILABLE),
-        ("UnrecognizedClientException", "us-east-1", False, Refusal.CREDENTIALS),
-        ("UnrecognizedClientException", "af-south-1", False, Refusal.UNDECIDED),
-        ("OptInRequired", "us-east-1", False, Refusal.REGION_UNAVAILABLE),
-        ("ExpiredTokenException", "af-south-1", True, Refusal.CREDENTIALS),
-        ("SignatureDoesNotMatch", "af-south-1", True, Refusal.CREDENTIALS),
-    ],
-)
-def test_a_refusal_is_told_by_its_code_and_by_what_other_regions_said(
-    code: str, region: str, taken_elsewhere: bool, expected: Refusal
-) -> None:
-    assert why_refused(code, region, taken_elsewhere=taken_elsewhere) is expected
-
-
-def test_only_the_same_credentials_in_another_region_speak_for_a_target() -> None:
-    a, b = Access("a"), Access("b")
-    refused = {
-        Target("af-south-1", access=a): "UnrecognizedClientException",
-        Target("af-south-1", access=b): "UnrecognizedClientException",
-    }
-    assert refusals(refused, [Target("us-east-1", access=a), Target("af-south-1", access=b)]) == {
-        Target("af-south-1", access=a): Refusal.REGION_UNAVAILABLE,
-        Target("af-south-1", access=b): Refusal.UNDECIDED,
-    }
 
 
 def test_what_is_told_of_a_failed_target_can_be_kept_in_a_set() -> None:

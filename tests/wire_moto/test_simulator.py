@@ -9,7 +9,8 @@ import pytest
 
 from batch_cancel.core.errors import CallFailed, ErrorKind
 from batch_cancel.core.task_run import Access, Target
-from batch_cancel.engine.targets import Refusal, Resolved, refusals, resolve
+from batch_cancel.engine.closed_regions import closed_ones
+from batch_cancel.engine.targets import Resolved, resolve
 from batch_cancel.glue.aws import Aws
 from batch_cancel.settings import TargetSettings
 from batch_cancel.simulator.organization import ROOT_ID
@@ -81,8 +82,8 @@ def test_a_disabled_region_is_told_from_credentials_that_are_wrong() -> None:
         async with aws.reader(there) as glue:
             with pytest.raises(CallFailed) as caught:
                 await glue.list_transform_ids()
-        assert refusals({there: caught.value.code}, [here]) == {there: Refusal.REGION_UNAVAILABLE}
-        assert refusals({there: caught.value.code}, []) == {there: Refusal.UNDECIDED}
+        assert closed_ones({there: caught.value.code}, [here]) == {there}
+        assert closed_ones({there: caught.value.code}, []) == set()
 
     at(AccessSettings(disabled_regions=("af-south-1",)), work)
 
