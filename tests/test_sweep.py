@@ -768,6 +768,21 @@ def test_a_resume_goes_on_where_it_is_let_in_and_leaves_alone_what_is_closed_mea
 # Many targets
 
 
+def test_a_resume_asks_of_many_accounts_side_by_side_whose_they_are() -> None:
+    accounts = tuple(f"{number:012}" for number in range(1, 49))
+    play = Play(world(fleet=FleetSettings(accounts=accounts, transforms=1, runs=192)), latency=always(0.5))
+    targets = (TargetSettings(accounts=accounts, role_name="BatchCancel", regions=("us-east-1",)),)
+    chosen = settings(targets=targets, retry=Retry(deadline_seconds=4.0), rate=Rate(rps=2.0))
+    assert play.sweep(chosen).exit_code == 5
+    for access in tuple(play.service._keys):
+        play.service.forget(access)
+    asked, began = len(play.world.log), play.now()
+    assert play.resume(replace(chosen, retry=Retry(), rate=Rate(rps=50.0))).exit_code == 0
+    identified = [call.at - began for call in play.world.log[asked:] if call.operation == "GetCallerIdentity"]
+    assert len(identified) == len(accounts)
+    assert max(identified) < 10.0  # one after the other they would take a second each
+
+
 def test_a_denied_account_stops_no_other() -> None:
     fleet = FleetSettings(accounts=ACCOUNTS, transforms=3, runs=60)
     play = Play(world(fleet=fleet, access=AccessSettings(denied_accounts=(ACCOUNTS[1],))))

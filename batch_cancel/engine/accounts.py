@@ -147,25 +147,27 @@ class Accounts:
         rows = {row.id: row for row in self._ledger.reader.targets()}
         known = [work for work in works if rows[work.target_id].identity_arn is not None]
         closed: list[tuple[TargetWork, CallFailed]] = []
-        for work in known:
+
+        async def one(work: TargetWork) -> None:
             try:
                 with self._stop.interruptible():
                     identity = await self._identities.of(work.target)
             except CallFailed as failure:
                 closed.append((work, failure))
-                if len(closed) == len(works):
-                    raise AccessStopped(
-                        f"{work.target}: {failure.code}: {failure.message}; nothing was called"
-                    ) from failure
-                continue
+                return
             before = rows[work.target_id].target.account_id
             if identity.account_id != before:
                 raise LedgerError(
                     f"this sweep is of account {before}, and the credentials are of account {identity.account_id}:"
                     " use the credentials of that account"
                 )
-        for work, refused in closed:  # not before it is known that the others are who they were
-            self._keep_out(work, refused)
+
+        await in_turn(known, one, AT_ONCE)
+        if closed and len(closed) == len(works):
+            work, failure = closed[0]
+            raise AccessStopped(f"{work.target}: {failure.code}: {failure.message}; nothing was called") from failure
+        for work, failure in closed:  # not before it is known that the others are who they were
+            self._keep_out(work, failure)
 
     def _keep_out(self, work: TargetWork, failure: CallFailed) -> None:
         """Whose account it is decides, so that nobody is let in who cannot be told, whatever the cause."""
