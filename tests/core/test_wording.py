@@ -32,6 +32,13 @@ def test_whatever_is_quoted_is_short_printable_and_can_be_written(text: str) -> 
     assert len(cut(text).encode().decode()) <= 200 * 10
 
 
+def test_what_is_long_is_cut_where_it_stands() -> None:
+    assert quoted("a" * 60) == f"'{'a' * 60}'"
+    assert quoted("a" * 61) == f"'{'a' * 59}…'"
+    assert cut("a" * 200) == "a" * 200
+    assert cut("a" * 201) == "a" * 199 + "…"
+
+
 @settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=())))
 def test_whatever_comes_from_outside_is_one_harmless_line_and_can_be_told_from_any_other(text: str) -> None:
@@ -47,6 +54,7 @@ def test_whatever_comes_from_outside_is_one_harmless_line_and_can_be_told_from_a
 def test_plain_text_is_shown_as_it_is() -> None:
     assert printable("tfm-1 dédupe 名寄せ 🚀") == "tfm-1 dédupe 名寄せ 🚀"
     assert printable("a\x1b[2J\u202e\\x1b") == r"a\x1b[2J\u202e\\x1b"
+    assert printable(r"\x1b") == r"\\x1b"  # nothing of it is harmful, and yet it must not look as what was escaped
 
 
 @settings(deadline=None)
