@@ -122,6 +122,18 @@ def test_a_wrong_number_is_named_and_asked_for_again_once(reader: LedgerReader) 
         assert answer(reader, terminal, user)
 
 
+def test_what_was_typed_by_mistake_is_shown_harmless(reader: LedgerReader) -> None:
+    with Terminal() as terminal:
+
+        def user() -> None:
+            terminal.seen(QUESTION)
+            terminal.type("\x1b[2J\u202e4\n")
+            terminal.seen(r"\x1b[2J\u202e4 is not the number of runs.")
+            terminal.type("\n")
+
+        assert not answer(reader, terminal, user)
+
+
 def test_after_the_second_wrong_number_it_says_that_nothing_was_cancelled(reader: LedgerReader) -> None:
     with Terminal() as terminal:
 
@@ -312,15 +324,19 @@ def styled(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
+@pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("columns", [40, 80, 200])
-def test_nothing_from_outside_controls_the_terminal(tmp_path: Path, columns: int) -> None:
+def test_nothing_from_outside_controls_the_terminal(tmp_path: Path, columns: int, several: bool) -> None:
     target = Target("eu-west-1", HOSTILE)
     run = TaskRun("tfm" + HOSTILE, "run" + HOSTILE, Status.RUNNING, "TYPE" + HOSTILE, NOW)
     spared = NewRun(a_run(1), rule="rule " + HOSTILE, outcome=Outcome.EXCLUDED)
     transforms = [Transform("tfm" + HOSTILE, name=HOSTILE)]
-    reader = ledger_of(tmp_path, (target, transforms, [NewRun(run), spared]), (HERE, [], [NewRun(a_run(2))]))
-    text = styled(decision_text(reader, columns=columns, now=NOW, paint=True))
+    others = [(HERE, list[Transform](), [NewRun(a_run(2))])] if several else []
+    reader = ledger_of(tmp_path, (target, transforms, [NewRun(run), spared]), *others)
+    idle = Protection(transform_names=(HOSTILE,))
+    text = styled(decision_text(reader, columns=columns, now=NOW, protection=idle, paint=True))
     reader.close()
+    assert "Protection that spares no run" in text
     assert all(character.isprintable() for line in text.split("\n") for character in line)
 
 
