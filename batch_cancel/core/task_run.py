@@ -96,7 +96,6 @@ class Transform:
     number_of_workers: int | None = None
     timeout_minutes: int | None = None
     glue_version: str | None = None
-    max_retries: int | None = None
     tags: Mapping[str, str] | None = None
 
 

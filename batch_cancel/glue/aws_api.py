@@ -282,5 +282,4 @@ def _transform(item: Response) -> Transform:
         number_of_workers=_whole(item.get("NumberOfWorkers")),
         timeout_minutes=_whole(item.get("Timeout")),
         glue_version=_text(item.get("GlueVersion")),
-        max_retries=_whole(item.get("MaxRetries")),
     )

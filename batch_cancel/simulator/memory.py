@@ -327,5 +327,4 @@ def _transform(item: Mapping[str, Any]) -> Transform:
         number_of_workers=item.get("NumberOfWorkers"),
         timeout_minutes=item["Timeout"],
         glue_version=item["GlueVersion"],
-        max_retries=item["MaxRetries"],
     )
