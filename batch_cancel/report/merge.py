@@ -118,8 +118,15 @@ FROM part.attempts a JOIN part.runs r ON r.id = a.run_id JOIN temp.places p ON p
 JOIN runs w ON w.target_id = p.whole_id AND w.transform_id = r.transform_id AND w.task_run_id = r.task_run_id
 ORDER BY a.run_id, a.number
 """
+ADD_TARGET = """
+INSERT INTO targets (account_id, region, profile, role_arn, external_id, identity_arn, listed, transforms, active_runs,
+                     error_code, error_message)
+VALUES (:account_id, :region, :profile, :role_arn, :external_id, :identity_arn, :listed, :transforms, :active_runs,
+        :error_code, :error_message)
+"""
 MERGE_TRANSFORMS = """
-INSERT OR IGNORE INTO transforms
+INSERT OR IGNORE INTO transforms (target_id, transform_id, name, max_capacity, worker_type, number_of_workers,
+                                  timeout_minutes, glue_version)
 SELECT p.whole_id, t.transform_id, t.name, t.max_capacity, t.worker_type, t.number_of_workers, t.timeout_minutes,
        t.glue_version
 FROM part.transforms t JOIN temp.places p ON p.part_id = t.target_id
@@ -277,11 +284,7 @@ def _target(whole: sqlite3.Connection, row: sqlite3.Row, places: dict[Place, int
     account = row["account_id"] or _account_of(row["role_arn"])
     place = row["region"], account or row["profile"] or ""
     if place not in places:
-        cursor = whole.execute(
-            "INSERT INTO targets (account_id, region, profile, role_arn, external_id, identity_arn, listed, transforms,"
-            " active_runs, error_code, error_message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (account, *row[2:12]),
-        )
+        cursor = whole.execute(ADD_TARGET, {**dict(row), "account_id": account})
         places[place] = int(cursor.lastrowid or 0)
         return places[place]
     whole.execute(
