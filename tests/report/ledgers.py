@@ -23,7 +23,7 @@ ODD_IDS = (
     "@SUM(A1)",
     "\t=1",
     "comma,semi;tab\tpipe|back`tick`",
-    "\u202egnp.exe\u202c \u200f\u2067",
+    "\u202egnp.exe\u202c \u200f\u2067\u2028\u2029",
     "😀" * 255,
     "</script><img src=x onerror=alert(1)>",
     "{{ 7 * 7 }}",

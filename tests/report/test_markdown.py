@@ -73,7 +73,7 @@ def test_ids_come_out_of_the_renderer_as_they_are(tmp_path: Path) -> None:
     shown = {odd for odd in ODD_IDS if odd.isprintable()}
     assert len(shown) > 8
     assert codes >= shown
-    assert r"\u202egnp.exe\u202c \u200f\u2067" in codes
+    assert r"\u202egnp.exe\u202c \u200f\u2067\u2028\u2029" in codes
 
 
 @example(["`a", "a`", " a "])

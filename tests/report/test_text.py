@@ -145,6 +145,29 @@ def test_what_was_not_seen_stopped_is_named_and_what_was_not_asked_for_is_not(tm
     assert told[-1] == "and 3 more; the reports have them all"
 
 
+def test_the_last_of_those_that_are_not_named_is_counted(tmp_path: Path) -> None:
+    assert "more; the reports" not in summary_of(tmp_path / "ten", *[FAILED] * 10)
+    assert "and 1 more; the reports have them all" in summary_of(tmp_path / "eleven", *[FAILED] * 11)
+
+
+def test_what_is_named_controls_no_terminal(tmp_path: Path) -> None:
+    hostile = "\x1b]0;owned\x07\x1b[2J\r\n\u202e\u2066\x9b"
+
+    async def fill(ledger: Ledger) -> None:
+        await set_facts(ledger, sweeps=2)
+        target = await add_target(ledger)
+        ledger.add_transforms(target, [Transform("tfm-1", name=hostile)])
+        for transform_id, task_run_id in (("tfm-1", hostile), (hostile, "tsk-1")):
+            run = NewRun(TaskRun(transform_id, task_run_id), outcome=Outcome.FAILED)
+            await ledger.add_runs(target, [run], sweep_number=2)
+
+    reader = LedgerReader(build(tmp_path / "run", fill) / "ledger.db")
+    text = text_summary(reader, tmp_path)
+    reader.close()
+    assert text.count("failed") > 2
+    assert all(line.isprintable() for line in text.split("\n"))
+
+
 def test_a_dry_run_that_could_look_at_nothing_counts_nothing(tmp_path: Path) -> None:
     async def fill(ledger: Ledger) -> None:
         await set_facts(ledger, mode="dry-run", exit_code=4)
