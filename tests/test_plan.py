@@ -296,6 +296,32 @@ def test_a_plan_of_another_account_is_refused(tmp_path: Path) -> None:
     assert play.calls() == 0
 
 
+def test_a_plan_that_can_be_marked_nowhere_is_not_applied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(*_: object) -> NoReturn:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    play = Play()
+    plan = planned(play, tmp_path / "plan.json")
+    monkeypatch.setattr("batch_cancel.plan._make", read_only)
+    with pytest.raises(RecordLost, match="cannot be marked as applied"):
+        applied(play, plan)
+    assert play.calls() == 0
+
+
+def test_the_share_of_a_plan_was_judged_when_all_runs_were_known(tmp_path: Path) -> None:
+    """Among those that it names, every one is to be cancelled."""
+    play = Play(WorldSettings(fleet=FleetSettings(transforms=12, runs=80)))
+    plan = planned(
+        play,
+        tmp_path / "plan.json",
+        protection=Protection(transform_names=("critical-*",)),
+        guardrails=Guardrails(max_percent=95.0),
+    )
+    assert plan.document["exclude"]
+    assert applied(play, plan) == 0
+    assert set(play.outcomes()) == {Outcome.STOPPED}
+
+
 def test_guardrails_hold_when_a_plan_is_applied(tmp_path: Path) -> None:
     play = Play()
     plan = planned(
