@@ -166,22 +166,6 @@ def test_labels_keep_what_was_written() -> None:
         assert row.labels == expected
 
 
-@pytest.mark.parametrize(("file_format", "between"), [(CSV, ","), (TSV, "\t")])
-def test_the_empty_rows_of_a_spreadsheet_ask_for_nothing(file_format: ManifestFormat, between: str) -> None:
-    lines = [between.join(fields) for fields in (["transform_id", "task_run_id"], ["a", "b"], ["", ""], ["c", "d"])]
-    assert keys("\r\n".join([*lines, between, between * 7, ""]), file_format) == [("a", "b"), ("c", "d")]
-    assert "4:1: transform_id is empty" in refused("\n".join([*lines[:3], between + "d"]), file_format)
-
-
-def test_csv_may_have_the_semicolons_of_a_spreadsheet() -> None:
-    text = '\ufeff\r\n"TransformId";TaskRunId;team\r\na,1;b;"x;y"\r\n;;\r\nc;;\r\n'
-    good, bad = read(text, CSV)
-    assert good == ManifestRow(3, "a,1", "b", None, None, {"team": "x;y"})
-    assert "5:3: task_run_id is empty" in str(bad)
-    assert keys('transform_id,task_run_id,"a;b"\na;1,b;2,c\n', CSV) == [("a;1", "b;2")]
-    assert "separated by" in refused("transform_id;task_run_id\n", TSV)
-
-
 def remarks(text: str, file_format: ManifestFormat) -> list[str]:
     """What is said about a text of which every row passes, exactly as written."""
     told: list[str] = []

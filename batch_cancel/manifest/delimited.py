@@ -85,8 +85,7 @@ def read_delimited(stream: TextIO, source: str, delimiter: str) -> Iterator[Mani
         lines.record.clear()
         try:
             for fields in reader:
-                # A spreadsheet writes its empty rows as separators alone: they ask for nothing.
-                if any(fields) and not (len(fields) == 1 and fields[0].isspace()):
+                if fields and not (len(fields) == 1 and fields[0].isspace()):
                     yield columns.row(fields, begun_at())
                 lines.record.clear()
         except csv.Error as error:

@@ -245,14 +245,14 @@ PLANTS = (
     _one(
         "the wait for the end has no end",
         VERIFIER,
-        "        return now - self._waits_since(run, now, accepted=accepted) >= self._timeout\n",
+        "        return self._waited_seconds(run, now, accepted=accepted) >= self._timeout_seconds\n",
         "        return False\n",
     ),
     _one(
         "the wait for the end is cut short",
         VERIFIER,
-        "        return now - self._waits_since(run, now, accepted=accepted) >= self._timeout\n",
-        "        return now - self._waits_since(run, now, accepted=accepted) >= self._timeout / 2\n",
+        "        return self._waited_seconds(run, now, accepted=accepted) >= self._timeout_seconds\n",
+        "        return self._waited_seconds(run, now, accepted=accepted) >= self._timeout_seconds / 2\n",
     ),
     _one(
         "a 200 without the echo is accepted",
@@ -343,7 +343,7 @@ PLANTS = (
     _one(
         "what comes back is asked without being read",
         LEDGER,
-        "        tainted = max(tainted, accepted, runs.outcome IN ('stopped', 'finished_first')),\n",
+        "        tainted = max(tainted, accepted, coalesce(runs.outcome, '') IN ('stopped', 'finished_first')),\n",
         "        tainted = 0, requested_at = NULL,\n",
         near=198,
     ),
