@@ -166,6 +166,15 @@ def test_labels_keep_what_was_written() -> None:
         assert row.labels == expected
 
 
+def test_csv_may_have_the_semicolons_of_a_spreadsheet() -> None:
+    text = '\ufeff\r\n"TransformId";TaskRunId;team\r\na,1;b;"x;y"\r\n\r\nc;;\r\n'
+    good, bad = read(text, CSV)
+    assert good == ManifestRow(3, "a,1", "b", None, None, {"team": "x;y"})
+    assert "5:3: task_run_id is empty" in str(bad)
+    assert keys('transform_id,task_run_id,"a;b"\na;1,b;2,c\n', CSV) == [("a;1", "b;2")]
+    assert "separated by" in refused("transform_id;task_run_id\n", TSV)
+
+
 def remarks(text: str, file_format: ManifestFormat) -> list[str]:
     """What is said about a text of which every row passes, exactly as written."""
     told: list[str] = []
@@ -298,6 +307,7 @@ H = "transform_id,task_run_id\n"
         (H + '"a\nb",r1\n"c\nd",x,"r2\nt3,r3\n', CSV, "standard input:5:6: a quote opens here"),
         ('"transform_id,task_run_id\n', CSV, "standard input:1:1: a quote opens here"),
         (H + 't,"a"b\nt,r\n', CSV, "a quote inside a quoted field is written twice"),
+        ("transform_id,task_run_id\n,\n", CSV, "standard input:2:1: transform_id is empty"),
         ("transform_id,task_run_id,account_id\nt,r,2.22222E+11\n", CSV, "a spreadsheet rounded it as a number"),
         ('transform_id;task_run_id;account_id\nt;r;"2,2E+11"\n', CSV, "2:5: account_id '2,2E+11' is not twelve digits"),
         (
