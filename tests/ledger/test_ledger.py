@@ -107,6 +107,61 @@ def test_a_run_that_only_a_listing_calls_active_is_not_looked_at_for_ever(direct
     asyncio.run(story())
 
 
+def test_a_run_that_came_back_is_in_doubt_if_it_was_asked_before_and_only_then(directory: Path) -> None:
+    async def story() -> None:
+        ledger = await new_ledger(directory, 2)
+        stopped, over = await claim(ledger)
+        accept(ledger, stopped)
+        ledger.settle(stopped.id, Outcome.STOPPED, a_run(1, Status.STOPPED), at=NOW)
+        ledger.settle(over.id, Outcome.ALREADY_FINISHED, a_run(2, Status.SUCCEEDED), at=NOW)
+        await ledger.add_runs(1, [NewRun(a_run(1)), NewRun(a_run(2))], sweep_number=2, again=True)
+        assert [(row.id, row.tainted) for row in ledger.reader.pending(1, 10)] == [(stopped.id, True), (over.id, False)]
+        await ledger.close()
+
+    asyncio.run(story())
+
+
+def test_a_reading_that_comes_late_or_fails_does_not_take_the_place_of_what_says_more(directory: Path) -> None:
+    async def story() -> None:
+        ledger = await new_ledger(directory, 2)
+        settled, refused = await claim(ledger)
+        accept(ledger, settled)
+        ledger.settle(settled.id, Outcome.STOPPED, a_run(1, Status.STOPPED), at=NOW)
+        ledger.seen(settled.id, "STOPPING")
+        refused.error_code, refused.error_message = "InvalidInputException", "what its own request met with"
+        ledger.asked(refused, accepted=False, refusal="invalid", status=None)
+        ledger.unread(refused.id, "ReadTimeoutError", "GetMLTaskRun: no answer")
+        await ledger.writer.commit()
+        assert [(row.status_after, row.error_code) for row in ledger.reader.runs()] == [
+            ("STOPPED", None),
+            (None, "InvalidInputException"),
+        ]
+        await ledger.close()
+
+    asyncio.run(story())
+
+
+def test_on_resume_a_refused_request_is_forgotten_unless_another_may_have_arrived(directory: Path) -> None:
+    async def story() -> None:
+        ledger = await new_ledger(directory, 2)
+        for run, tainted in zip(await claim(ledger), (False, True), strict=True):
+            run.attempts, run.requested_at, run.tainted, run.clock_offset = 1, NOW, tainted, -5.0
+            ledger.answered(run, answer("access", "AccessDeniedException"))
+            ledger.asked(run, accepted=False, refusal="access", status=None)
+            ledger.settle(run.id, Outcome.FAILED, a_run(run.id), at=NOW)
+        ledger.set_target_error(1, "AccessDeniedException", "no")
+        await ledger.reopen()
+        assert [(row.tainted, row.requested_at, row.clock_offset) for row in ledger.reader.pending(1, 10)] == [
+            (False, None, None),
+            (True, NOW, -5.0),
+        ]
+        [target] = ledger.reader.targets()
+        assert (target.error_code, target.error_message) == (None, None)  # it is tried again
+        await ledger.close()
+
+    asyncio.run(story())
+
+
 def test_a_run_that_started_once_more_before_its_end_was_seen_is_pending_again(directory: Path) -> None:
     async def story() -> None:
         ledger = await new_ledger(directory, 3)
