@@ -672,7 +672,39 @@ def test_missing_permission_is_found_out_early() -> None:
     result = play.sweep(settings(rate=Rate(rps=5.0)))
     assert (result.exit_code, result.stop_cause) == (4, StopCause.CREDENTIALS)
     assert "glue:CancelMLTaskRun" in (result.says or "")
-    assert play.calls() <= 6 and play.outcomes()[Outcome.NOT_ATTEMPTED] > 5
+    assert play.calls() == 5 and play.outcomes()[Outcome.NOT_ATTEMPTED] > 5
+
+
+def test_denials_after_something_was_accepted_are_each_run_s_own() -> None:
+    play = Play(world(Fault(FaultKind.DENIED, 1.0, operations=("CancelMLTaskRun",), from_seconds=3.0)))
+    active = play.active()
+    result = play.sweep(settings(rate=Rate(rps=2.0)))
+    assert (result.exit_code, result.stop_cause, play.calls()) == (1, None, active)
+    assert set(play.outcomes()) == {Outcome.STOPPED, Outcome.DENIED}
+    assert play.outcomes()[Outcome.DENIED] > 5
+
+
+def test_credentials_are_read_anew_twice_in_vain_and_no_more() -> None:
+    play = Play(world(Fault(FaultKind.EXPIRED, 1.0)))
+    result = play.sweep(settings())
+    assert (result.exit_code, result.stop_cause, play.calls()) == (4, StopCause.CREDENTIALS, 0)
+    assert sum(call.operation == "ListMLTransforms" for call in play.world.log) == 3
+
+
+def test_a_target_that_accepts_nothing_is_given_up_by_name_and_the_others_go_on() -> None:
+    regions = ("us-east-1", "eu-west-1")
+    throttled = Fault(FaultKind.THROTTLE, 1.0, regions=regions[1:])
+    play = Play(world(throttled, fleet=replace(FLEET, regions=regions)))
+    began = play.now()
+    result = play.sweep(settings(targets=(TargetSettings(regions=regions),), retry=Retry(deadline_seconds=900.0)))
+    assert (result.exit_code, result.stop_cause) == (1, None)
+    assert 120.0 < play.now() - began < 150.0
+    assert {region for _, region, run in play.world.runs() if run.status(play.now()).active} == {"eu-west-1"}
+    with closing(play.reader()) as reader:
+        assert {row.target.region: row.error_code for row in reader.targets()} == {
+            "us-east-1": None,
+            "eu-west-1": "NoProgress",
+        }
 
 
 def test_credentials_that_expire_stop_it_within_seconds_and_fresh_ones_finish_it() -> None:
