@@ -286,7 +286,7 @@ PLANTS = (
         SWEEP,
         "            self._cancelling.request(StopCause.MAX_ERRORS)\n",
         "            pass\n",
-        near=184,
+        near=3200,
     ),
     _one(
         "the confirmed count is not compared",
