@@ -750,6 +750,16 @@ def test_keys_that_can_be_refreshed_are() -> None:
     assert play.sweep(settings(rate=Rate(rps=20.0))).exit_code == 0
 
 
+def test_keys_that_end_under_many_calls_are_refreshed_once_for_all_of_them() -> None:
+    fleet = FleetSettings(transforms=4, runs=80, ended_share=0.0)
+    play = Play(world(fleet=fleet, access=AccessSettings(keys_end_at_seconds=1.0)), latency=always(0.5))
+    fresh = play.service._fresh
+    assert play.sweep(replace(manifest_of(play), rate=Rate(rps=40.0))).exit_code == 0
+    refused = sum(call.result == "ExpiredTokenException" for call in play.world.log)
+    assert refused > 10
+    assert play.service._fresh == fresh + 1
+
+
 def test_a_resume_with_another_accounts_credentials_is_refused() -> None:
     fleet = FleetSettings(accounts=ACCOUNTS[:2], transforms=6, runs=80)
     play = Play(world(fleet=fleet), profiles={"ops": ACCOUNTS[0]})
