@@ -457,6 +457,9 @@ class _Checker:
     def hope(self, life: Life, recorded: Recorded) -> None:
         """Nothing lasts: everything that was to be stopped is over, or is on its way where nobody waits."""
         settings = self.settings
+        # Once in thousands of calls the tail of the latencies is longer than an attempt, and there is no second one.
+        if settings.retry.max_attempts == 1 and any(wire.heard == CUT for wire in self.story.wires):
+            return
         fine = {
             Outcome.STOPPED,
             Outcome.FINISHED_FIRST,
