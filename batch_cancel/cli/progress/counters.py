@@ -112,6 +112,7 @@ class Counters:
         self.transforms_listed = 0
         self.to_cancel_found = 0
         self.excluded_found = 0
+        self._excluded_before = 0
         self.restarted = 0
         self.manifest_rows = 0
         self.calls = 0
@@ -288,6 +289,7 @@ class Counters:
     def _resumed(self, event: Resumed) -> None:
         self.resumed = event
         self.to_cancel_found = event.to_ask
+        self._excluded_before = event.excluded
 
     def _phase_began(self, event: PhaseBegan) -> None:
         if event.phase is Phase.CANCEL:
@@ -328,7 +330,10 @@ class Counters:
 
     def _runs_found(self, event: RunsFound) -> None:
         self.to_cancel_found += event.to_cancel
-        self.excluded_found += event.excluded
+        # Those that an earlier process left alone, and that are left alone no longer, were never counted here.
+        earlier = min(self._excluded_before, max(0, -event.excluded))
+        self._excluded_before -= earlier
+        self.excluded_found += event.excluded + earlier
         self.restarted += event.restarted
         place = _place(event.target)
         self._to_ask_by_place[place] = self._to_ask_by_place.get(place, 0) + event.to_cancel
