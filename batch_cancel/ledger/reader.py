@@ -271,7 +271,7 @@ class LedgerReader:
         return bool(self._one(f"SELECT count(*) FROM runs WHERE target_id = ? AND {LEFT_UNKNOWN}", target_id))  # noqa: S608  # constant
 
     def to_decide_anew(self, target_id: int, transform_id: str) -> set[str]:
-        """Those of a transform, by their ids."""
+        """The ids of those runs of a transform that :meth:`left_unknown` speaks of: who finds them decides anew."""
         rows = self._connection.execute(
             f"SELECT task_run_id FROM runs WHERE target_id = ? AND transform_id = ? AND {LEFT_UNKNOWN}",  # noqa: S608  # constant
             (target_id, transform_id),
